@@ -1,0 +1,104 @@
+//! Puts the tiles of a frame together again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::core::OkErr;
+use timely::dataflow::operators::generic::Operator;
+
+use super::{DecodedFrame, Offload, Resources, ScoredTile, UnreadableFrame};
+use crate::detector::PatchScores;
+use crate::postprocess::{FrameScores, stitch};
+
+/// A frame with its anomaly map.
+#[derive(Clone, Debug)]
+pub struct ScoredFrame {
+    /// The frame.
+    pub frame: Arc<DecodedFrame>,
+    /// Its map and patch scores.
+    pub scores: Arc<FrameScores>,
+}
+
+/// All tiles of one frame.
+struct Complete {
+    frame: Arc<DecodedFrame>,
+    tiles: Result<Vec<(usize, PatchScores)>, String>,
+}
+
+/// Stitches tiles.
+pub trait Aggregate<'scope>: Sized {
+    /// Replaces the tiles of a frame by the frame's anomaly map, at the frame's time, when its last tile is in. A frame with
+    /// a tile that failed leaves by the second stream. `sigma_of` gives a camera's smoothing in map pixels.
+    ///
+    /// This comes before suppression, unlike in the first sketch of the graph: a region that spans two tiles has one area
+    /// and one peak only after stitching.
+    #[expect(clippy::type_complexity, reason = "two streams are what this verb is about")]
+    fn aggregate(
+        self,
+        resources: &Resources,
+        sigma_of: impl Fn(&str) -> f32 + Send + Sync + 'static,
+    ) -> (StreamVec<'scope, u64, ScoredFrame>, StreamVec<'scope, u64, UnreadableFrame>);
+}
+
+impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
+    fn aggregate(
+        self,
+        resources: &Resources,
+        sigma_of: impl Fn(&str) -> f32 + Send + Sync + 'static,
+    ) -> (StreamVec<'scope, u64, ScoredFrame>, StreamVec<'scope, u64, UnreadableFrame>) {
+        let stitch_tiles = move |complete: &Complete| {
+            let frame = complete.frame.clone();
+            let tiles = complete.tiles.as_ref().map_err(|reason| unreadable(&frame, reason.clone()))?;
+            let (map, patches) = stitch(&frame.layout, tiles, sigma_of(&frame.frame.camera));
+            let (layout, product_px) = (frame.layout.clone(), frame.product_px);
+            Ok(ScoredFrame { frame, scores: Arc::new(FrameScores { layout, product_px, map, patches }) })
+        };
+        let on_panic =
+            |complete: &Complete, message| Err(unreadable(&complete.frame, format!("stitching panicked: {message}")));
+        self.complete().offload("aggregate", resources, stitch_tiles, on_panic).ok_err(|result| result)
+    }
+}
+
+fn unreadable(frame: &DecodedFrame, reason: String) -> UnreadableFrame {
+    UnreadableFrame { frame: frame.frame.clone(), reason, admitted_at: frame.admitted_at }
+}
+
+trait CompleteFrames<'scope> {
+    /// Holds tiles until the last of their frame is in.
+    fn complete(self) -> StreamVec<'scope, u64, Complete>;
+}
+
+impl<'scope> CompleteFrames<'scope> for StreamVec<'scope, u64, ScoredTile> {
+    fn complete(self) -> StreamVec<'scope, u64, Complete> {
+        type Open = BTreeMap<(Arc<str>, u64), (Capability<u64>, Vec<ScoredTile>)>;
+        self.unary::<CapacityContainerBuilder<Vec<Complete>>, _, _, _>(Pipeline, "Complete", |_, _| {
+            let mut open: Open = BTreeMap::new();
+            move |input, output| {
+                input.for_each(|time, tiles| {
+                    let Some(capability) = time.retain_least(0) else { return };
+                    for tile in tiles.drain(..) {
+                        let frame = tile.tile.frame.clone();
+                        let key = (frame.frame.camera.clone(), frame.frame.seq);
+                        let (_, tiles) = open.entry(key.clone()).or_insert_with(|| (capability.clone(), Vec::new()));
+                        let n_tiles = tile.tile.n_tiles;
+                        tiles.push(tile);
+                        if tiles.len() == n_tiles {
+                            let (capability, tiles) = open.remove(&key).expect("it was just added to");
+                            output.session(&capability).give(Complete { frame, tiles: in_row_major_order(tiles) });
+                        }
+                    }
+                });
+            }
+        })
+    }
+}
+
+/// Tiles arrive in the order in which the pool ended them; what is made of them must not depend on it.
+fn in_row_major_order(mut tiles: Vec<ScoredTile>) -> Result<Vec<(usize, PatchScores)>, String> {
+    tiles.sort_by_key(|tile| tile.tile.tile_idx);
+    tiles.into_iter().map(|tile| Ok((tile.tile.tile_idx, tile.scores?))).collect()
+}
