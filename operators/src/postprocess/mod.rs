@@ -1,1 +1,3 @@
 //! postprocess.
+
+pub mod components;
