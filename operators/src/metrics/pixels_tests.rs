@@ -49,11 +49,11 @@ fn defects(frames: &[(AnomalyMap, Mask)]) -> Vec<Vec<(usize, usize)>> {
             left[seed] = false;
             while let Some(&(_, pixel)) = region.get(next) {
                 next += 1;
-                for near in 0..left.len() {
+                for (near, set) in left.iter_mut().enumerate() {
                     let dy = (near / mask.width).abs_diff(pixel / mask.width);
                     let dx = (near % mask.width).abs_diff(pixel % mask.width);
-                    if left[near] && dx <= 1 && dy <= 1 {
-                        left[near] = false;
+                    if *set && dx <= 1 && dy <= 1 {
+                        *set = false;
                         region.push((n, near));
                     }
                 }
