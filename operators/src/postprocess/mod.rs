@@ -1,5 +1,6 @@
 //! From scores to a verdict: stitching, suppression, the image score and the decision.
 
+pub mod components;
 mod image_score;
 mod inspected;
 mod judge;
