@@ -1,1 +1,23 @@
-//! Kernels.
+//! Arithmetic on plain slices: what costs the time of a detector, without knowing what a detector is.
+//!
+//! Everything here is `f32` unless it says otherwise, row-major, and runs on the calling thread only: callers give every
+//! thread its own image. Nothing depends on anything but its arguments, and a fast path gives the result of the plain loop
+//! beside which it is tested. Wrong lengths are bugs of the caller and panic; what comes from a file is checked before.
+
+#[macro_use]
+mod simd;
+
+mod blur;
+mod conv;
+mod gemm;
+mod pool;
+mod resize;
+
+pub use blur::{BLUR_SIGMA_PX_MAX, gaussian_blur};
+pub use conv::{Padding, conv2d_same};
+pub use gemm::{matmul, matmul_transposed};
+pub use pool::{average_pool_3x3, max_pool2};
+pub use resize::{resize_bilinear, upsample_nearest};
+
+#[cfg(test)]
+mod testing;

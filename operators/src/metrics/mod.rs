@@ -1,1 +1,22 @@
-//! metrics.
+//! How good the verdicts and the anomaly maps of a labelled dataset are.
+//!
+//! Every metric is exact (all thresholds that occur, no binning), deterministic and independent of the order of frames.
+//! Scores are f32 and results f64. Equal scores are one threshold, as in scikit-learn; `-0.0` equals `0.0`.
+//! **Not-a-number ranks below every number**, because `score > threshold` is false for it whatever the threshold: a frame
+//! or pixel without a score is one that no threshold rejects. What is undefined (a ratio of nothing) is `None`.
+
+mod confusion;
+mod dataset;
+mod order;
+mod pixels;
+mod ranking;
+mod regions;
+
+pub use confusion::Confusion;
+pub use dataset::{AUPRO_FPR_LIMIT, DatasetMetrics, EvaluatedFrame};
+pub use pixels::{PixelScores, RankedPixels, aupro, pixel_auroc};
+pub use ranking::{F1Max, auroc, average_precision, f1_max};
+pub use regions::{RegionHits, distance, mass_center, region_hits};
+
+#[cfg(test)]
+mod parity_tests;

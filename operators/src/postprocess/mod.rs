@@ -1,1 +1,16 @@
-//! postprocess.
+//! From scores to a verdict: stitching, suppression, the image score and the decision.
+
+pub mod components;
+mod image_score;
+mod inspected;
+mod judge;
+mod measure;
+mod static_artefacts;
+mod stitch;
+mod suppress;
+pub use image_score::{frame_statistics, image_score};
+pub use inspected::{InspectedArea, ROI_PIXELS_MAX};
+pub use judge::{FrameStamp, judge, unreadable};
+pub use static_artefacts::{REMEMBERED_FRAMES, SEEN_FRAMES_MIN, StaticArtefacts};
+pub use stitch::{FrameScores, ScoredPatch, stitch};
+pub use suppress::{Findings, REGIONS_MAX, suppress};

@@ -1,0 +1,130 @@
+//! Gaussian smoothing of one-channel maps.
+
+use crate::resize::reflect;
+
+/// Standard deviations after which the Gaussian is cut off, as in SciPy and anomalib.
+const CUT_OFF_SIGMAS: f32 = 4.0;
+
+/// The widest Gaussian: beyond it every map of a network input is flat, and the kernel is only memory.
+pub const BLUR_SIGMA_PX_MAX: f32 = 1024.0;
+
+/// Smooths `map` of `(height, width)` with a Gaussian of standard deviation `sigma_px`, cut off at `⌊4 sigma + ½⌋` pixels and
+/// normalised; outside, the map is mirrored at its outermost pixels, which are not repeated (torch's `reflect`, as
+/// anomalib's `GaussianBlur2d`), as often as needed where it is smaller than the kernel. `sigma_px` 0 changes nothing.
+///
+/// Panics unless `map` holds `height * width` values and `sigma_px` lies in 0 … [`BLUR_SIGMA_PX_MAX`].
+pub fn gaussian_blur(height: usize, width: usize, map: &[f32], sigma_px: f32) -> Vec<f32> {
+    assert_eq!(map.len(), height * width, "map {height}x{width}");
+    assert!(
+        (0.0..=BLUR_SIGMA_PX_MAX).contains(&sigma_px),
+        "standard deviation {sigma_px}"
+    );
+    let taps = taps(sigma_px);
+    if taps.len() == 1 || map.is_empty() {
+        return map.to_vec();
+    }
+    let mut out = vec![0.0; map.len()];
+    smooth(height, width, map, &taps, &mut out);
+    out
+}
+
+/// The weights of the kernel, from one end to the other.
+fn taps(sigma_px: f32) -> Vec<f32> {
+    let radius = (CUT_OFF_SIGMAS * sigma_px + 0.5) as i64;
+    if radius == 0 {
+        return vec![1.0];
+    }
+    let sigma = f64::from(sigma_px);
+    let raw: Vec<f64> = (-radius..=radius)
+        .map(|x| (-0.5 * (x as f64 / sigma).powi(2)).exp())
+        .collect();
+    let sum: f64 = raw.iter().sum();
+    raw.iter().map(|weight| (weight / sum) as f32).collect()
+}
+
+multiversion! {
+    /// Columns, then rows; every sum runs from the first tap to the last.
+    fn smooth(height: usize, width: usize, map: &[f32], taps: &[f32], out: &mut [f32]) {
+        let radius = taps.len() / 2;
+        let mut padded = vec![0.0; width + 2 * radius];
+        for (y, out) in out.chunks_exact_mut(width).enumerate() {
+            let column_sums = &mut padded[radius..radius + width];
+            column_sums.fill(0.0);
+            for (k, weight) in taps.iter().enumerate() {
+                let source = reflect((y + k) as isize - radius as isize, height);
+                add_scaled(column_sums, &map[source * width..][..width], *weight);
+            }
+            for k in 0..radius {
+                padded[k] = padded[radius + reflect(k as isize - radius as isize, width)];
+                padded[radius + width + k] = padded[radius + reflect((width + k) as isize, width)];
+            }
+            out.fill(0.0);
+            for (k, weight) in taps.iter().enumerate() {
+                add_scaled(out, &padded[k..][..width], *weight);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn add_scaled(sums: &mut [f32], values: &[f32], weight: f32) {
+    for (sum, value) in sums.iter_mut().zip(values) {
+        *sum += value * weight;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, values};
+
+    #[test]
+    fn blur_matches_naive() {
+        for (height, width, sigma_px) in [
+            (20, 30, 1.0),
+            (40, 37, 4.0),
+            (3, 5, 4.0),
+            (1, 9, 2.0),
+            (1, 1, 4.0),
+            (2, 2, 0.3),
+            (7, 1, 1.5),
+        ] {
+            let map = values(height * width, 1);
+            let taps = taps(sigma_px);
+            let radius = (taps.len() / 2) as isize;
+            let mut expected = Vec::new();
+            for y in 0..height as isize {
+                for x in 0..width as isize {
+                    let mut sum = 0.0;
+                    for (ky, wy) in taps.iter().enumerate() {
+                        for (kx, wx) in taps.iter().enumerate() {
+                            let (sy, sx) = (
+                                reflect(y + ky as isize - radius, height),
+                                reflect(x + kx as isize - radius, width),
+                            );
+                            sum += f64::from(*wy) * f64::from(*wx) * f64::from(map[sy * width + sx]);
+                        }
+                    }
+                    expected.push(sum as f32);
+                }
+            }
+            assert_close(&gaussian_blur(height, width, &map, sigma_px), &expected, 1e-5);
+        }
+    }
+
+    #[test]
+    fn kernel_is_as_wide_as_in_anomalib() {
+        let widths: Vec<usize> = [0.0, 0.1, 0.125, 1.0, 4.0, 4.1]
+            .iter()
+            .map(|sigma| taps(*sigma).len())
+            .collect();
+        assert_eq!(widths, [1, 1, 3, 9, 33, 33]);
+    }
+
+    #[test]
+    fn no_blur_changes_nothing() {
+        let map = values(12, 5);
+        assert_eq!(gaussian_blur(3, 4, &map, 0.0), map);
+        assert!(gaussian_blur(0, 4, &[], 2.0).is_empty());
+    }
+}

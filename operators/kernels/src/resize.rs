@@ -1,0 +1,189 @@
+//! Resizing of `(height, width, channels)` maps, and the mirror at the edge.
+
+/// `index` mirrored into `0..count` at the outermost elements, which are not repeated; mirrored again as often as needed.
+pub(crate) fn reflect(index: isize, count: usize) -> usize {
+    let last = count as isize - 1;
+    if last <= 0 {
+        return 0;
+    }
+    let folded = index.rem_euclid(2 * last);
+    (if folded > last { 2 * last - folded } else { folded }) as usize
+}
+
+/// Resizes `input` by taking the nearest position, as torch's `interpolate(mode="nearest")`: output `i` is input
+/// `⌊i · size / out_size⌋`. Returns `(out_height, out_width, channels)`.
+///
+/// Panics unless `input` holds `height * width * channels` values, or if it is empty and the output is not.
+pub fn upsample_nearest(
+    height: usize,
+    width: usize,
+    channels: usize,
+    input: &[f32],
+    out_height: usize,
+    out_width: usize,
+) -> Vec<f32> {
+    assert_shapes([height, width, channels], input, out_height, out_width);
+    let mut out = Vec::with_capacity(out_height * out_width * channels);
+    for y in 0..out_height {
+        let row = &input[y * height / out_height * width * channels..][..width * channels];
+        for x in 0..out_width {
+            out.extend_from_slice(&row[x * width / out_width * channels..][..channels]);
+        }
+    }
+    out
+}
+
+multiversion! {
+    /// Resizes `input` bilinearly, as torch's `interpolate(mode="bilinear", align_corners=False)` without antialiasing:
+    /// pixel centres lie at half-integers, and outside the outermost centres the edge is continued. Returns
+    /// `(out_height, out_width, channels)`.
+    ///
+    /// Panics unless `input` holds `height * width * channels` values, or if it is empty and the output is not.
+    pub fn resize_bilinear(
+        height: usize,
+        width: usize,
+        channels: usize,
+        input: &[f32],
+        out_height: usize,
+        out_width: usize,
+    ) -> Vec<f32> {
+        assert_shapes([height, width, channels], input, out_height, out_width);
+        if out_height == 0 || out_width == 0 || channels == 0 {
+            return Vec::new();
+        }
+        // Columns first: every input row is widened once.
+        let columns: Vec<Tap> = (0..out_width).map(|x| Tap::new(x, width, out_width)).collect();
+        let out_row = out_width * channels;
+        let mut widened = vec![0.0; height * out_row];
+        for (row, out) in input.chunks_exact(width * channels).zip(widened.chunks_exact_mut(out_row)) {
+            if channels == 1 {
+                for (out, tap) in out.iter_mut().zip(&columns) {
+                    *out = row[tap.first] * (1.0 - tap.weight) + row[tap.second] * tap.weight;
+                }
+                continue;
+            }
+            for (out, tap) in out.chunks_exact_mut(channels).zip(&columns) {
+                let first = &row[tap.first * channels..][..channels];
+                let second = &row[tap.second * channels..][..channels];
+                mix(first, second, tap.weight, out);
+            }
+        }
+        let mut out = vec![0.0; out_height * out_row];
+        for (y, out) in out.chunks_exact_mut(out_row).enumerate() {
+            let tap = Tap::new(y, height, out_height);
+            let first = &widened[tap.first * out_row..][..out_row];
+            let second = &widened[tap.second * out_row..][..out_row];
+            mix(first, second, tap.weight, out);
+        }
+        out
+    }
+}
+
+/// Between which two inputs an output lies, and the second one's share.
+struct Tap {
+    first: usize,
+    second: usize,
+    weight: f32,
+}
+
+impl Tap {
+    fn new(index: usize, size: usize, out_size: usize) -> Self {
+        let scale = size as f32 / out_size as f32;
+        let at = (scale * (index as f32 + 0.5) - 0.5).max(0.0);
+        let first = (at as usize).min(size - 1);
+        Self {
+            first,
+            second: (first + 1).min(size - 1),
+            weight: (at - first as f32).clamp(0.0, 1.0),
+        }
+    }
+}
+
+#[inline(always)]
+fn mix(first: &[f32], second: &[f32], weight: f32, out: &mut [f32]) {
+    let rest = 1.0 - weight;
+    for ((out, first), second) in out.iter_mut().zip(first).zip(second) {
+        *out = first * rest + second * weight;
+    }
+}
+
+fn assert_shapes(shape: [usize; 3], input: &[f32], out_height: usize, out_width: usize) {
+    let [height, width, channels] = shape;
+    assert_eq!(
+        input.len(),
+        height * width * channels,
+        "input {height}x{width}x{channels}"
+    );
+    let empty = out_height == 0 || out_width == 0 || channels == 0;
+    assert!(
+        empty || !input.is_empty(),
+        "cannot resize an empty map to {out_height}x{out_width}"
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_close, values};
+
+    #[test]
+    fn reflection_folds_as_often_as_needed() {
+        let folded: Vec<usize> = (-7..8).map(|i| reflect(i, 4)).collect();
+        assert_eq!(folded, [1, 0, 1, 2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1]);
+        assert!((-5..6).all(|i| reflect(i, 1) == 0));
+    }
+
+    #[test]
+    fn nearest_takes_the_floor() {
+        assert_eq!(
+            upsample_nearest(1, 2, 1, &[1.0, 2.0], 2, 5),
+            [1.0, 1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 1.0, 2.0, 2.0]
+        );
+        assert_eq!(
+            upsample_nearest(1, 2, 2, &[1.0, 2.0, 3.0, 4.0], 1, 3),
+            [1.0, 2.0, 1.0, 2.0, 3.0, 4.0]
+        );
+    }
+
+    #[test]
+    fn bilinear_matches_naive() {
+        for (height, width, channels, out_height, out_width) in [
+            (1, 1, 1, 3, 4),
+            (3, 4, 2, 6, 8),
+            (5, 3, 33, 8, 7),
+            (8, 8, 1, 3, 5),
+            (2, 2, 3, 2, 2),
+            (4, 4, 1, 64, 63),
+        ] {
+            let input = values(height * width * channels, 1);
+            let at = |y: f64, x: f64, c: usize| {
+                let (y, x) = (y.clamp(0.0, (height - 1) as f64), x.clamp(0.0, (width - 1) as f64));
+                let (y0, x0) = (y as usize, x as usize);
+                let (y1, x1) = ((y0 + 1).min(height - 1), (x0 + 1).min(width - 1));
+                let (dy, dx) = (y - y0 as f64, x - x0 as f64);
+                let cell = |y: usize, x: usize| f64::from(input[(y * width + x) * channels + c]);
+                (cell(y0, x0) * (1.0 - dx) + cell(y0, x1) * dx) * (1.0 - dy)
+                    + (cell(y1, x0) * (1.0 - dx) + cell(y1, x1) * dx) * dy
+            };
+            let mut expected = Vec::new();
+            for y in 0..out_height {
+                for x in 0..out_width {
+                    for c in 0..channels {
+                        let y = (y as f64 + 0.5) * height as f64 / out_height as f64 - 0.5;
+                        let x = (x as f64 + 0.5) * width as f64 / out_width as f64 - 0.5;
+                        expected.push(at(y, x, c) as f32);
+                    }
+                }
+            }
+            let found = resize_bilinear(height, width, channels, &input, out_height, out_width);
+            assert_close(&found, &expected, 1e-5);
+        }
+    }
+
+    #[test]
+    fn same_size_is_the_identity() {
+        let input = values(5 * 6 * 3, 2);
+        assert_eq!(resize_bilinear(5, 6, 3, &input, 5, 6), input);
+        assert_eq!(upsample_nearest(5, 6, 3, &input, 5, 6), input);
+    }
+}

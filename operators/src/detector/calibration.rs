@@ -1,0 +1,523 @@
+//! Calibration: where the threshold lies, how it was chosen, and what that is worth.
+
+use serde::{Deserialize, Serialize};
+
+use super::ImageScore;
+use super::thresholds::{Chosen, choose};
+use crate::{Truth, fixed_point};
+
+/// How the threshold is chosen. A frame is rejected when its score is strictly above the threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum CalibrationMethod {
+    /// Split conformal quantile of held-out normal scores (Vovk et al. 2005; Angelopoulos & Bates 2021, arXiv 2107.07511,
+    /// eq. 1). The only method with a guarantee that needs no model.
+    Conformal {
+        /// Share of normal frames that may be rejected, above 0 and at most 0.5.
+        false_reject_rate: f64,
+    },
+    /// A generalised Pareto tail fitted to the highest normal scores (Siffer et al. 2017, KDD, eq. 1): reaches rates that
+    /// the number of frames alone cannot guarantee.
+    PeaksOverThreshold {
+        /// Share of normal frames that may be rejected, above 0 and at most 0.5.
+        false_reject_rate: f64,
+    },
+    /// The threshold with the highest F1 over labelled frames of both classes.
+    F1Max,
+    /// Thresholds that somebody chose.
+    Fixed {
+        /// For the image score.
+        image_threshold: f32,
+        /// For the pixels of the anomaly map. None: the image threshold where the image score is the map's maximum,
+        /// otherwise the highest pixel of the held-out normal frames.
+        pixel_threshold: Option<f32>,
+    },
+}
+
+impl CalibrationMethod {
+    /// The share of normal frames that may be rejected, where the method takes one.
+    pub fn target_false_reject_rate(&self) -> Option<f64> {
+        match *self {
+            Self::Conformal { false_reject_rate } | Self::PeaksOverThreshold { false_reject_rate } => {
+                Some(false_reject_rate)
+            }
+            Self::F1Max | Self::Fixed { .. } => None,
+        }
+    }
+}
+
+/// What calibration needs to know of one held-out frame; every number is taken over the inspected pixels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FrameStatistics {
+    /// The frame's image score.
+    pub image_score: f32,
+    /// Highest value of its anomaly map.
+    pub map_max: f32,
+    /// Median of its anomaly map.
+    pub map_median: f32,
+    /// What the frame truly is.
+    pub truth: Truth,
+}
+
+/// Maps scores of one kind to 0…1: 0 up to the normal level, 0.5 at the threshold, towards 1 beyond.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreScale {
+    /// The score of something quite normal.
+    pub normal_level: f32,
+    /// The highest score that is accepted.
+    pub threshold: f32,
+}
+
+impl ScoreScale {
+    /// The calibrated score: with `u = max(0, score − normal) / (threshold − normal)`, it is `u / (1 + u)`. Never falls when
+    /// the score rises. Where the threshold is not above the normal level (all normal scores were equal) it is a steep
+    /// ramp that ends at the threshold, so that 0.5 still separates what passes from what does not.
+    pub fn calibrated(&self, score: f32) -> f64 {
+        // Written around the threshold, so that the threshold itself gives exactly 0.5.
+        let u = (1.0 + (f64::from(score) - f64::from(self.threshold)) / self.span()).max(0.0);
+        if u.is_infinite() { 1.0 } else { u / (1.0 + u) }
+    }
+
+    /// The score that [`ScoreScale::calibrated`] maps to `calibrated`, which is clamped to 0…0.999999.
+    pub fn score_at(&self, calibrated: f64) -> f32 {
+        let calibrated = calibrated.clamp(0.0, 0.999_999);
+        let u = calibrated / (1.0 - calibrated);
+        (f64::from(self.threshold) + (u - 1.0) * self.span()) as f32
+    }
+
+    /// Whether `score` is above the threshold in the fixed point of verdicts: what is printed is what is decided.
+    pub fn exceeds(&self, score: f32) -> bool {
+        fixed_point(score) > fixed_point(self.threshold)
+    }
+
+    /// The highest score that does not exceed: `score > highest_passing()` is the same as `exceeds(score)`, for loops over
+    /// pixels.
+    pub fn highest_passing(&self) -> f32 {
+        let printed = fixed_point(self.threshold);
+        let mut score = (printed + 0.5 / crate::SCORE_STEPS_PER_UNIT) as f32;
+        while fixed_point(score) > printed {
+            score = score.next_down();
+        }
+        while score < f32::MAX && fixed_point(score.next_up()) <= printed {
+            score = score.next_up();
+        }
+        score
+    }
+
+    fn span(&self) -> f64 {
+        let smallest = (f64::from(self.threshold).abs() * 1e-6).max(1e-6);
+        (f64::from(self.threshold) - f64::from(self.normal_level)).max(smallest)
+    }
+}
+
+/// The thresholds of a detector and how they came about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Calibration {
+    /// How the thresholds were chosen.
+    pub method: CalibrationMethod,
+    /// Scale of image scores; its threshold decides.
+    pub image: ScoreScale,
+    /// Scale of the anomaly map's pixels; its threshold draws the regions. The same threshold as that of the image where
+    /// the image score is the map's maximum.
+    pub pixel: ScoreScale,
+    /// Held-out frames that were used.
+    pub n_frames: usize,
+    /// The false-reject rate that holds for frames exchangeable with the held-out ones, whatever their distribution; none
+    /// where the method guarantees nothing.
+    pub guaranteed_false_reject_rate: Option<f64>,
+    /// One sentence for people.
+    pub statement: String,
+}
+
+impl Calibration {
+    /// Whether the numbers make sense, for a calibration that was read from a file.
+    ///
+    /// # Errors
+    /// A sentence naming the first number that does not.
+    pub fn validate(&self) -> Result<(), String> {
+        let levels = [
+            self.image.normal_level,
+            self.image.threshold,
+            self.pixel.normal_level,
+            self.pixel.threshold,
+        ];
+        if levels.iter().any(|level| !level.is_finite()) {
+            return Err(format!("calibration levels {levels:?} are not all finite"));
+        }
+        match self.guaranteed_false_reject_rate {
+            Some(rate) if !(0.0..=1.0).contains(&rate) => {
+                Err(format!("guaranteed false-reject rate {rate} is not a share"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Chooses the thresholds of a detector from frames that it was not fitted on.
+///
+/// Conformal and peaks-over-threshold use the normal frames only; the others ignore no frame. The image threshold is chosen
+/// on the image scores and the pixel threshold, by the same method, on the maps' maxima. Whatever the method, at least one
+/// held-out normal frame passes, and where normal scores are equal all of them do, because a score must be strictly above.
+///
+/// # Errors
+/// A sentence with a hint: no normal frame, a score that is not finite, a rate outside `(0, 0.5]`, too few frames for a
+/// tail, one class only for F1, a fixed threshold that rejects every normal frame.
+pub fn calibrate(
+    frames: &[FrameStatistics],
+    method: CalibrationMethod,
+    how: ImageScore,
+) -> Result<Calibration, String> {
+    check(frames)?;
+    let image = choose(&labelled(frames, |frame| frame.image_score), method)?;
+    let pixel_threshold = match how {
+        ImageScore::Max => image.threshold,
+        ImageScore::TopMean(_) | ImageScore::Reweighted => pixel_threshold(frames, method)?,
+    };
+    let normal = || frames.iter().filter(|frame| !frame.truth.is_anomalous());
+    Ok(Calibration {
+        method,
+        image: ScoreScale {
+            normal_level: normal().map(|frame| frame.image_score).fold(f32::INFINITY, f32::min),
+            threshold: image.threshold,
+        },
+        pixel: ScoreScale {
+            normal_level: lower_median(normal().map(|frame| frame.map_median).collect()),
+            threshold: pixel_threshold,
+        },
+        n_frames: image.n_frames,
+        guaranteed_false_reject_rate: image.guaranteed_false_reject_rate,
+        statement: image.statement,
+    })
+}
+
+fn pixel_threshold(frames: &[FrameStatistics], method: CalibrationMethod) -> Result<f32, String> {
+    let maxima = labelled(frames, |frame| frame.map_max);
+    let method = match method {
+        CalibrationMethod::Fixed {
+            pixel_threshold: Some(threshold),
+            ..
+        } => CalibrationMethod::Fixed {
+            image_threshold: threshold,
+            pixel_threshold: None,
+        },
+        CalibrationMethod::Fixed {
+            pixel_threshold: None, ..
+        } => return Ok(highest_normal(&maxima)),
+        other => other,
+    };
+    choose(&maxima, method)
+        .map(|Chosen { threshold, .. }| threshold)
+        .map_err(|error| format!("pixel threshold: {error}"))
+}
+
+fn highest_normal(scores: &[(f32, bool)]) -> f32 {
+    let normal = scores.iter().filter(|(_, anomalous)| !anomalous);
+    normal.map(|&(score, _)| score).fold(f32::NEG_INFINITY, f32::max)
+}
+
+fn labelled(frames: &[FrameStatistics], of: impl Fn(&FrameStatistics) -> f32) -> Vec<(f32, bool)> {
+    frames
+        .iter()
+        .map(|frame| (of(frame), frame.truth.is_anomalous()))
+        .collect()
+}
+
+fn lower_median(mut levels: Vec<f32>) -> f32 {
+    levels.sort_by(f32::total_cmp);
+    levels[(levels.len() - 1) / 2]
+}
+
+fn check(frames: &[FrameStatistics]) -> Result<(), String> {
+    if frames.iter().all(|frame| frame.truth.is_anomalous()) {
+        return Err(format!(
+            "cannot calibrate: none of the {} held-out frames is normal\n  hint: hold out some normal images that the \
+             detector is not fitted on",
+            frames.len()
+        ));
+    }
+    for (idx, frame) in frames.iter().enumerate() {
+        let numbers = [frame.image_score, frame.map_max, frame.map_median];
+        if numbers.iter().any(|number| !number.is_finite()) {
+            return Err(format!(
+                "cannot calibrate: held-out frame {idx} has scores {numbers:?} (image, map maximum, map median), which are \
+                 not all finite"
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// xorshift64*, uniform in 0…1.
+    pub(crate) fn uniform(state: &mut u64) -> f64 {
+        *state ^= *state >> 12;
+        *state ^= *state << 25;
+        *state ^= *state >> 27;
+        (state.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    fn normal(scores: &[f32]) -> Vec<FrameStatistics> {
+        scores.iter().map(|&score| frame(score, Truth::Normal)).collect()
+    }
+
+    fn frame(score: f32, truth: Truth) -> FrameStatistics {
+        FrameStatistics {
+            image_score: score,
+            map_max: score,
+            map_median: score / 2.0,
+            truth,
+        }
+    }
+
+    const RATE: CalibrationMethod = CalibrationMethod::Conformal {
+        false_reject_rate: 0.01,
+    };
+
+    #[test]
+    fn the_threshold_is_calibrated_to_one_half_and_the_order_of_scores_is_kept() {
+        let scales = [
+            (1.0, 3.0),
+            (0.0, 1e-7),
+            (2.0, 2.0),
+            (5.0, 1.0),
+            (-3.0, 0.0),
+            (0.0, f32::MAX),
+        ];
+        for (normal_level, threshold) in scales {
+            let scale = ScoreScale {
+                normal_level,
+                threshold,
+            };
+            assert_eq!(scale.calibrated(threshold), 0.5, "{scale:?}");
+            let mut scores: Vec<f32> = (-2000..2000).map(|i| i as f32 * 0.01).collect();
+            scores.extend([
+                f32::MIN,
+                threshold.next_down(),
+                threshold,
+                threshold.next_up(),
+                f32::MAX,
+            ]);
+            scores.sort_by(f32::total_cmp);
+            let calibrated: Vec<f64> = scores.iter().map(|&score| scale.calibrated(score)).collect();
+            assert!(calibrated.is_sorted(), "{scale:?}");
+            assert!(calibrated.iter().all(|c| (0.0..=1.0).contains(c)), "{scale:?}");
+            assert!(
+                scores
+                    .iter()
+                    .zip(&calibrated)
+                    .all(|(&s, &c)| (c > 0.5) == (s > threshold)),
+                "{scale:?}"
+            );
+        }
+        let scale = ScoreScale {
+            normal_level: 1.0,
+            threshold: 3.0,
+        };
+        assert_eq!((scale.calibrated(1.0), scale.calibrated(0.0)), (0.0, 0.0));
+        assert!((scale.calibrated(5.0) - 2.0 / 3.0).abs() < 1e-12);
+        assert!((scale.score_at(2.0 / 3.0) - 5.0).abs() < 1e-6 && scale.score_at(0.5) == 3.0);
+        assert!(scale.score_at(1.0).is_finite());
+    }
+
+    #[test]
+    fn highest_passing_separates_exactly_what_exceeds() {
+        let mut state = 3;
+        for round in 0..2000 {
+            let threshold = ((uniform(&mut state) - 0.2) * 10_f64.powi(round % 12 - 7)) as f32;
+            let scale = ScoreScale {
+                normal_level: 0.0,
+                threshold,
+            };
+            let highest = scale.highest_passing();
+            assert!(
+                !scale.exceeds(highest) && scale.exceeds(highest.next_up()),
+                "{threshold}: {highest}"
+            );
+            assert!(highest >= threshold);
+        }
+    }
+
+    #[test]
+    fn conformal_threshold_is_the_ranked_score_and_states_its_guarantee() {
+        let scores: Vec<f32> = (1..=199).map(|i| i as f32).collect();
+        let calibration = calibrate(&normal(&scores), RATE, ImageScore::Max).unwrap();
+        assert_eq!(calibration.image.threshold, 198.0, "rank ceil(200 * 0.99)");
+        assert_eq!(calibration.guaranteed_false_reject_rate, Some(0.01));
+        assert!(
+            calibration.statement.contains("at most 1 %"),
+            "{}",
+            calibration.statement
+        );
+        let few = calibrate(&normal(&scores[..38]), RATE, ImageScore::Max).unwrap();
+        assert_eq!(few.image.threshold, 38.0);
+        assert_eq!(few.guaranteed_false_reject_rate, Some(1.0 / 39.0));
+        assert!(few.statement.contains("at least 99 held-out"), "{}", few.statement);
+        let enough = calibrate(&normal(&scores[..99]), RATE, ImageScore::Max).unwrap();
+        assert_eq!(
+            enough.guaranteed_false_reject_rate,
+            Some(0.01),
+            "99 frames are enough for 1 %"
+        );
+    }
+
+    #[test]
+    fn conformal_guarantee_holds_for_new_frames() {
+        // The expected share of new frames above the threshold, over many draws of 59 held-out ones, at 5 %: 3 / 60.
+        let (mut state, mut rejected, draws) = (11, 0.0, 4000);
+        for _ in 0..draws {
+            let scores: Vec<f32> = (0..59).map(|_| uniform(&mut state) as f32).collect();
+            let method = CalibrationMethod::Conformal {
+                false_reject_rate: 0.05,
+            };
+            let calibration = calibrate(&normal(&scores), method, ImageScore::Max).unwrap();
+            rejected += 1.0 - f64::from(calibration.image.threshold);
+        }
+        let rate = rejected / f64::from(draws);
+        assert!((rate - 0.05).abs() < 0.002, "{rate}");
+    }
+
+    #[test]
+    fn normal_frames_are_never_all_rejected() {
+        let mut state = 5;
+        let mut cases = vec![
+            vec![0.0],
+            vec![7.5; 3],
+            vec![0.0; 200],
+            vec![-1.0, -1.0, 4.0],
+            vec![1e-30; 60],
+        ];
+        cases.extend((1..150).map(|n| (0..n).map(|_| uniform(&mut state) as f32 * 1e-3).collect()));
+        for scores in cases {
+            for rate in [1e-9, 0.01, 0.07, 0.5] {
+                for method in [
+                    CalibrationMethod::Conformal {
+                        false_reject_rate: rate,
+                    },
+                    CalibrationMethod::PeaksOverThreshold {
+                        false_reject_rate: rate,
+                    },
+                ] {
+                    let Ok(calibration) = calibrate(&normal(&scores), method, ImageScore::Max) else {
+                        assert!(
+                            matches!(method, CalibrationMethod::PeaksOverThreshold { .. }),
+                            "{method:?} {scores:?}"
+                        );
+                        continue;
+                    };
+                    let rejected = scores.iter().filter(|&&score| calibration.image.exceeds(score)).count();
+                    assert!(
+                        rejected as f64 <= (scores.len() as f64 + 1.0) * rate.max(0.2),
+                        "{method:?} {scores:?}"
+                    );
+                    assert!(rejected < scores.len(), "{method:?} {scores:?}");
+                    if scores.iter().all(|&score| score == scores[0]) {
+                        assert_eq!(rejected, 0, "{method:?} {scores:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn maximum_scoring_uses_one_threshold_for_image_and_pixels() {
+        let mut frames = normal(&(0..80).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>());
+        frames.push(frame(2.0, Truth::Anomalous("scratch".into())));
+        let rate = 0.05;
+        for method in [
+            CalibrationMethod::Conformal {
+                false_reject_rate: rate,
+            },
+            CalibrationMethod::PeaksOverThreshold {
+                false_reject_rate: rate,
+            },
+            CalibrationMethod::F1Max,
+            CalibrationMethod::Fixed {
+                image_threshold: 0.7,
+                pixel_threshold: Some(9.0),
+            },
+        ] {
+            let calibration = calibrate(&frames, method, ImageScore::Max).unwrap();
+            assert_eq!(calibration.image.threshold, calibration.pixel.threshold, "{method:?}");
+        }
+    }
+
+    #[test]
+    fn other_image_scores_get_a_pixel_threshold_from_the_maxima() {
+        let mut frames = normal(&(1..=99).map(|i| i as f32).collect::<Vec<_>>());
+        frames.iter_mut().for_each(|frame| frame.map_max *= 10.0);
+        let calibration = calibrate(&frames, RATE, ImageScore::Reweighted).unwrap();
+        assert_eq!(
+            (calibration.image.threshold, calibration.pixel.threshold),
+            (99.0, 990.0)
+        );
+        assert_eq!(
+            (calibration.image.normal_level, calibration.pixel.normal_level),
+            (1.0, 25.0)
+        );
+        let fixed = |pixel_threshold| CalibrationMethod::Fixed {
+            image_threshold: 50.0,
+            pixel_threshold,
+        };
+        let pixel = |method| {
+            calibrate(&frames, method, ImageScore::TopMean(3))
+                .unwrap()
+                .pixel
+                .threshold
+        };
+        assert_eq!((pixel(fixed(Some(700.0))), pixel(fixed(None))), (700.0, 990.0));
+    }
+
+    #[test]
+    fn what_cannot_be_calibrated_is_an_error_with_a_hint() {
+        let error = |frames: &[FrameStatistics], method| calibrate(frames, method, ImageScore::Max).unwrap_err();
+        assert!(error(&[], RATE).contains("hint: hold out some normal images"));
+        let anomalous = [frame(1.0, Truth::Anomalous("hole".into()))];
+        assert!(error(&anomalous, RATE).contains("none of the 1 held-out frames is normal"));
+        for bad in [f32::NAN, f32::INFINITY] {
+            assert!(error(&normal(&[1.0, bad]), RATE).contains("held-out frame 1"));
+        }
+        for false_reject_rate in [0.0, -0.1, 1.0, f64::NAN] {
+            let method = CalibrationMethod::Conformal { false_reject_rate };
+            assert!(error(&normal(&[1.0]), method).contains("hint: it is a share"));
+        }
+        assert!(error(&normal(&[1.0, 2.0]), CalibrationMethod::F1Max).contains("all 2 held-out frames are normal"));
+        let tail = CalibrationMethod::PeaksOverThreshold {
+            false_reject_rate: 0.001,
+        };
+        assert!(error(&normal(&[1.0; 49]), tail).contains("hint: use the conformal quantile"));
+        let fixed = |image_threshold| CalibrationMethod::Fixed {
+            image_threshold,
+            pixel_threshold: None,
+        };
+        assert!(error(&normal(&[2.0, 3.0]), fixed(1.0)).contains("rejects all 2"));
+        assert!(error(&normal(&[2.0, 3.0]), fixed(f32::NAN)).contains("not finite"));
+    }
+
+    #[test]
+    fn a_calibration_survives_json_bit_for_bit() {
+        let mut state = 17;
+        for _ in 0..200 {
+            let scores: Vec<f32> = (0..60).map(|_| (uniform(&mut state) * 3.0) as f32).collect();
+            let mut calibration = calibrate(&normal(&scores), RATE, ImageScore::Max).unwrap();
+            calibration.method = CalibrationMethod::Fixed {
+                image_threshold: scores[0],
+                pixel_threshold: Some(scores[1]),
+            };
+            let json = serde_json::to_string(&calibration).unwrap();
+            assert_eq!(serde_json::from_str::<Calibration>(&json).unwrap(), calibration);
+        }
+    }
+
+    #[test]
+    fn a_calibration_that_is_not_finite_is_not_valid() {
+        let mut calibration = calibrate(&normal(&[1.0, 2.0]), RATE, ImageScore::Max).unwrap();
+        assert_eq!(calibration.validate(), Ok(()));
+        calibration.pixel.threshold = f32::INFINITY;
+        assert!(calibration.validate().unwrap_err().contains("not all finite"));
+    }
+}
