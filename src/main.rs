@@ -1,2 +1,62 @@
-//! Program.
-fn main() {}
+//! Intakt inspects camera streams at the pace of a production line.
+
+mod cli;
+mod commands;
+mod progress;
+mod report;
+mod terminal;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    end_the_process_on_a_panic_outside_the_pool();
+    let outcome = match Cli::parse().command {
+        Command::Demo(args) => commands::demo::run(&args),
+        Command::Fit(args) => commands::fit::run(args),
+        Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Show(args) => commands::show::run(&args),
+    };
+    match outcome {
+        Ok(outcome) => outcome.into(),
+        Err(error) => {
+            terminal::error(&error.to_string());
+            Outcome::Failed.into()
+        }
+    }
+}
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Everything was done; every frame passed.
+    Passed = 0,
+    /// Something was rejected, or could not be read.
+    Rejected = 1,
+    /// The work itself failed.
+    Failed = 2,
+}
+
+impl From<Outcome> for ExitCode {
+    fn from(outcome: Outcome) -> Self {
+        ExitCode::from(outcome as u8)
+    }
+}
+
+/// A worker thread that dies would leave its siblings waiting for it for ever. Pool threads are spared: their panics are
+/// answered by an error record.
+fn end_the_process_on_a_panic_outside_the_pool() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let thread = std::thread::current();
+        let in_pool = thread.name().is_some_and(|name| name.starts_with(intakt_operators::dataflow::POOL_THREAD_PREFIX));
+        if !in_pool {
+            report(panic);
+            std::process::exit(Outcome::Failed as i32);
+        }
+    }));
+}

@@ -152,6 +152,19 @@ pub enum SuppressionReason {
     StaticArtefact,
 }
 
+impl std::fmt::Display for SuppressionReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::OutsideRoi => "outside the region of interest",
+            Self::Border => "in the ignored border",
+            Self::DarkMargin => "in the dark margin",
+            Self::BelowMinArea => "below the minimum area",
+            Self::BelowMinPeak => "below the minimum peak",
+            Self::StaticArtefact => "static artefact: it recurs at this place",
+        })
+    }
+}
+
 /// A region that did not count, and why.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SuppressedRegion {

@@ -1,1 +1,24 @@
-//! Pipelines.
+//! Wiring only: the dataflows `fit`, `evaluate` and `inspect`, and the sources and sinks that do their I/O.
+
+pub mod datasets;
+pub mod png;
+pub mod sinks;
+pub mod sources;
+
+mod detector_file;
+mod detectors;
+mod error;
+mod evaluate;
+pub mod fit;
+mod graph;
+mod inspect;
+mod progress;
+mod run;
+
+pub use detector_file::{load_detector, save_detector, write_atomically};
+pub use detectors::Detectors;
+pub use error::PipelineError;
+pub use evaluate::{Evaluation, evaluate};
+pub use inspect::{CameraAccount, InspectionReport, inspect};
+pub use progress::{Progress, Silent};
+pub use run::RunOptions;

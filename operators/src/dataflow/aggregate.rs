@@ -53,7 +53,8 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
         let stitch_tiles = move |complete: &Complete| {
             let frame = complete.frame.clone();
             let tiles = complete.tiles.as_ref().map_err(|reason| unreadable(&frame, reason.clone()))?;
-            let (map, patches) = stitch(&frame.layout, tiles, sigma_of(&frame.frame.camera));
+            let stitched = stitch(&frame.layout, tiles, sigma_of(&frame.frame.camera));
+            let (map, patches) = stitched.map_err(|reason| unreadable(&frame, reason))?;
             let (layout, product_px) = (frame.layout.clone(), frame.product_px);
             Ok(ScoredFrame { frame, scores: Arc::new(FrameScores { layout, product_px, map, patches }) })
         };

@@ -9,7 +9,7 @@ use timely::dataflow::operators::vec::{Broadcast, Map, ToStream};
 use timely::dataflow::operators::{Capability, Concat, ConnectLoop, Feedback};
 use timely::dataflow::{Scope, StreamVec};
 
-use crate::detector::{CoresetShard, Farthest};
+use crate::detector::coreset::{CoresetShard, Farthest};
 
 /// A row that was picked: the `step`-th centre.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,9 +19,6 @@ pub struct CoresetPick {
     /// The row, as it was pushed to its shard.
     pub row_id: u64,
 }
-
-/// A worker's farthest row: distance, row, its projected vector. A tuple, because it crosses between workers.
-type Candidate = (f32, u64, Vec<f32>);
 
 /// Picks `k` centres, one per round; the round is the timestamp. Each round every worker learns all candidates, takes the
 /// farthest (ties: the lowest row), updates its own shard's distances and answers with its new farthest row. So the picks
@@ -34,19 +31,18 @@ pub fn k_center<'scope>(
     first: Option<Farthest>,
     k: u64,
 ) -> StreamVec<'scope, u64, CoresetPick> {
-    let (loop_handle, answers) = scope.feedback::<Vec<Candidate>>(1);
-    let first: Vec<Candidate> = first.map(|row| (f32::INFINITY, row.row_id, row.vector)).into_iter().collect();
+    let (loop_handle, answers) = scope.feedback::<Vec<Farthest>>(1);
     let candidates = first.to_stream(scope).concat(answers).broadcast();
-    type Builder = CapacityContainerBuilder<Vec<(CoresetPick, Option<Candidate>)>>;
+    type Builder = CapacityContainerBuilder<Vec<(CoresetPick, Option<Farthest>)>>;
     let rounds = candidates.unary_frontier::<Builder, _, _, _>(Pipeline, "KCenter", move |_, _| {
-        let mut open: BTreeMap<u64, (Capability<u64>, Candidate)> = BTreeMap::new();
+        let mut open: BTreeMap<u64, (Capability<u64>, Farthest)> = BTreeMap::new();
         move |(input, frontier), output| {
             input.for_each(|time, candidates| {
                 let Some(capability) = time.retain_least(0) else { return };
                 for candidate in candidates.drain(..) {
                     let round = open.entry(*capability.time());
                     let (_, best) = round.or_insert_with(|| (capability.clone(), candidate.clone()));
-                    if is_farther(&candidate, best) {
+                    if candidate.beats(best) {
                         *best = candidate;
                     }
                 }
@@ -54,18 +50,13 @@ pub fn k_center<'scope>(
             while let Some(entry) = open.first_entry()
                 && !frontier.less_equal(entry.key())
             {
-                let (step, (capability, (_, row_id, vector))) = entry.remove_entry();
-                let pick = CoresetPick { step, row_id };
-                let answer = if step + 1 < k { shard.step(&vector) } else { None };
-                let answer = answer.map(|row| (row.distance, row.row_id, row.vector));
+                let (step, (capability, best)) = entry.remove_entry();
+                let pick = CoresetPick { step, row_id: best.row_id };
+                let answer = if step + 1 < k { shard.step(best.row_id, &best.vector) } else { None };
                 output.session(&capability).give((pick, answer));
             }
         }
     });
     rounds.clone().flat_map(|(_, answer)| answer).connect_loop(loop_handle);
     rounds.map(|(pick, _)| pick)
-}
-
-fn is_farther(candidate: &Candidate, best: &Candidate) -> bool {
-    candidate.0.total_cmp(&best.0).then(best.1.cmp(&candidate.1)).is_gt()
 }

@@ -84,7 +84,10 @@ fn find(
     latencies: &Latencies,
 ) -> FoundFrame {
     let started = Instant::now();
-    let findings = suppress(&scored.scores, &detector.recipe, &detector.calibration, artefacts);
+    let findings = suppress(&scored.scores, &detector.recipe, &detector.calibration, artefacts.as_deref());
+    if let Some(artefacts) = artefacts {
+        artefacts.observe(&findings.candidates());
+    }
     latencies.record("suppress", started.elapsed());
     FoundFrame { scored, findings: Arc::new(findings), detector }
 }

@@ -1,0 +1,127 @@
+//! Fits a detector on normal images and calibrates it on normal images that it was not fitted on.
+
+mod backbone;
+mod calibrate;
+mod global_knn;
+mod patchcore;
+mod recipe;
+mod sums;
+mod survey;
+mod training;
+mod without;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use intakt_operators::detector::backbone::Backbone;
+use intakt_operators::detector::{CalibrationMethod, Detector, ManifestRole, Scorer, ScorerRecipe, Tensor};
+
+pub use backbone::BackboneChoice;
+pub use recipe::{DetectorKind, FitSettings};
+pub use without::fit_without;
+
+use crate::datasets::{Dataset, Item, Need, Split};
+use crate::{PipelineError, Progress, RunOptions};
+use survey::{Surveyed, survey};
+use training::Training;
+
+/// Share of training images that may be unreadable: a few torn files are life, more mean that something else is wrong.
+pub const UNREADABLE_SHARE_MAX: f64 = 0.05;
+
+/// Fits a detector on `dataset`: embeds the training images, fits the scorer, and calibrates on the frames of the
+/// `calibrate` split, or where there is none on every fifth training image or so, chosen by content and held out. The same
+/// images give the same detector, bit for bit, for any number of workers and threads.
+///
+/// # Errors
+/// The dataset or the settings are refused, or more than [`UNREADABLE_SHARE_MAX`] of the images are unreadable.
+pub fn fit(
+    dataset: &Dataset,
+    settings: &FitSettings,
+    options: &RunOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<Detector, PipelineError> {
+    settings.check().map_err(PipelineError::Refused)?;
+    dataset.check(Need::Fit)?;
+    let (fitted_on, held_out) = select(dataset, options, progress)?;
+    let sixteen_bit_max = survey::sixteen_bit_max(fitted_on.iter().chain(&held_out));
+    let input = settings.input(sixteen_bit_max, dataset.layout);
+    let backbone = backbone::prepare(settings, &input, &fitted_on, options, progress)?;
+    let recipe = settings.recipe(input, backbone.as_ref()).map_err(PipelineError::Refused)?;
+    let training = Training { recipe: Arc::new(recipe), backbone, options, progress };
+    let (scorer, sums) = fit_scorer(&training, &fitted_on)?;
+    let sums = if settings.keep_sums { sums } else { None };
+    finish(&training, scorer, sums, &fitted_on, &held_out, settings.calibration)
+}
+
+/// The images to fit on and those to calibrate on.
+fn select(
+    dataset: &Dataset,
+    options: &RunOptions,
+    progress: &Arc<dyn Progress>,
+) -> Result<(Vec<Surveyed>, Vec<Surveyed>), PipelineError> {
+    let of = |split: Split| -> Vec<Item> { dataset.items.iter().filter(|item| item.split == split).cloned().collect() };
+    let (train, calibrate) = (of(Split::Train), of(Split::Calibrate));
+    let train = readable(survey(train, options, progress)?, progress)?;
+    if calibrate.is_empty() {
+        return Ok(survey::hold_out(train));
+    }
+    Ok((train, readable(survey(calibrate, options, progress)?, progress)?))
+}
+
+/// Leaves unreadable images out, listing them.
+fn readable(
+    surveyed: Vec<Result<Surveyed, (Item, String)>>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<Surveyed>, PipelineError> {
+    let total = surveyed.len();
+    let mut readable = Vec::with_capacity(total);
+    for outcome in surveyed {
+        match outcome {
+            Ok(surveyed) => readable.push(surveyed),
+            Err((item, reason)) => progress.note(&format!("skipped \"{}\": {reason}", item.name)),
+        }
+    }
+    let unreadable = total - readable.len();
+    if readable.is_empty() || unreadable as f64 > UNREADABLE_SHARE_MAX * total as f64 {
+        return Err(PipelineError::Refused(format!(
+            "{unreadable} of {total} images are unreadable, more than {} %\n  hint: look at the files listed above",
+            UNREADABLE_SHARE_MAX * 100.0
+        )));
+    }
+    Ok(readable)
+}
+
+type FittedScorer = (Scorer, Option<BTreeMap<String, Tensor>>);
+
+fn fit_scorer(training: &Training<'_>, images: &[Surveyed]) -> Result<FittedScorer, PipelineError> {
+    match training.recipe.scorer {
+        ScorerRecipe::Patchcore { .. } => Ok((patchcore::fit(training, images)?, None)),
+        ScorerRecipe::GlobalKnn { .. } => Ok((global_knn::fit(training, images)?, None)),
+        ScorerRecipe::Padim { .. } | ScorerRecipe::Gaussian { .. } => {
+            let sums = sums::accumulate(training, images)?;
+            let scorer = sums::fit(training, &sums)?;
+            Ok((scorer, Some(sums.tensors())))
+        }
+    }
+}
+
+/// Calibrates, and puts the detector together.
+fn finish(
+    training: &Training<'_>,
+    scorer: Scorer,
+    sums: Option<BTreeMap<String, Tensor>>,
+    fitted_on: &[Surveyed],
+    held_out: &[Surveyed],
+    method: CalibrationMethod,
+) -> Result<Detector, PipelineError> {
+    let (scorer, calibration) = calibrate::calibrate(training, scorer, held_out, method)?;
+    let entries = |images: &[Surveyed], role: ManifestRole| -> Vec<_> {
+        images.iter().map(|image| image.manifest_entry(role)).collect()
+    };
+    let mut manifest = entries(fitted_on, ManifestRole::Train);
+    manifest.extend(entries(held_out, ManifestRole::Calibrate));
+    manifest.sort_by(|a, b| a.name.cmp(&b.name));
+    let recipe = training.recipe.as_ref().clone();
+    let backbone: Arc<dyn Backbone> = training.backbone.clone();
+    Detector::new(recipe, backbone, scorer, calibration, manifest, sums).map_err(PipelineError::Refused)
+}

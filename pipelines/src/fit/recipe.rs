@@ -1,0 +1,178 @@
+//! From what the user asked for to a recipe.
+
+use intakt_operators::detector::backbone::{Backbone, BUILTIN, hash};
+use intakt_operators::detector::{
+    BackboneRecipe, CalibrationMethod, EmbeddingRecipe, ImageScore, InputRecipe, Recipe, ScorerRecipe, SuppressionRules, Tiling, Upsampling,
+    random_dims,
+};
+use intakt_operators::imaging::check_input;
+
+use super::BackboneChoice;
+use crate::datasets::Layout;
+
+/// Seed of everything random in a fit: random dimensions, random projection, first pick of the coreset.
+const SEED: u64 = 0;
+
+/// Standard deviation of the smoothing of anomaly maps, pixels of the network's input: 4 in PatchCore and PaDiM.
+const BLUR_SIGMA_PX: f32 = 4.0;
+
+/// Dimensions kept of ResNet-18's 448 (PaDiM's table 2), and of the wider networks' 1,792.
+const PADIM_DIMS_RESNET18: usize = 100;
+const PADIM_DIMS_WIDE: usize = 550;
+
+/// Dimensions of the random projection in which the coreset is chosen.
+const PROJECTION_DIMS: usize = 128;
+
+/// Which scorer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DetectorKind {
+    /// Memory bank of normal patches.
+    Patchcore,
+    /// A Gaussian per position.
+    Padim,
+    /// One Gaussian for all positions.
+    Gaussian,
+    /// Nearest pooled vectors.
+    GlobalKnn,
+}
+
+/// What the user asked for.
+#[derive(Clone)]
+pub struct FitSettings {
+    /// The scorer; none: the best for the backbone and the tiling.
+    pub detector: Option<DetectorKind>,
+    /// The network.
+    pub backbone: BackboneChoice,
+    /// Edge of the network's input, pixels.
+    pub size_px: u32,
+    /// Edge of the centre crop, pixels.
+    pub crop_px: Option<u32>,
+    /// Overlapping tiles.
+    pub tiling: Option<Tiling>,
+    /// Layers to tap; none: the papers'.
+    pub layers: Option<Vec<String>>,
+    /// Share of the normal patches that PatchCore keeps.
+    pub coreset_ratio: f64,
+    /// Image score; none: the papers'.
+    pub image_score: Option<ImageScore>,
+    /// How the threshold is chosen.
+    pub calibration: CalibrationMethod,
+    /// What does not count.
+    pub suppression: SuppressionRules,
+    /// Whether PaDiM's sums stay in the detector, so that an image can be taken out again.
+    pub keep_sums: bool,
+}
+
+impl FitSettings {
+    /// The scorer that will be fitted.
+    pub fn kind(&self) -> DetectorKind {
+        self.detector.unwrap_or(match (&self.backbone, self.tiling) {
+            (BackboneChoice::Pretrained { .. }, _) => DetectorKind::Patchcore,
+            (BackboneChoice::Builtin, None) => DetectorKind::Padim,
+            (BackboneChoice::Builtin, Some(_)) => DetectorKind::Gaussian,
+        })
+    }
+
+    /// Refuses what does not fit together.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if self.kind() == DetectorKind::Padim && self.tiling.is_some() {
+            return Err("cannot fit padim on tiles: it models every position of the frame, and tiles move over it\n  \
+                        hint: use `--detector gaussian` or `--detector patchcore`"
+                .to_owned());
+        }
+        if self.keep_sums && self.kind() != DetectorKind::Padim {
+            return Err("cannot keep sums: only padim is fitted from sums per position\n  hint: add `--detector padim`".to_owned());
+        }
+        if self.keep_sums && matches!(self.backbone, BackboneChoice::Builtin) {
+            return Err("cannot keep sums: the built-in backbone is itself fitted on the images, so an image cannot be \
+                        taken out of it\n  hint: use `--backbone resnet18 --weights resnet18.safetensors`"
+                .to_owned());
+        }
+        if !(self.coreset_ratio > 0.0 && self.coreset_ratio <= 1.0) {
+            return Err(format!("cannot keep a share of {} of the patches: `--coreset-ratio` is above 0 and at most 1", self.coreset_ratio));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn input(&self, sixteen_bit_max: u16, layout: Layout) -> InputRecipe {
+        InputRecipe {
+            size_px: self.size_px,
+            crop_px: self.crop_px,
+            tiling: self.tiling,
+            // The AITEX strips have a margin that is no fabric; other layouts promise nothing of the kind.
+            exclude_dark_margin: layout == Layout::Aitex,
+            sixteen_bit_max,
+        }
+    }
+
+    /// The layers to tap.
+    pub(crate) fn layers(&self) -> Vec<String> {
+        let default: &[&str] = match (&self.backbone, self.kind()) {
+            (BackboneChoice::Builtin, _) => &["hop1", "hop2", "hop3", "hop4"],
+            (_, DetectorKind::Padim) => &["layer1", "layer2", "layer3"],
+            (_, DetectorKind::Patchcore | DetectorKind::Gaussian) => &["layer2", "layer3"],
+            (_, DetectorKind::GlobalKnn) => &["layer3"],
+        };
+        self.layers.clone().unwrap_or_else(|| default.iter().map(|layer| (*layer).to_owned()).collect())
+    }
+
+    pub(crate) fn recipe(&self, input: InputRecipe, backbone: &dyn Backbone) -> Result<Recipe, String> {
+        check_input(&input)?;
+        let recipe = BackboneRecipe {
+            name: backbone.name().to_owned(),
+            layers: backbone.layers().iter().map(|layer| layer.name.clone()).collect(),
+            hash: hash(backbone),
+        };
+        Ok(Recipe {
+            backbone: recipe,
+            input,
+            embedding: self.embedding(backbone),
+            scorer: self.scorer(),
+            image_score: self.image_score()?,
+            blur_sigma_px: BLUR_SIGMA_PX,
+            suppression: self.suppression.clone(),
+        })
+    }
+
+    fn embedding(&self, backbone: &dyn Backbone) -> EmbeddingRecipe {
+        let total: usize = backbone.layers().iter().map(|layer| layer.dims).sum();
+        let keep = |dims: usize| (dims < total).then(|| random_dims(total, dims, SEED));
+        let builtin = backbone.name() == BUILTIN;
+        let (neighbourhood, upsampling, kept_dims) = match self.kind() {
+            DetectorKind::Padim if backbone.name() == "resnet18" || builtin => (1, Upsampling::Nearest, keep(PADIM_DIMS_RESNET18)),
+            DetectorKind::Padim => (1, Upsampling::Nearest, keep(PADIM_DIMS_WIDE)),
+            DetectorKind::Gaussian => (3, Upsampling::Bilinear, keep(PADIM_DIMS_WIDE)),
+            DetectorKind::Patchcore => (3, Upsampling::Bilinear, None),
+            DetectorKind::GlobalKnn => (1, Upsampling::Nearest, None),
+        };
+        EmbeddingRecipe { neighbourhood, upsampling, kept_dims }
+    }
+
+    fn scorer(&self) -> ScorerRecipe {
+        match self.kind() {
+            DetectorKind::Patchcore => ScorerRecipe::Patchcore {
+                coreset_ratio: self.coreset_ratio,
+                n_neighbors: 9,
+                projection_dims: PROJECTION_DIMS,
+                seed: SEED,
+            },
+            DetectorKind::Padim => ScorerRecipe::Padim { regularisation: 0.01, seed: SEED },
+            DetectorKind::Gaussian => ScorerRecipe::Gaussian { regularisation: 0.01, seed: SEED },
+            DetectorKind::GlobalKnn => ScorerRecipe::GlobalKnn { n_neighbors: 2 },
+        }
+    }
+
+    fn image_score(&self) -> Result<ImageScore, String> {
+        let default = match self.kind() {
+            DetectorKind::Patchcore => ImageScore::Reweighted,
+            _ => ImageScore::Max,
+        };
+        match self.image_score {
+            Some(ImageScore::Reweighted) if self.kind() != DetectorKind::Patchcore => {
+                Err("cannot re-weight the image score: only patchcore has neighbours to weigh with\n  hint: use `--image-score max`".to_owned())
+            }
+            Some(ImageScore::TopMean(0)) => Err("cannot take the mean of no pixels: `--image-score top:N` needs N ≥ 1".to_owned()),
+            asked => Ok(asked.unwrap_or(default)),
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Writes pictures of what was found.
+
+use std::path::{Path, PathBuf};
+
+use intakt_operators::dataflow::{FoundFrame, JudgedFrame};
+use intakt_operators::imaging::Image;
+use intakt_operators::{AnomalyMap, Decision, Verdict};
+
+use super::{Sink, heatmap};
+use crate::png::encode_png;
+use crate::write_atomically;
+
+/// Which frames are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeatmapSelection {
+    /// Rejected frames.
+    Rejected,
+    /// Every frame that could be read.
+    All,
+}
+
+/// Writes one PNG per frame into a directory: the frame with the heatmap blended in and the regions outlined.
+pub struct Heatmaps {
+    directory: PathBuf,
+    selection: HeatmapSelection,
+}
+
+impl Heatmaps {
+    /// Writes into `directory`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// The directory cannot be made.
+    pub fn new(directory: &Path, selection: HeatmapSelection) -> std::io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        Ok(Self { directory: directory.to_owned(), selection })
+    }
+
+    /// The name of a frame's picture: camera, sequence, and the file it came from where it came from one.
+    fn path(&self, verdict: &Verdict) -> PathBuf {
+        let stem = Path::new(verdict.origin.as_ref()).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let stem = stem.map(|stem| format!("_{stem}")).unwrap_or_default();
+        let name = format!("{}_{:06}{stem}.png", verdict.camera, verdict.seq);
+        let harmless = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
+        self.directory.join(name.chars().map(harmless).collect::<String>())
+    }
+}
+
+impl Sink for Heatmaps {
+    fn draws(&self) -> bool {
+        true
+    }
+
+    fn draw(&self, judged: &JudgedFrame) -> Result<(), String> {
+        let wanted = self.selection == HeatmapSelection::All || judged.verdict.decision == Decision::Reject;
+        let Some(found) = judged.evidence.as_ref().filter(|_| wanted) else { return Ok(()) };
+        let path = self.path(&judged.verdict);
+        let png = encode_png(&picture(found, &judged.verdict))?;
+        write_atomically(&path, &png).map_err(|error| error.to_string())
+    }
+}
+
+/// The frame with its heatmap, coloured by the detector's calibration.
+pub fn picture(found: &FoundFrame, verdict: &Verdict) -> Image {
+    let scores = &found.scored.scores;
+    let scale = &found.detector.calibration.pixel;
+    let calibrated = scores.map.scores.iter().map(|score| scale.calibrated(*score) as f32).collect();
+    let map = AnomalyMap::new(scores.map.height, scores.map.width, calibrated);
+    heatmap(&found.scored.frame.image, &map, &scores.layout, &verdict.regions, &verdict.suppressed)
+}

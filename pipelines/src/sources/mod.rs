@@ -1,0 +1,8 @@
+//! Where frames come from: the only place that reads images.
+
+mod files;
+mod stream;
+pub mod synthetic;
+
+pub use files::{FILE_BYTES_MAX, FRAME_INTERVAL_US, file_frames, read_file};
+pub use stream::{CameraStream, StopFlag};

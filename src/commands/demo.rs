@@ -1,0 +1,145 @@
+//! `intakt demo`: a simulated line of three cameras through the whole program.
+
+mod live;
+mod outcome;
+
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use intakt_operators::detector::{CalibrationMethod, Detector, SuppressionRules};
+use intakt_pipelines::datasets::{Dataset, Layout};
+use intakt_pipelines::fit::{BackboneChoice, FitSettings, fit};
+use intakt_pipelines::png::encode_png;
+use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
+use intakt_pipelines::sources::CameraStream;
+use intakt_pipelines::sources::synthetic::{SyntheticCamera, SyntheticLine};
+use intakt_pipelines::{Detectors, PipelineError, Progress, RunOptions, inspect, save_detector, write_atomically};
+
+use super::settings;
+use crate::cli::DemoArgs;
+use crate::progress::Shown;
+use crate::{Outcome, report, terminal};
+use live::LiveTable;
+use outcome::Known;
+
+/// Normal frames each camera is fitted on: a minute of a line at one part a second.
+const NORMAL_FRAMES: u64 = 100;
+
+/// Runs the demo.
+pub fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
+    let started = Instant::now();
+    let options = settings::run_options(args.machine)?;
+    let line = Arc::new(SyntheticLine::new(args.seed));
+    make(&args.out)?;
+    let detectors = Arc::new(fit_cameras(&line, &args.out, &options)?);
+    terminal::say(&format!("\ninspecting {} frames of three cameras", 3 * args.frames));
+    let streams = SyntheticCamera::ALL.map(|camera| stream(&line, camera, args.frames)).into();
+    let verdicts = args.out.join("verdicts.jsonl");
+    let known = Arc::new(Known::new(line));
+    let live = Arc::new(LiveTable::new(args.frames));
+    let sinks: Vec<Arc<dyn Sink>> = vec![
+        live.clone(),
+        known.clone(),
+        Arc::new(Jsonl::verdicts(Box::new(BufWriter::new(create(&verdicts)?)), &verdicts.to_string_lossy())),
+        Arc::new(Jsonl::rates(Box::new(BufWriter::new(create(&args.out.join("rates.jsonl"))?)), "rates.jsonl")),
+        Arc::new(heatmaps(&args.out)?),
+    ];
+    let report = inspect(streams, detectors, &options, sinks)?;
+    live.finish();
+    terminal::say(&report::inspection(&report));
+    let sheet = args.out.join("contact_sheet.png");
+    let png = encode_png(&known.contact_sheet()).map_err(PipelineError::Refused)?;
+    write_atomically(&sheet, &png)?;
+    terminal::print(&known.summary());
+    terminal::print(&format!(
+        "verdicts       {}\npictures       {}\ncontact sheet  {}\ntook           {:.1} s",
+        verdicts.display(),
+        args.out.join("heatmaps").display(),
+        sheet.display(),
+        started.elapsed().as_secs_f64()
+    ));
+    Ok(Outcome::Passed)
+}
+
+/// A detector per camera, each fitted on that camera's own normal frames, which are left on disk to look at.
+fn fit_cameras(line: &SyntheticLine, out: &Path, options: &RunOptions) -> Result<Detectors, PipelineError> {
+    let progress: Arc<dyn Progress> = Arc::new(Shown::default());
+    let mut detectors: Option<Detectors> = None;
+    for camera in SyntheticCamera::ALL {
+        terminal::say(&format!("camera {}", camera.name()));
+        let normal = out.join("normal").join(camera.name());
+        render_normal(line, camera, &normal)?;
+        let dataset = Dataset::open(&normal, Some(Layout::Folder), None)?;
+        let detector = fit(&dataset, &fit_settings(), options, &progress)?;
+        save_detector(&detector, &out.join(format!("{}.intakt", camera.name())))?;
+        terminal::say(&format!("  {}", detector.calibration.statement));
+        detectors = Some(assigned(detectors, camera, detector));
+    }
+    detectors.ok_or_else(|| PipelineError::Refused("the line has no cameras".to_owned()))
+}
+
+fn assigned(detectors: Option<Detectors>, camera: SyntheticCamera, detector: Detector) -> Detectors {
+    match detectors {
+        None => Detectors::common(detector),
+        Some(mut detectors) => {
+            detectors.assign(camera.name(), detector);
+            detectors
+        }
+    }
+}
+
+fn fit_settings() -> FitSettings {
+    FitSettings {
+        detector: None,
+        backbone: BackboneChoice::Builtin,
+        size_px: super::fit::SIZE_PX,
+        crop_px: None,
+        tiling: None,
+        layers: None,
+        coreset_ratio: 0.01,
+        image_score: None,
+        calibration: CalibrationMethod::Conformal { false_reject_rate: 0.01 },
+        suppression: SuppressionRules::default(),
+        keep_sums: false,
+    }
+}
+
+fn render_normal(line: &SyntheticLine, camera: SyntheticCamera, directory: &Path) -> Result<(), PipelineError> {
+    make(directory)?;
+    for n in 0..NORMAL_FRAMES {
+        let png = encode_png(&line.normal(camera, n).image).map_err(PipelineError::Refused)?;
+        write_atomically(&directory.join(format!("{n:04}.png")), &png)?;
+    }
+    Ok(())
+}
+
+fn stream(line: &Arc<SyntheticLine>, camera: SyntheticCamera, frames: u64) -> CameraStream {
+    let line = line.clone();
+    let frame = move |seq| {
+        let rendered = line.render(camera, seq);
+        rendered.to_frame().expect("a rendered frame can be encoded")
+    };
+    CameraStream { camera: camera.name().into(), frames: Box::new((0..frames).map(frame)) }
+}
+
+fn heatmaps(out: &Path) -> Result<Heatmaps, PipelineError> {
+    let directory = out.join("heatmaps");
+    // Pictures of an earlier run would be taken for this one's.
+    let _ = fs::remove_dir_all(&directory);
+    Heatmaps::new(&directory, HeatmapSelection::Rejected).map_err(|cause| cannot_write(directory, cause))
+}
+
+fn make(directory: &Path) -> Result<(), PipelineError> {
+    fs::create_dir_all(directory).map_err(|cause| cannot_write(directory.to_owned(), cause))
+}
+
+fn create(path: &Path) -> Result<File, PipelineError> {
+    File::create(path).map_err(|cause| cannot_write(path.to_owned(), cause))
+}
+
+fn cannot_write(path: PathBuf, cause: std::io::Error) -> PipelineError {
+    PipelineError::Io { action: "write", path, cause }
+}

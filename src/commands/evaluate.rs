@@ -1,0 +1,33 @@
+//! `intakt evaluate`: what a detector is worth on labelled images.
+
+use std::sync::Arc;
+
+use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Sink};
+use intakt_pipelines::{Detectors, PipelineError, Progress, evaluate, write_atomically};
+
+use super::settings;
+use crate::cli::EvaluateArgs;
+use crate::progress::Shown;
+use crate::{Outcome, report, terminal};
+
+/// Evaluates, prints the table and writes the JSON.
+pub fn run(args: &EvaluateArgs) -> Result<Outcome, PipelineError> {
+    let detector = settings::detector(&args.detector, &args.suppression)?;
+    let dataset = settings::dataset(&args.dataset)?;
+    let options = settings::run_options(args.machine)?;
+    let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
+    if let Some(directory) = &args.heatmaps {
+        let heatmaps = Heatmaps::new(directory, HeatmapSelection::All);
+        sinks.push(Arc::new(heatmaps.map_err(|cause| PipelineError::Io { action: "write", path: directory.clone(), cause })?));
+    }
+    let progress: Arc<dyn Progress> = Arc::new(Shown::default());
+    let detectors = Arc::new(Detectors::common(detector));
+    let evaluation = evaluate(&dataset, detectors, &options, sinks, &progress)?;
+    terminal::print(&report::evaluation(&evaluation));
+    if let Some(path) = &args.json {
+        let json = serde_json::to_vec_pretty(&evaluation)
+            .map_err(|error| PipelineError::Refused(format!("cannot write the figures as JSON: {error}")))?;
+        write_atomically(path, &json)?;
+    }
+    Ok(Outcome::Passed)
+}

@@ -1,0 +1,120 @@
+//! `intakt fit`: a detector from normal images.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use intakt_operators::detector::backbone::read_weights;
+use intakt_operators::detector::{CalibrationMethod, SuppressionRules};
+use intakt_pipelines::fit::{BackboneChoice, DetectorKind, FitSettings, fit, fit_without};
+use intakt_pipelines::sources::read_file;
+use intakt_pipelines::{PipelineError, Progress, load_detector, save_detector};
+
+use super::settings;
+use crate::cli::{BackboneName, DetectorName, FitArgs};
+use crate::progress::Shown;
+use crate::{Outcome, terminal};
+
+/// Edge of the network's input where the user says nothing, pixels: the papers'.
+pub const SIZE_PX: u32 = 256;
+
+/// Fits and writes the detector.
+pub fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
+    let started = Instant::now();
+    refuse_unwritable(&args.output)?;
+    let dataset = settings::dataset(&args.dataset)?;
+    let options = settings::run_options(args.machine)?;
+    let progress: Arc<dyn Progress> = Arc::new(Shown::default());
+    let detector = match (&args.without, &args.from) {
+        (Some(image), Some(from)) => fit_without(load_detector(from)?, &dataset, image, &options, &progress)?,
+        _ => fit(&dataset, &wanted(&args)?, &options, &progress)?,
+    };
+    save_detector(&detector, &args.output)?;
+    let bytes = std::fs::metadata(&args.output).map(|file| file.len()).unwrap_or(0);
+    terminal::say(&detector.calibration.statement);
+    terminal::say(&format!(
+        "wrote {} ({:.1} MB) after {:.1} s",
+        args.output.display(),
+        bytes as f64 / 1e6,
+        started.elapsed().as_secs_f64()
+    ));
+    Ok(Outcome::Passed)
+}
+
+/// Before minutes of work, not after.
+fn refuse_unwritable(output: &Path) -> Result<(), PipelineError> {
+    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if output.is_dir() || !parent.is_dir() {
+        let found = if output.is_dir() { "it is a directory" } else { "its directory does not exist" };
+        return Err(PipelineError::Refused(format!("cannot write \"{}\": {found}", output.display())));
+    }
+    Ok(())
+}
+
+fn wanted(args: &FitArgs) -> Result<FitSettings, PipelineError> {
+    let tiling = args.tile.map(|tile_px| settings::tiling(tile_px, args.overlap));
+    let mut suppression = SuppressionRules::default();
+    settings::override_suppression(&mut suppression, &args.suppression)?;
+    Ok(FitSettings {
+        detector: args.detector.map(|detector| match detector {
+            DetectorName::Patchcore => DetectorKind::Patchcore,
+            DetectorName::Padim => DetectorKind::Padim,
+            DetectorName::Gaussian => DetectorKind::Gaussian,
+            DetectorName::GlobalKnn => DetectorKind::GlobalKnn,
+        }),
+        backbone: backbone(args)?,
+        size_px: args.size.or(args.tile.map(|tile| tile.saturating_mul(args.enlarge))).unwrap_or(SIZE_PX),
+        crop_px: args.crop,
+        tiling,
+        layers: args.layers.clone(),
+        coreset_ratio: args.coreset_ratio,
+        image_score: args.image_score.as_deref().map(settings::image_score).transpose()?,
+        calibration: calibration(args)?,
+        suppression,
+        keep_sums: args.keep_sums,
+    })
+}
+
+fn backbone(args: &FitArgs) -> Result<BackboneChoice, PipelineError> {
+    let refuse = |sentence: &str| Err(PipelineError::Refused(sentence.to_owned()));
+    let name = match (args.backbone, &args.weights) {
+        (None | Some(BackboneName::Builtin), None) => return Ok(BackboneChoice::Builtin),
+        (None, Some(_)) => {
+            return refuse("cannot use weights without knowing their network\n  hint: add `--backbone resnet18`, or whichever it is");
+        }
+        (Some(BackboneName::Builtin), Some(_)) => return refuse("the built-in backbone takes no weights: it is fitted on the images"),
+        (Some(BackboneName::Resnet18), _) => "resnet18",
+        (Some(BackboneName::Resnet50), _) => "resnet50",
+        (Some(BackboneName::WideResnet50_2), _) => "wide_resnet50_2",
+    };
+    let Some(path) = &args.weights else {
+        return Err(PipelineError::Refused(format!(
+            "cannot build {name} without weights: Intakt downloads nothing\n  hint: give `--weights {name}.safetensors` with torchvision's or timm's key names, or leave `--backbone` out"
+        )));
+    };
+    let load = |cause: String| PipelineError::Load { what: "weights", path: path.clone(), cause };
+    let bytes = read_file(path).map_err(load)?;
+    let tensors = read_weights(&bytes).map_err(load)?;
+    Ok(BackboneChoice::Pretrained { name: name.to_owned(), tensors: Arc::new(tensors) })
+}
+
+fn calibration(args: &FitArgs) -> Result<CalibrationMethod, PipelineError> {
+    let false_reject_rate = args.false_reject_rate;
+    if !(false_reject_rate > 0.0 && false_reject_rate <= 0.5) {
+        return Err(PipelineError::Refused(format!(
+            "cannot aim at rejecting a share of {false_reject_rate}: `--false-reject-rate` is above 0 and at most 0.5"
+        )));
+    }
+    let fixed = args.calibrate.strip_prefix("fixed:").and_then(|score| score.parse::<f32>().ok());
+    match (args.calibrate.as_str(), fixed) {
+        ("conformal", _) => Ok(CalibrationMethod::Conformal { false_reject_rate }),
+        ("pot", _) => Ok(CalibrationMethod::PeaksOverThreshold { false_reject_rate }),
+        ("f1-max", _) => Ok(CalibrationMethod::F1Max),
+        (_, Some(image_threshold)) if image_threshold.is_finite() => {
+            Ok(CalibrationMethod::Fixed { image_threshold, pixel_threshold: None })
+        }
+        (typed, _) => Err(PipelineError::Refused(format!(
+            "cannot read `--calibrate {typed}`: it is `conformal`, `pot`, `f1-max` or `fixed:SCORE`"
+        ))),
+    }
+}

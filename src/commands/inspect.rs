@@ -1,0 +1,69 @@
+//! `intakt inspect`: a verdict on every image.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use intakt_pipelines::datasets::collect_images;
+use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
+use intakt_pipelines::sources::{CameraStream, file_frames};
+use intakt_pipelines::{Detectors, PipelineError, Progress, inspect};
+
+use super::settings;
+use crate::cli::InspectArgs;
+use crate::progress::Shown;
+use crate::report::{Counted, SuppressedLog};
+use crate::{Outcome, report, terminal};
+
+/// Inspects, and says how it went.
+pub fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
+    let detector = settings::detector(&args.detector, &args.suppression)?;
+    let options = settings::run_options(args.machine)?;
+    let streams = streams(args)?;
+    let progress: Arc<dyn Progress> = Arc::new(Shown::default());
+    progress.begin("inspecting", streams.iter().map(|(_, frames)| frames).sum());
+    let streams = streams.into_iter().map(|(stream, _)| stream).collect();
+    let sinks = sinks(args, &progress)?;
+    let report = inspect(streams, Arc::new(Detectors::common(detector)), &options, sinks)?;
+    progress.end();
+    terminal::say(&report::inspection(&report));
+    let unremarkable = report.total(|account| account.rejected + account.unreadable) == 0;
+    Ok(if unremarkable { Outcome::Passed } else { Outcome::Rejected })
+}
+
+/// The cameras, each with its number of frames.
+fn streams(args: &InspectArgs) -> Result<Vec<(CameraStream, u64)>, PipelineError> {
+    let cameras = collect_images(&args.paths)?;
+    let stream = |camera: intakt_pipelines::datasets::CameraFiles| {
+        let n_frames = camera.files.len() as u64;
+        let files = camera.files.into_iter().map(|file| (file.path, file.captured_at_us)).collect();
+        (file_frames(camera.camera.into(), files), n_frames)
+    };
+    Ok(cameras.into_iter().map(stream).collect())
+}
+
+fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {
+    let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(Counted(progress.clone()))];
+    sinks.push(Arc::new(Jsonl::verdicts(writer(&args.jsonl)?, &args.jsonl.to_string_lossy())));
+    if let Some(path) = &args.rates {
+        sinks.push(Arc::new(Jsonl::rates(writer(path)?, &path.to_string_lossy())));
+    }
+    if let Some(directory) = &args.heatmaps {
+        let selection = if args.all { HeatmapSelection::All } else { HeatmapSelection::Rejected };
+        let heatmaps = Heatmaps::new(directory, selection);
+        sinks.push(Arc::new(heatmaps.map_err(|cause| PipelineError::Io { action: "write", path: directory.clone(), cause })?));
+    }
+    if args.log_suppressed {
+        sinks.push(Arc::new(SuppressedLog(progress.clone())));
+    }
+    Ok(sinks)
+}
+
+fn writer(path: &Path) -> Result<Box<dyn Write + Send>, PipelineError> {
+    if path == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    let file = File::create(path).map_err(|cause| PipelineError::Io { action: "write", path: path.to_owned(), cause })?;
+    Ok(Box::new(BufWriter::new(file)))
+}

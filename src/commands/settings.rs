@@ -1,0 +1,86 @@
+//! What was typed → what it means.
+
+use std::path::Path;
+
+use intakt_operators::detector::{Detector, ImageScore, RoiMask, SuppressionRules, Tiling};
+use intakt_operators::imaging::decode_mask;
+use intakt_pipelines::datasets::{Dataset, Layout};
+use intakt_pipelines::sources::read_file;
+use intakt_pipelines::{PipelineError, RunOptions};
+
+use crate::cli::{DatasetArgs, LayoutName, MachineArgs, SuppressionArgs};
+
+/// Opens the dataset.
+pub fn dataset(args: &DatasetArgs) -> Result<Dataset, PipelineError> {
+    let layout = args.layout.map(|layout| match layout {
+        LayoutName::Mvtec => Layout::Mvtec,
+        LayoutName::Aitex => Layout::Aitex,
+        LayoutName::Folder => Layout::Folder,
+        LayoutName::Csv => Layout::Csv,
+    });
+    Ok(Dataset::open(&args.dataset, layout, args.fabric.as_deref())?)
+}
+
+/// Workers and threads: as asked, or one per core.
+pub fn run_options(args: MachineArgs) -> Result<RunOptions, PipelineError> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    RunOptions::new(args.workers.map_or(cores, usize::from), args.pool.map_or(cores, usize::from))
+}
+
+/// Overlapping tiles: a quarter of the tile is shared unless the user says otherwise, which is more than a backbone's
+/// receptive field loses at a tile's edge.
+pub fn tiling(tile_px: u32, overlap_px: Option<u32>) -> Tiling {
+    Tiling { tile_px, overlap_px: overlap_px.unwrap_or(tile_px / 4) }
+}
+
+/// `max`, `top:N` or `reweighted`.
+pub fn image_score(typed: &str) -> Result<ImageScore, PipelineError> {
+    let top = typed.strip_prefix("top:").and_then(|n| n.parse().ok());
+    match (typed, top) {
+        ("max", _) => Ok(ImageScore::Max),
+        ("reweighted", _) => Ok(ImageScore::Reweighted),
+        (_, Some(n)) => Ok(ImageScore::TopMean(n)),
+        _ => Err(PipelineError::Refused(format!(
+            "cannot read `--image-score {typed}`: it is `max`, `top:N` or `reweighted`"
+        ))),
+    }
+}
+
+/// Changes `rules` as typed; what was not typed stays as it is.
+pub fn override_suppression(rules: &mut SuppressionRules, args: &SuppressionArgs) -> Result<(), PipelineError> {
+    if let Some(path) = &args.roi {
+        rules.roi = Some(roi(path)?);
+    }
+    rules.border_px = args.border.unwrap_or(rules.border_px);
+    rules.min_area_px = args.min_area.unwrap_or(rules.min_area_px);
+    rules.min_peak = calibrated("--min-peak", args.min_peak)?.or(rules.min_peak);
+    rules.hysteresis_low = calibrated("--hysteresis", args.hysteresis)?.or(rules.hysteresis_low);
+    rules.static_artefacts = args.static_artefacts.unwrap_or(rules.static_artefacts);
+    Ok(())
+}
+
+/// The detector, with what does not count changed as typed.
+pub fn detector(path: &Path, args: &SuppressionArgs) -> Result<Detector, PipelineError> {
+    let mut detector = intakt_pipelines::load_detector(path)?;
+    override_suppression(&mut detector.recipe.suppression, args)?;
+    Ok(detector)
+}
+
+fn roi(path: &Path) -> Result<RoiMask, PipelineError> {
+    let load = |cause: String| PipelineError::Load { what: "region of interest", path: path.to_owned(), cause };
+    let bytes = read_file(path).map_err(load)?;
+    let mask = decode_mask(&bytes).map_err(|error| load(error.to_string()))?;
+    if !mask.bits.contains(&true) {
+        return Err(load("it is black all over, so nothing would be inspected; what is white is inspected".to_owned()));
+    }
+    Ok(RoiMask::from_mask(&mask))
+}
+
+fn calibrated(flag: &str, typed: Option<f64>) -> Result<Option<f64>, PipelineError> {
+    match typed {
+        Some(score) if !(0.0..=1.0).contains(&score) => Err(PipelineError::Refused(format!(
+            "cannot use `{flag} {score}`: calibrated scores lie between 0 and 1, the threshold is 0.5"
+        ))),
+        other => Ok(other),
+    }
+}
