@@ -1,1 +1,3 @@
 //! Pipelines.
+
+pub mod datasets;
