@@ -1,0 +1,9 @@
+mod aitex;
+mod checks;
+mod collect;
+mod detection;
+mod folder;
+mod manifest;
+mod mvtec;
+mod real_data;
+mod support;
