@@ -14,8 +14,8 @@ pub struct Confusion {
 }
 
 impl Confusion {
-    /// Counts the verdicts of a threshold. A frame is rejected when its score is *above* the threshold, as in a verdict;
-    /// `labels` are true for anomalous frames.
+    /// Counts the verdicts of a threshold. A frame is rejected when its score is *above* the threshold, as in a
+    /// verdict; `labels` are true for anomalous frames.
     ///
     /// Panics unless there is one label per score (a bug of ours).
     pub fn at(scores: &[f32], labels: &[bool], threshold: f32) -> Self {

@@ -75,8 +75,8 @@ pub struct DatasetMetrics {
 }
 
 impl DatasetMetrics {
-    /// Measures the frames, each of which may be dropped once it was taken in: 12 bytes a frame and what [`PixelScores`]
-    /// needs for its pixels are held. The result does not depend on their order.
+    /// Measures the frames, each of which may be dropped once it was taken in: 13 bytes a frame and what
+    /// [`PixelScores`] needs for its pixels are held. The result does not depend on their order.
     ///
     /// All pixels of a normal frame are normal. An anomalous frame without a mask counts for the metrics of images and
     /// verdicts only, and so does a frame with neither map nor predicted mask.

@@ -2,8 +2,8 @@
 //!
 //! Every metric is exact (all thresholds that occur, no binning), deterministic and independent of the order of frames.
 //! Scores are f32 and results f64. Equal scores are one threshold, as in scikit-learn; `-0.0` equals `0.0`.
-//! **Not-a-number ranks below every number**, because `score > threshold` is false for it whatever the threshold: a frame
-//! or pixel without a score is one that no threshold rejects. What is undefined (a ratio of nothing) is `None`.
+//! **Not-a-number ranks below every number**, because `score > threshold` is false for it whatever the threshold: a
+//! frame or pixel without a score is one that no threshold rejects. What is undefined (a ratio of nothing) is `None`.
 
 mod confusion;
 mod dataset;

@@ -1,7 +1,7 @@
 //! Scores as integers that sort like them.
 
-/// A `u32` that orders as `score` does: equal scores, `-0.0` and `0.0` among them, have equal keys, and not-a-number has
-/// the lowest, [`NAN_KEY`].
+/// A `u32` that orders as `score` does: equal scores, `-0.0` and `0.0` among them, have equal keys, and not-a-number
+/// has the lowest, [`NAN_KEY`].
 pub(super) fn key(score: f32) -> u32 {
     if score.is_nan() {
         return NAN_KEY;

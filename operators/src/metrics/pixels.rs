@@ -5,9 +5,9 @@ use super::ranking::PairCount;
 use crate::postprocess::components::components;
 use crate::{AnomalyMap, Mask};
 
-/// One region covered completely, in the fixed point of the per-region overlap. Integers make the sum exact, so it depends
-/// neither on the order of frames nor on rounding. Rounding down a pixel's share costs at most `area / 2^90` of a region,
-/// and 2^32 regions fit.
+/// One region covered completely, in the fixed point of the per-region overlap. Integers make the sum exact, so it
+/// depends neither on the order of frames nor on rounding. Rounding down a pixel's share costs at most `area / 2^90` of
+/// a region, and 2^32 regions fit.
 const COVERED: u128 = 1 << 90;
 
 /// Bits dropped from an overlap before it is multiplied by a number of pixels: 2^60 · 2 · 2^32 regions · 2^33 pixels is
@@ -148,8 +148,8 @@ struct Step<'a> {
     defective: &'a [(u32, u32)],
 }
 
-/// Area under the ROC curve over all pixels of all frames (`sklearn.metrics.roc_auc_score` on the flattened maps), exact.
-/// `None` when there is no defective or no normal pixel. Memory as in [`PixelScores`].
+/// Area under the ROC curve over all pixels of all frames (`sklearn.metrics.roc_auc_score` on the flattened maps),
+/// exact. `None` when there is no defective or no normal pixel. Memory as in [`PixelScores`].
 ///
 /// Panics where a map and its mask differ in size (a bug of ours).
 pub fn pixel_auroc(frames: &[(AnomalyMap, Mask)]) -> Option<f64> {
@@ -159,11 +159,11 @@ pub fn pixel_auroc(frames: &[(AnomalyMap, Mask)]) -> Option<f64> {
 /// The area under the per-region-overlap curve as its authors define it (Bergmann et al., "The MVTec Anomaly Detection
 /// Dataset", IJCV 2021, section 5.2, and their evaluation code), exact.
 ///
-/// For every threshold that occurs, the false positive rate is the share of all normal pixels of all frames at or above it,
-/// and the per-region overlap is the covered share of a defect, averaged over all defects (8-connected components of the
-/// masks) of all frames, each counting alike whatever its size. The curve starts at (0, 0), is linear between thresholds,
-/// and its area up to `fpr_limit` (interpolated there) is divided by `fpr_limit`, so that 1 is perfect and nothing is
-/// above it. `None` when there is no defect or no normal pixel. Memory as in [`PixelScores`].
+/// For every threshold that occurs, the false positive rate is the share of all normal pixels of all frames at or above
+/// it, and the per-region overlap is the covered share of a defect, averaged over all defects (8-connected components
+/// of the masks) of all frames, each counting alike whatever its size. The curve starts at (0, 0), is linear between
+/// thresholds, and its area up to `fpr_limit` (interpolated there) is divided by `fpr_limit`, so that 1 is perfect and
+/// nothing is above it. `None` when there is no defect or no normal pixel. Memory as in [`PixelScores`].
 ///
 /// Panics where a map and its mask differ in size, or unless `0 < fpr_limit <= 1` (bugs of ours).
 pub fn aupro(frames: &[(AnomalyMap, Mask)], fpr_limit: f64) -> Option<f64> {

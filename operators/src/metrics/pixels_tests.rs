@@ -13,8 +13,8 @@ impl Random {
     }
 }
 
-/// Frames of one random size with rectangular defects (overlapping, touching at corners or absent); scores have `levels`
-/// distinct values, negative ones among them, and are higher in defects.
+/// Frames of one random size with rectangular defects (overlapping, touching at corners or absent); scores have
+/// `levels` distinct values, negative ones among them, and are higher in defects.
 fn random_frames(random: &mut Random, levels: u64) -> Vec<(AnomalyMap, Mask)> {
     let (height, width) = (1 + random.below(14) as usize, 1 + random.below(14) as usize);
     let frame = |random: &mut Random| {

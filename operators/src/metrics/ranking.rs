@@ -22,8 +22,9 @@ impl F1Max {
     }
 }
 
-/// Area under the ROC curve: the probability that an anomalous frame scores higher than a normal one, ties counting half
-/// (`sklearn.metrics.roc_auc_score`). `labels` are true for anomalous frames. `None` when one of the classes is empty.
+/// Area under the ROC curve: the probability that an anomalous frame scores higher than a normal one, ties counting
+/// half (`sklearn.metrics.roc_auc_score`). `labels` are true for anomalous frames. `None` when one of the classes is
+/// empty.
 ///
 /// Panics unless there is one label per score (a bug of ours).
 pub fn auroc(scores: &[f32], labels: &[bool]) -> Option<f64> {

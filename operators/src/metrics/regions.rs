@@ -64,8 +64,8 @@ fn touched(mask: &Mask, other: &Mask) -> (u64, u64) {
     (hit.iter().filter(|&&hit| hit).count() as u64, u64::from(regions.count))
 }
 
-/// Centre of mass (x, y) of the set pixels, every pixel counting alike, in pixels of the mask; the centre of a pixel is at
-/// its index. `None` where nothing is set.
+/// Centre of mass (x, y) of the set pixels, every pixel counting alike, in pixels of the mask; the centre of a pixel is
+/// at its index. `None` where nothing is set.
 pub fn mass_center(mask: &Mask) -> Option<[f64; 2]> {
     let (mut sum_x, mut sum_y, mut area) = (0u64, 0u64, 0u64);
     for (i, _) in mask.bits.iter().enumerate().filter(|(_, set)| **set) {

@@ -39,7 +39,8 @@ impl Components {
     }
 }
 
-/// The 8-connected components of the set pixels of `mask`, as `scipy.ndimage.label` finds them with a full 3×3 structure.
+/// The 8-connected components of the set pixels of `mask`, as `scipy.ndimage.label` finds them with a full 3×3
+/// structure.
 ///
 /// Time is linear in the pixels: runs of set pixels are found row by row and united with the runs they touch in the row
 /// above (two passes; He, Chao and Suzuki, "A run-based two-scan labeling algorithm", 2008).
@@ -60,12 +61,12 @@ pub fn components(mask: &Mask) -> Components {
     Components { labels, count }
 }
 
-/// The components of `score >= low` that hold at least one pixel with `score > high`: a weak rim is kept where it belongs
-/// to something strong (Canny's hysteresis). Pixels outside `allowed` are background.
+/// The components of `score >= low` that hold at least one pixel with `score > high`: a weak rim is kept where it
+/// belongs to something strong (Canny's hysteresis). Pixels outside `allowed` are background.
 ///
-/// `high` is exceeded strictly, because a frame is rejected when its score is *above* the threshold: with the threshold as
-/// `high`, a frame whose highest pixel is the threshold itself passes and has no region. A `low` above `high` acts as
-/// `high`, so that a pixel above `high` always lies in a region. Not-a-number is background.
+/// `high` is exceeded strictly, because a frame is rejected when its score is *above* the threshold: with the threshold
+/// as `high`, a frame whose highest pixel is the threshold itself passes and has no region. A `low` above `high` acts
+/// as `high`, so that a pixel above `high` always lies in a region. Not-a-number is background.
 ///
 /// `scores` and `allowed` are row-major `(height, width)`. Panics where their sizes differ (a bug of ours).
 pub fn hysteresis_components(
@@ -252,6 +253,37 @@ mod tests {
             (found.labels.as_slice(), found.count),
             ([1, 1, 0, 0, 0, 0, 2].as_slice(), 2)
         );
+    }
+
+    #[test]
+    fn hysteresis_matches_flood_fill() {
+        let mut state = 19;
+        for round in 0..300 {
+            let (height, width) = (
+                1 + random(&mut state) as usize % 16,
+                1 + random(&mut state) as usize % 16,
+            );
+            let scores: Vec<f32> = (0..height * width).map(|_| (random(&mut state) % 12) as f32).collect();
+            let allowed = Mask::new(
+                height,
+                width,
+                scores.iter().map(|_| !random(&mut state).is_multiple_of(10)).collect(),
+            );
+            let (low, high) = (6.0, 9.0);
+            let weak = scores
+                .iter()
+                .zip(&allowed.bits)
+                .map(|(&score, &allowed)| allowed && score >= low);
+            let weak = naive(&Mask::new(height, width, weak.collect()));
+            let strong = |label| label > 0 && (0..scores.len()).any(|i| weak.labels[i] == label && scores[i] > high);
+            let kept = naive(&Mask::new(
+                height,
+                width,
+                weak.labels.iter().map(|&label| strong(label)).collect(),
+            ));
+            let found = hysteresis_components(&scores, width, height, low, high, &allowed);
+            assert_eq!(found, kept, "{height}x{width}, round {round}");
+        }
     }
 
     #[test]
