@@ -23,7 +23,7 @@ pub(super) fn read(root: &Path, fabric: Option<&str>, lister: &mut Lister) -> Re
     let strips = Strips::list(root, lister)?;
     let code = strips.choose(root, fabric)?;
     let mut items = strips.normals_of(&code)?;
-    split_normals(&mut items);
+    split_normals(&mut items, stem_of);
     let mut masks = Masks::new(lister.images_in(&root.join(MASKS))?);
     for (strip, image) in strips.anomalous.into_iter().filter(|(strip, _)| strip.fabric == code) {
         let truth = match strip.defect.as_str() {
@@ -42,6 +42,16 @@ pub(super) fn read(root: &Path, fabric: Option<&str>, lister: &mut Lister) -> Re
         items,
         ignored: lister.ignored,
     })
+}
+
+/// What a normal image is split by: its file name without the extension.
+fn stem_of(normal: &Item) -> String {
+    normal
+        .path
+        .file_stem()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// What a file name says: `0044_019_04` is defect 019 on fabric 04.

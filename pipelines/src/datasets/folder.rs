@@ -23,7 +23,7 @@ pub(super) fn read(root: &Path, lister: &mut Lister) -> Result<Dataset, DatasetE
     let items = if has_signs_of(root, Layout::Folder) {
         let mut items = read_normals(root, &camera, lister)?;
         if root.join(ANOMALOUS).is_dir() {
-            split_normals(&mut items);
+            split_normals(&mut items, place_in_normal);
             items.extend(read_anomalous(root, &camera, lister)?);
         }
         items
@@ -48,6 +48,13 @@ fn read_normals(root: &Path, camera: &str, lister: &mut Lister) -> Result<Vec<It
     let images = lister.images_below(&root.join(NORMAL))?;
     let normal = |image| item(NORMAL, image, Split::Train, Truth::Normal, camera);
     images.into_iter().map(normal).collect()
+}
+
+/// What a normal image is split by: `monday/1` for `normal/monday/1.png`.
+fn place_in_normal(normal: &Item) -> String {
+    let name = Path::new(&normal.name);
+    let within = name.strip_prefix(NORMAL).unwrap_or(name).with_extension("");
+    within.to_string_lossy().into_owned()
 }
 
 fn read_anomalous(root: &Path, camera: &str, lister: &mut Lister) -> Result<Vec<Item>, DatasetError> {

@@ -68,9 +68,9 @@ pub fn manifest_hash(entries: &[ManifestEntry]) -> String {
     hexadecimal(&hasher.finalize())
 }
 
-/// Sends normal images to train and test by the hash of their names; see [`Split`].
-pub(super) fn split_normals(normals: &mut [Item]) {
-    let hashes: Vec<u64> = normals.iter().map(|item| name_hash(&item.name)).collect();
+/// Sends normal images to train and test by the hash of their `key`; see [`Split`].
+pub(super) fn split_normals(normals: &mut [Item], key: impl Fn(&Item) -> String) {
+    let hashes: Vec<u64> = normals.iter().map(|item| name_hash(&key(item))).collect();
     for (item, &hash) in normals.iter_mut().zip(&hashes) {
         item.split = if hash < TRAIN_BELOW { Split::Train } else { Split::Test };
     }
@@ -83,8 +83,8 @@ pub(super) fn split_normals(normals: &mut [Item]) {
     }
 }
 
-fn name_hash(name: &str) -> u64 {
-    let digest = Sha256::digest(name.as_bytes());
+fn name_hash(key: &str) -> u64 {
+    let digest = Sha256::digest(key.as_bytes());
     digest.iter().take(8).fold(0, |hash, &byte| hash << 8 | u64::from(byte))
 }
 

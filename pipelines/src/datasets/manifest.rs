@@ -1,16 +1,14 @@
 //! Layout `csv`: a manifest says what every image is. Paths are relative to the manifest; spaces around cells do not count.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 
 use csv::{ReaderBuilder, StringRecord, Trim};
 use intakt_operators::Truth;
 
 use super::files::{folder_name, name_of, parent_of};
+use super::rows::{BoundedRows, READ_AHEAD_BYTES, RowEnd};
 use super::timestamp::parse_micros;
 use super::{Dataset, DatasetError, Item, Layout, Split};
 
@@ -20,11 +18,6 @@ const COLUMNS: [&str; 6] = ["path", "split", "label", "mask", "camera", "capture
 const DATASET_COLUMNS: &[&str] = &["path", "split", "label"];
 /// Columns that a list of frames to inspect cannot do without.
 const FRAMES_COLUMNS: &[&str] = &["path"];
-
-/// Bytes of one row. A quote that is never closed would otherwise take the rest of the file into memory as one cell.
-const ROW_BYTES_MAX: u64 = 64 * 1024;
-/// Bytes that the reader may be ahead of the row it hands out.
-const READ_AHEAD_BYTES: usize = 8 * 1024;
 
 /// Labels that could be meant as "normal" but would be read as the name of a defect.
 const NEARLY_NORMAL: [&str; 7] = ["good", "ok", "pass", "none", "0", "000", "false"];
@@ -91,7 +84,7 @@ struct Table<'a> {
     manifest: &'a Path,
     default_camera: String,
     reader: csv::Reader<BoundedRows<File>>,
-    row_end_max: Rc<Cell<u64>>,
+    row_end: RowEnd,
     /// Position of each of [`COLUMNS`] in a row.
     columns: [Option<usize>; COLUMNS.len()],
     /// Lines by the file they name.
@@ -120,12 +113,7 @@ impl<'a> Table<'a> {
             });
         }
         let file = File::open(manifest).map_err(DatasetError::read(manifest))?;
-        let row_end_max = Rc::new(Cell::new(ROW_BYTES_MAX));
-        let bounded = BoundedRows {
-            inner: file,
-            n_read: 0,
-            row_end_max: Rc::clone(&row_end_max),
-        };
+        let (bounded, row_end) = BoundedRows::new(file);
         let mut reader = ReaderBuilder::new()
             .trim(Trim::All)
             .buffer_capacity(READ_AHEAD_BYTES)
@@ -136,7 +124,7 @@ impl<'a> Table<'a> {
             manifest,
             default_camera: folder_name(parent_of(manifest)),
             reader,
-            row_end_max,
+            row_end,
             columns,
             seen: BTreeMap::new(),
             rows_max,
@@ -145,8 +133,7 @@ impl<'a> Table<'a> {
 
     fn next_row(&mut self) -> Result<Option<Row<'_>>, DatasetError> {
         let (mut record, line) = (StringRecord::new(), self.reader.position().line());
-        let row_end_max = self.reader.position().byte() + ROW_BYTES_MAX + READ_AHEAD_BYTES as u64;
-        self.row_end_max.set(row_end_max);
+        self.row_end.starts_at(self.reader.position().byte());
         let more = self.reader.read_record(&mut record);
         if !more.map_err(|error| malformed(self.manifest, line, &error))? {
             return Ok(None);
@@ -302,25 +289,4 @@ fn malformed(manifest: &Path, line: u64, error: &csv::Error) -> DatasetError {
         _ => error.to_string(),
     };
     in_manifest(manifest, line, None, reason)
-}
-
-/// Fails when a row does not end in time.
-struct BoundedRows<R> {
-    inner: R,
-    n_read: u64,
-    /// Bytes from the start of the file after which the present row must have ended.
-    row_end_max: Rc<Cell<u64>>,
-}
-
-impl<R: Read> Read for BoundedRows<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.n_read > self.row_end_max.get() {
-            return Err(io::Error::other(format!(
-                "the row is longer than {ROW_BYTES_MAX} bytes; is a quote not closed?"
-            )));
-        }
-        let n_read = self.inner.read(buffer)?;
-        self.n_read += n_read as u64;
-        Ok(n_read)
-    }
 }

@@ -25,6 +25,7 @@ mod hash;
 mod manifest;
 mod masks;
 mod mvtec;
+mod rows;
 #[cfg(test)]
 mod tests;
 mod timestamp;
@@ -103,9 +104,11 @@ impl FromStr for Layout {
 /// What an image is used for.
 ///
 /// Where the layout does not say it (`aitex`, and `folder` with `anomalous/`), a normal image is [`Split::Train`] if the first
-/// eight bytes of the SHA-256 of its name, read as a big-endian fraction of 2⁶⁴, lie below 0.7, else [`Split::Test`]. The
-/// image with the lowest hash is always train and, of two or more, the one with the highest always test, so that neither
-/// side is empty; only these two can change sides when files come or go.
+/// eight bytes of the SHA-256 of its key, read as a big-endian fraction of 2⁶⁴, lie below 0.7, else [`Split::Test`]. The key
+/// is the path below `NODefect_images/<fabric>/` or `normal/` without the extension, so that a picture stored in two formats
+/// is on one side, and one that is stored in another format stays on its side. The image with the lowest hash is always
+/// train and, of two or more, the one with the highest always test, so that neither side is empty; only these two can change
+/// sides when files come or go. The share is 70 % on average, not of every set: of 20 images, 14 ± 2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {

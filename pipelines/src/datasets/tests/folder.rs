@@ -49,6 +49,23 @@ fn beside_anomalous_no_train_image_is_a_test_image() {
 }
 
 #[test]
+fn another_format_does_not_change_sides() {
+    let with = |extension: &str| {
+        let start = Tree::of(&["anomalous/a.png"]);
+        let tree = (0..20).fold(start, |tree, i| {
+            tree.image(&format!("normal/day/{i}.{extension}"), 4, 3)
+        });
+        let dataset = tree.open().unwrap();
+        let train = names(&dataset, Split::Train)
+            .into_iter()
+            .map(|name| name.replace(extension, "*"));
+        train.collect::<Vec<_>>()
+    };
+    assert!(!with("png").is_empty());
+    assert_eq!(with("png"), with("bmp"));
+}
+
+#[test]
 fn sub_folders_are_classes_and_masks_follow_them() {
     let tree = Tree::of(&[
         "normal/0.png",
