@@ -1,5 +1,7 @@
 //! Backbones: frozen networks that turn an image into named feature maps.
 
+pub mod builtin;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
