@@ -1,1 +1,5 @@
 //! Pipelines.
+
+pub mod png;
+pub mod sinks;
+pub mod sources;
