@@ -17,7 +17,8 @@ pub const OUTLINES_MAX: usize = 64;
 pub const CAPTIONS_MAX: usize = 6;
 
 const OUTLINE: Rgb = [255, 0, 90];
-const SUPPRESSED: Rgb = [150, 150, 150];
+/// Light and dark dashes by turns: either shows on any product, and neither is a colour of the scale.
+const SUPPRESSED: [Rgb; 2] = [[215, 215, 215], [70, 70, 70]];
 const INK: Rgb = [255, 255, 255];
 const CAPTION_GROUND: Rgb = [30, 10, 20];
 
@@ -30,7 +31,7 @@ const CAPTION_GROUND: Rgb = [30, 10, 20];
 /// - `layout`: where the map lies in the frame; only its origin and scale are used.
 /// - `regions`: what counted, strongest first. The outline follows the part of the map above 0.5 in the region's box, or
 ///   the box itself where no score is above 0.5. Each carries its peak score.
-/// - `suppressed`: what did not count, as dashed grey boxes.
+/// - `suppressed`: what did not count, as boxes dashed in greys.
 ///
 /// Lines and letters grow with the shorter side of the frame. Nothing is drawn outside of the frame.
 pub fn heatmap(
@@ -127,9 +128,8 @@ fn dashed_box(canvas: &mut Canvas, rect: RectPx, thickness_px: usize) {
         rect,
         thickness_px,
         |x, y, along| {
-            if (along / dash) % 2 == 0 {
-                canvas.set(x, y, SUPPRESSED);
-            }
+            let is_dark = (along / dash) % 2 == 1;
+            canvas.set(x, y, SUPPRESSED[usize::from(is_dark)]);
         },
         limits,
     );

@@ -4,7 +4,7 @@ use intakt_operators::Mask;
 use intakt_operators::imaging::Image;
 
 use super::FRAME_SIZE_PX;
-use super::random::{Lattice, Rng, mix, sin_turns, smoothstep};
+use super::random::{Lattice, Rng, sin_turns, smoothstep};
 
 /// Reflectance, red green blue, 0..1.
 pub(super) type Colour = [f32; 3];
@@ -209,14 +209,11 @@ pub(super) fn photograph(mut scene: Canvas, damage: Option<Damage>, light: &Ligh
             mask
         }
     };
+    let mut noise = Rng::new(noise_seed);
     let mut rgb = Vec::with_capacity(SIDE * SIDE * 3);
     for (idx, pixel) in scene.pixels.iter().enumerate() {
         let lit = light.at(idx % SIDE, idx / SIDE);
-        rgb.extend_from_slice(&expose(
-            scale(*pixel, lit),
-            light.gain,
-            mix(noise_seed ^ mix(idx as u64)),
-        ));
+        rgb.extend_from_slice(&expose(scale(*pixel, lit), light.gain, noise.next_u64()));
     }
     (Image::new(FRAME_SIZE_PX, FRAME_SIZE_PX, rgb), mask)
 }

@@ -1,6 +1,6 @@
 //! Plain-woven chambray: slate-blue warp, pale weft, and what goes wrong on a loom.
 
-use super::canvas::{Blob, Canvas, Colour, Damage, SIDE, blend, scale};
+use super::canvas::{Blob, Canvas, Colour, Damage, SIDE, scale};
 use super::random::{Lattice, Rng, smoothstep};
 
 const WARP: Colour = [0.33, 0.42, 0.55];
@@ -25,9 +25,9 @@ struct Thread {
 
 /// One stretch of cloth under the camera.
 pub(super) struct Fabric {
-    origin_px: [f32; 2],
-    skew: f32,
-    sway: [Lattice; 2],
+    /// Where column x and row y lie in the cloth, in threads: the sums `columns[x][axis] + rows[y][axis]`.
+    columns: Vec<[f32; 2]>,
+    rows: Vec<[f32; 2]>,
     warp: Vec<Thread>,
     weft: Vec<Thread>,
     fibres: Vec<f32>,
@@ -67,13 +67,11 @@ impl Fabric {
                 .collect()
         };
         let (warp, weft) = (threads(), threads());
+        let origin_px: [f32; 2] = std::array::from_fn(|_| rng.between(0.0, PITCH_PX * 2.0));
+        let skew = rng.around_zero(0.006);
         Self {
-            origin_px: [rng.between(0.0, PITCH_PX * 2.0), rng.between(0.0, PITCH_PX * 2.0)],
-            skew: rng.around_zero(0.006),
-            sway: [
-                Lattice::new(rng, SIDE as f32, 61.0),
-                Lattice::new(rng, SIDE as f32, 61.0),
-            ],
+            columns: positions(rng, [1.0, -skew], origin_px),
+            rows: positions(rng, [skew, 1.0], [0.0; 2]),
             warp,
             weft,
             fibres: (0..FIBRES * THREADS).map(|_| rng.around_zero(1.0)).collect(),
@@ -85,11 +83,7 @@ impl Fabric {
     }
 
     fn spot(&self, x: usize, y: usize) -> Spot {
-        let (x, y) = (x as f32, y as f32);
-        let cloth = [
-            (x + self.origin_px[0] + self.skew * y + 0.8 * self.sway[0].at(x, y)) / PITCH_PX + THREADS_OUTSIDE,
-            (y + self.origin_px[1] - self.skew * x + 0.8 * self.sway[1].at(x, y)) / PITCH_PX + THREADS_OUTSIDE,
-        ];
+        let cloth: [f32; 2] = std::array::from_fn(|axis| self.columns[x][axis] + self.rows[y][axis] + THREADS_OUTSIDE);
         // Origin, skew and sway stay within a few threads, so the index lies well inside of the tables.
         let thread = cloth.map(|c| c as usize);
         Spot {
@@ -152,7 +146,7 @@ impl Fabric {
     pub(super) fn damage(&self, damage: &mut Damage, rng: &mut Rng) -> &'static str {
         match rng.below(3) {
             0 => {
-                hole(damage, rng);
+                self.hole(damage, rng);
                 "hole"
             }
             1 => {
@@ -166,9 +160,44 @@ impl Fabric {
         }
     }
 
+    /// Torn threads: the table shows through, threads end one by one, and a few loose ends cross the gap.
+    fn hole(&self, damage: &mut Damage, rng: &mut Rng) {
+        let centre = place(rng);
+        let radius_px = rng.between(4.5, 15.0);
+        let aspect = rng.between(1.0, 1.7);
+        let blob = Blob::new(rng, centre, radius_px, aspect, 0.35);
+        let table = scale(TABLE, rng.between(0.8, 2.6));
+        let loose = [rng.direction(), rng.direction()];
+        let bow = rng.around_zero(0.3);
+        for (x, y) in blob.pixels(1.5) {
+            let spot = self.spot(x, y);
+            // A thread is torn across, so a pixel is judged at its thread's middle, and each thread tears elsewhere.
+            let axis = usize::from((spot.thread[0] + spot.thread[1]) % 2 == 1);
+            let mut judged = [x as f32, y as f32];
+            judged[axis] -= spot.across[axis] * PITCH_PX;
+            let torn_at = 1.0 + 0.22 * self.fibres[(spot.thread[axis] * 7 + axis) % self.fibres.len()];
+            let d = blob.distance(judged[0], judged[1]) / torn_at;
+            let shaded = scale(damage.get(x, y), 0.62);
+            damage.cover(x, y, shaded, smoothstep(1.22, 1.0, d));
+            damage.cover(x, y, table, smoothstep(1.08, 0.92, d));
+            for end in loose {
+                // A loose end is a bowed line that starts at the rim and stops near the middle.
+                let (dx, dy) = (x as f32 - centre[0], y as f32 - centre[1]);
+                let along = (dx * end[0] + dy * end[1]) / radius_px;
+                let off = (dy * end[0] - dx * end[1]) - bow * radius_px * along * along;
+                if d < 1.0 {
+                    let line = smoothstep(1.5, 0.5, off.abs()) * smoothstep(0.0, 0.2, along);
+                    damage.cover(x, y, scale(WEFT, 0.75), line * 0.8);
+                }
+            }
+        }
+    }
+
     fn missing_thread(&self, damage: &mut Damage, rng: &mut Rng) {
         let is_warp = rng.unit() < 0.5;
         let from = THREADS_OUTSIDE + rng.between(2.0, 24.0);
+        // Where a few fibres of the thread are left, the gap is less deep.
+        let depth = rng.between(0.45, 1.0);
         let missing = Missing {
             is_warp,
             thread: THREADS_OUTSIDE as usize + 5 + rng.below(28),
@@ -181,11 +210,26 @@ impl Fabric {
                 if missing.removes(true, spot.thread[0], spot.cloth[1])
                     || missing.removes(false, spot.thread[1], spot.cloth[0])
                 {
-                    damage.cover(x, y, self.colour(&spot, Some(&missing)), 1.0);
+                    damage.cover(x, y, self.colour(&spot, Some(&missing)), depth);
                 }
             }
         }
     }
+}
+
+/// How far, in threads, the cloth advances over the rows or columns of the frame: evenly by `slope` pixels a pixel, from
+/// `origin_px`, swaying by most of a pixel as tension varies.
+fn positions(rng: &mut Rng, slope: [f32; 2], origin_px: [f32; 2]) -> Vec<[f32; 2]> {
+    let sway = Lattice::new(rng, SIDE as f32, 61.0);
+    (0..SIDE)
+        .map(|i| {
+            let at = i as f32;
+            std::array::from_fn(|axis| {
+                let swayed = 0.8 * sway.at(at, 100.0 * axis as f32);
+                (origin_px[axis] + slope[axis] * at + swayed) / PITCH_PX
+            })
+        })
+        .collect()
 }
 
 /// Height of a thread's surface, or nothing beside it. `crossing` is the bend at the crossing (positive: over) and the
@@ -196,7 +240,7 @@ fn strand_lift(across: f32, width: f32, crossing: Option<(f32, f32)>) -> Option<
         None => (width * 0.66, -0.25),
     };
     let c = 2.0 * across / width;
-    (c.abs() < 1.0).then(|| 0.55 * (1.0 - c * c) + bend)
+    (c.abs() < 1.0).then_some(0.55 * (1.0 - c * c) + bend)
 }
 
 fn strand_colour(dye: Colour, thread: &Thread, lift: f32, across: f32, fibre: f32) -> Colour {
@@ -206,34 +250,6 @@ fn strand_colour(dye: Colour, thread: &Thread, lift: f32, across: f32, fibre: f3
 fn place(rng: &mut Rng) -> [f32; 2] {
     let inside = 26.0;
     std::array::from_fn(|_| rng.between(inside, SIDE as f32 - inside))
-}
-
-/// Torn threads: the table shows through, a few loose ends cross it, the rim is fuzzy.
-fn hole(damage: &mut Damage, rng: &mut Rng) {
-    let centre = place(rng);
-    let radius_px = rng.between(4.0, 15.0);
-    let aspect = rng.between(1.0, 1.7);
-    let blob = Blob::new(rng, centre, radius_px, aspect, 0.35);
-    let fuzz = Lattice::new(rng, SIDE as f32, 1.9);
-    let loose = [rng.direction(), rng.direction()];
-    let bow = rng.around_zero(0.3);
-    for (x, y) in blob.pixels(1.3) {
-        let (px, py) = (x as f32, y as f32);
-        let d = blob.distance(px, py);
-        let rim = smoothstep(1.3, 1.05, d) * smoothstep(-0.2, 0.6, fuzz.at(px, py));
-        damage.cover(x, y, blend(WEFT, WARP, 0.3), rim * 0.5);
-        damage.cover(x, y, TABLE, smoothstep(1.08, 0.86, d));
-        for end in loose {
-            // A loose end is a bowed line that starts at the rim and stops near the middle.
-            let (dx, dy) = (px - centre[0], py - centre[1]);
-            let along = (dx * end[0] + dy * end[1]) / radius_px;
-            let off = (dy * end[0] - dx * end[1]) - bow * radius_px * along * along;
-            let line = smoothstep(1.5, 0.5, off.abs()) * smoothstep(0.0, 0.2, along);
-            if d < 1.0 {
-                damage.cover(x, y, scale(WEFT, 0.75), line * 0.8);
-            }
-        }
-    }
 }
 
 /// A soft brown stain, darker at its rim, sometimes with a droplet beside it.

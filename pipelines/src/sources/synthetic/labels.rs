@@ -84,7 +84,7 @@ impl<'a> Label<'a> {
     }
 
     fn print(&self, px: f32, py: f32, ink: Ink) -> Colour {
-        let grain = 1.0 + 0.008 * self.fibre.at(px, py) + 0.012 * self.cloud.at(px, py);
+        let grain = 1.0 + 0.012 * self.fibre.at(px, py);
         let paper = scale(PAPER, grain);
         let accented = blend(paper, ACCENT_INK, ink.accent * self.ink_density);
         blend(accented, BLACK_INK, ink.black * self.ink_density)
@@ -123,7 +123,8 @@ impl<'a> Label<'a> {
 
     fn flutes(&self, px: f32) -> f32 {
         let turns = px / 11.3 + self.flute_phase;
-        let t = turns - turns.floor() - 0.5;
+        // Never negative, so that truncation is the floor.
+        let t = turns - turns as u32 as f32 - 0.5;
         0.022 * (1.0 - 8.0 * t * t)
     }
 

@@ -175,6 +175,7 @@ fn stain(damage: &mut Damage, rng: &mut Rng) {
     let tint = TINTS[rng.below(TINTS.len())];
     let aspect = rng.between(1.0, 1.8);
     let blob = Blob::new(rng, centre, radius_px, aspect, 0.3);
+    let edge = rng.between(0.72, 0.94);
     let mottle = Lattice::new(rng, SIDE as f32, 7.0);
     for (x, y) in blob.pixels(1.1) {
         let (px, py) = (x as f32, y as f32);
@@ -183,6 +184,6 @@ fn stain(damage: &mut Damage, rng: &mut Rng) {
         let rim = smoothstep(0.7, 0.9, d) * smoothstep(1.05, 0.95, d);
         let dull = 0.97 + 0.05 * mottle.at(px, py) - 0.18 * rim;
         let tinted: Colour = std::array::from_fn(|c| under[c] * tint[c] * dull);
-        damage.cover(x, y, tinted, strength * smoothstep(1.06, 0.94, d));
+        damage.cover(x, y, tinted, strength * smoothstep(1.06, edge, d));
     }
 }

@@ -155,12 +155,30 @@ impl Artwork {
 fn glyph_dots(text: &str, at: [usize; 2], dot_size: usize, mut dot: impl FnMut(usize)) {
     for (position, letter) in text.chars().enumerate() {
         let glyph = BASIC_FONTS.get(letter).unwrap_or_default();
+        let lit = |column: i32, row: i32| -> f32 {
+            let inside = (0..8).contains(&column) && (0..8).contains(&row);
+            if inside && glyph[row as usize] >> column & 1 == 1 {
+                1.0
+            } else {
+                0.0
+            }
+        };
         for y in 0..8 * dot_size {
             for x in 0..8 * dot_size {
-                if glyph[y / dot_size] >> (x / dot_size) & 1 == 1 {
+                if rounded(&lit, [x, y].map(|d| (d as f32 + 0.5) / dot_size as f32)) {
                     dot((at[1] + y) * WIDTH_DOTS + at[0] + position * 8 * dot_size + x);
                 }
             }
         }
     }
+}
+
+/// Whether a point of the 8×8 square is inked when its dots are joined and their corners rounded: bilinear interpolation
+/// between the dots, cut just below one half, at which dots that touch at a corner stay joined.
+fn rounded(lit: &impl Fn(i32, i32) -> f32, [x, y]: [f32; 2]) -> bool {
+    // Shifted by one so that the conversion rounds down.
+    let (column, row) = ((x + 0.5) as i32 - 1, (y + 0.5) as i32 - 1);
+    let (tx, ty) = (x - 0.5 - column as f32, y - 0.5 - row as f32);
+    let line = |row| lit(column, row) * (1.0 - tx) + lit(column + 1, row) * tx;
+    line(row) * (1.0 - ty) + line(row + 1) * ty > 0.45
 }
