@@ -127,4 +127,24 @@ mod tests {
         assert_eq!(gaussian_blur(3, 4, &map, 0.0), map);
         assert!(gaussian_blur(0, 4, &[], 2.0).is_empty());
     }
+
+    /// Printed by `tests/parity/scorers.py`.
+    #[test]
+    fn blur_matches_torch() {
+        const BLURRED: [f32; 12] = [
+            -0.06424128,
+            -0.04357672,
+            0.007552339,
+            0.08412495,
+            0.1851538,
+            0.2546133,
+            0.209325,
+            0.06012727,
+            -0.08162737,
+            -0.1340275,
+            -0.05911697,
+            -0.03461184,
+        ];
+        assert_close(&gaussian_blur(12, 10, &values(120, 5), 1.5)[..12], &BLURRED, 1e-6);
+    }
 }

@@ -223,4 +223,34 @@ mod tests {
         assert!(conv2d_same(0, 4, 1, &[], &[1.0; 9], &[0.0], 3, 1, Padding::Zero).is_empty());
         assert!(conv2d_same(4, 0, 1, &[], &[1.0; 9], &[0.0], 3, 1, Padding::Reflect).is_empty());
     }
+
+    /// Printed by `tests/parity/scorers.py`.
+    #[test]
+    fn convolution_matches_torch() {
+        let (image, weights, bias) = (values(4 * 5 * 2, 1), values(3 * 3 * 3 * 2, 2), values(3, 3));
+        const ZERO: [f32; 9] = [
+            -1.157385, -0.4148115, 1.240328, -0.9589777, 0.6970196, 1.286351, -0.4392918, 0.7436277, -0.3762997,
+        ];
+        assert_close(
+            &conv2d_same(4, 5, 2, &image, &weights, &bias, 3, 3, Padding::Zero)[..9],
+            &ZERO,
+            1e-6,
+        );
+        const REFLECT: [f32; 9] = [
+            -0.7050859,
+            0.4351266,
+            -0.04394326,
+            -0.6216483,
+            0.9623693,
+            1.425071,
+            -1.106751,
+            0.5272502,
+            -0.37688,
+        ];
+        assert_close(
+            &conv2d_same(4, 5, 2, &image, &weights, &bias, 3, 3, Padding::Reflect)[..9],
+            &REFLECT,
+            1e-6,
+        );
+    }
 }

@@ -116,4 +116,20 @@ mod tests {
             assert_close(&average_pool_3x3(height, width, channels, &input), &expected, 1e-6);
         }
     }
+
+    /// Printed by `tests/parity/scorers.py`.
+    #[test]
+    fn pools_match_torch() {
+        let image = values(4 * 5 * 2, 1);
+        const AVERAGE: [f32; 12] = [
+            0.08814316, 0.07236449, 0.06152761, 0.05679323, 0.1841897, 0.05395226, 0.08225041, 0.2103707, 0.108866,
+            0.225942, -0.0092257, -0.1044081,
+        ];
+        assert_close(&average_pool_3x3(4, 5, 2, &image)[..12], &AVERAGE, 1e-6);
+        const MAX: [f32; 12] = [
+            0.9420054, 0.4915634, 0.7546973, 0.6307011, 0.3634099, 0.7686491, 0.1957043, 0.1731902, 0.08734155,
+            0.4964706, 0.6360669, 0.9954957,
+        ];
+        assert_close(&max_pool2(4, 5, 2, &image), &MAX, 1e-6);
+    }
 }

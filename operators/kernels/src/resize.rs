@@ -186,4 +186,34 @@ mod tests {
         assert_eq!(resize_bilinear(5, 6, 3, &input, 5, 6), input);
         assert_eq!(upsample_nearest(5, 6, 3, &input, 5, 6), input);
     }
+
+    /// Printed by `tests/parity/scorers.py`.
+    #[test]
+    fn resizing_matches_torch() {
+        let image = values(4 * 5 * 2, 1);
+        const BILINEAR: [f32; 16] = [
+            0.01710918,
+            0.3913053,
+            0.260481,
+            0.1982109,
+            0.5302135,
+            -0.04066397,
+            0.09847198,
+            0.05322854,
+            0.1033424,
+            0.148529,
+            0.5448248,
+            0.2452374,
+            0.1755589,
+            0.478561,
+            -0.1459853,
+            0.6525131,
+        ];
+        assert_close(&resize_bilinear(4, 5, 2, &image, 7, 8)[16..32], &BILINEAR, 1e-6);
+        const NEAREST: [f32; 16] = [
+            0.133123, 0.4915634, 0.133123, 0.4915634, 0.9420054, -0.1112816, 0.9420054, -0.1112816, -0.1114707,
+            0.5257887, 0.7546973, 0.04613435, 0.7546973, 0.04613435, -0.4289827, 0.5879931,
+        ];
+        assert_close(&upsample_nearest(4, 5, 2, &image, 7, 8)[16..32], &NEAREST, 1e-6);
+    }
 }

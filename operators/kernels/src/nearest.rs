@@ -1,0 +1,366 @@
+//! Exact nearest neighbours in a bank of vectors.
+
+use crate::distance::{DIMS_MAX, gamma, relative_error, squared_distance_inline, underflow};
+use crate::gemm::matmul_transposed;
+
+/// Queries and bank vectors per matrix product. The products of a tile (256 KiB) stay in the second-level cache until they
+/// are read.
+const QUERIES_PER_TILE: usize = 256;
+const ROWS_PER_TILE: usize = 256;
+
+/// Products that are looked at together before any of them is looked at alone.
+const GLANCE: usize = 16;
+
+/// Beyond this squared norm an estimate could overflow where the distance itself does not; everything is then computed.
+const SQUARED_NORM_MAX: f64 = 1e37;
+
+/// Vectors to be found, `rows × dims`, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bank {
+    dims: usize,
+    vectors: Vec<f32>,
+    squared_norms: Vec<f32>,
+    norm_max: f64,
+}
+
+/// A vector of a bank, seen from a query.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neighbour {
+    /// Row of the bank.
+    pub index: u32,
+    /// Squared Euclidean distance as defined by [`squared_distance`](crate::squared_distance); infinite where that is not
+    /// a number.
+    pub squared_distance: f32,
+}
+
+impl Bank {
+    /// A bank of `vectors.len() / dims` vectors.
+    ///
+    /// Panics unless there is at least one, they are whole, and `dims` is at most 65,536.
+    pub fn new(dims: usize, vectors: Vec<f32>) -> Self {
+        assert!((1..=DIMS_MAX).contains(&dims), "{dims} dims");
+        assert!(
+            !vectors.is_empty() && vectors.len().is_multiple_of(dims),
+            "{} values of {dims} dims",
+            vectors.len()
+        );
+        assert!(
+            vectors.len() / dims < u32::MAX as usize,
+            "{} vectors",
+            vectors.len() / dims
+        );
+        let squared_norms: Vec<f64> = vectors.chunks_exact(dims).map(squared_norm).collect();
+        // `f64::max` passes over what is not a number, so that has to be said.
+        let largest = squared_norms
+            .iter()
+            .fold(0.0, |max: f64, norm| if norm.is_nan() { *norm } else { max.max(*norm) });
+        Self {
+            dims,
+            norm_max: largest.sqrt(),
+            squared_norms: squared_norms.iter().map(|norm| *norm as f32).collect(),
+            vectors,
+        }
+    }
+
+    /// Dimensions of a vector.
+    pub fn dims(&self) -> usize {
+        self.dims
+    }
+
+    /// Number of vectors, at least 1.
+    pub fn rows(&self) -> usize {
+        self.squared_norms.len()
+    }
+
+    /// All vectors, `rows × dims`.
+    pub fn vectors(&self) -> &[f32] {
+        &self.vectors
+    }
+
+    /// One vector.
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.vectors[index * self.dims..][..self.dims]
+    }
+
+    /// The nearest vector to each of `queries` (`n × dims`); of several at the same distance the first.
+    ///
+    /// The answer is that of comparing all pairs, bit for bit: distances estimated by matrix products only decide, within a
+    /// proven bound of their error, for which pairs the distance is computed.
+    ///
+    /// Panics unless `queries` are whole.
+    pub fn nearest(&self, queries: &[f32]) -> Vec<Neighbour> {
+        self.k_nearest(queries, 1)
+    }
+
+    /// The `k` nearest vectors (all, where there are fewer) to each of `queries` (`n × dims`), one query after the other,
+    /// nearest first; of several at the same distance the first in the bank comes first.
+    ///
+    /// Panics unless `queries` are whole and `k` is at least 1.
+    pub fn k_nearest(&self, queries: &[f32], k: usize) -> Vec<Neighbour> {
+        assert!(
+            queries.len().is_multiple_of(self.dims),
+            "{} values of {} dims",
+            queries.len(),
+            self.dims
+        );
+        assert!(k > 0, "no neighbours asked for");
+        let k = k.min(self.rows());
+        let nobody = Neighbour {
+            index: u32::MAX,
+            squared_distance: f32::INFINITY,
+        };
+        let n_queries = queries.len() / self.dims;
+        let mut found = vec![nobody; n_queries * k];
+        let mut products = vec![0.0; QUERIES_PER_TILE.min(n_queries) * ROWS_PER_TILE.min(self.rows())];
+        let tiles = queries
+            .chunks(QUERIES_PER_TILE * self.dims)
+            .zip(found.chunks_mut(QUERIES_PER_TILE * k));
+        for (queries, found) in tiles {
+            let n_queries = queries.len() / self.dims;
+            let bounds: Vec<Bound> = queries
+                .chunks_exact(self.dims)
+                .map(|query| Bound::new(self, query))
+                .collect();
+            for first in (0..self.rows()).step_by(ROWS_PER_TILE) {
+                let rows = ROWS_PER_TILE.min(self.rows() - first);
+                let products = &mut products[..n_queries * rows];
+                let vectors = &self.vectors[first * self.dims..][..rows * self.dims];
+                matmul_transposed(n_queries, self.dims, rows, queries, vectors, products);
+                search_tile(self, first, rows, queries, &bounds, products, k, found);
+            }
+        }
+        found
+    }
+}
+
+fn squared_norm(vector: &[f32]) -> f64 {
+    vector.iter().map(|v| f64::from(*v) * f64::from(*v)).sum()
+}
+
+/// How far an estimated distance from one query can be from the computed one.
+///
+/// Estimated is `e = |b|² − 2 q·b`, so that the squared distance is `|q|² + e`. Its error is at most that of the dot product
+/// (γ of `dims` roundings, whatever their order, times `|q| |b|`), of the rounded norm and of the subtraction.
+struct Bound {
+    squared_norm: f64,
+    slack: f64,
+    relative: f64,
+    underflow: f64,
+}
+
+impl Bound {
+    fn new(bank: &Bank, query: &[f32]) -> Self {
+        let squared_norm = squared_norm(query);
+        let largest = bank.norm_max;
+        let cross = 2.0 * squared_norm.sqrt() * largest;
+        let overflows = squared_norm > SQUARED_NORM_MAX || largest * largest > SQUARED_NORM_MAX;
+        // A dot product adds `dims` products; 8 roundings more cover how blocks of it are put together. Two roundings of
+        // values of at most `largest² + cross` are left, and the `f64` sums behind the norms.
+        let slack = gamma(bank.dims + 8) * cross
+            + gamma(3) * (largest * largest + cross)
+            + 1e-10 * squared_norm
+            + 2.0 * underflow(bank.dims);
+        Self {
+            squared_norm,
+            slack: if overflows || slack.is_nan() {
+                f64::INFINITY
+            } else {
+                slack
+            },
+            relative: relative_error(bank.dims),
+            underflow: underflow(bank.dims),
+        }
+    }
+
+    /// The estimate above which a vector is certainly further away than `squared_distance`.
+    fn limit(&self, squared_distance: f32) -> f32 {
+        let true_distance = (f64::from(squared_distance) + self.underflow) / (1.0 - self.relative);
+        let limit = true_distance - self.squared_norm + self.slack;
+        if limit.is_nan() {
+            f32::INFINITY
+        } else {
+            (limit as f32).next_up()
+        }
+    }
+}
+
+multiversion! {
+    /// Looks through the products of some queries with the bank's vectors from `first_row` on.
+    #[expect(clippy::too_many_arguments, reason = "one tile of a product")]
+    fn search_tile(
+        bank: &Bank,
+        first_row: usize,
+        rows: usize,
+        queries: &[f32],
+        bounds: &[Bound],
+        products: &[f32],
+        k: usize,
+        found: &mut [Neighbour],
+    ) {
+        let norms = &bank.squared_norms[first_row..][..rows];
+        for (q, query) in queries.chunks_exact(bank.dims).enumerate() {
+            let products = &products[q * rows..][..rows];
+            let best = &mut found[q * k..][..k];
+            let mut limit = bounds[q].limit(best[k - 1].squared_distance);
+            for start in (0..rows).step_by(GLANCE) {
+                let end = rows.min(start + GLANCE);
+                if all_above(&norms[start..end], &products[start..end], limit) {
+                    continue;
+                }
+                for row in start..end {
+                    if norms[row] - 2.0 * products[row] > limit {
+                        continue;
+                    }
+                    let index = first_row + row;
+                    let candidate = Neighbour {
+                        index: index as u32,
+                        squared_distance: squared_distance_inline(query, bank.row(index)),
+                    };
+                    if insert(best, candidate) {
+                        limit = bounds[q].limit(best[k - 1].squared_distance);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Whether every estimate is above the limit; one that is not a number is not.
+#[inline(always)]
+fn all_above(norms: &[f32], products: &[f32], limit: f32) -> bool {
+    norms
+        .iter()
+        .zip(products)
+        .fold(true, |above, (norm, product)| above & (norm - 2.0 * product > limit))
+}
+
+/// Puts `candidate` where it belongs among the best, nearest first; says whether it belongs there.
+#[inline(always)]
+fn insert(best: &mut [Neighbour], mut candidate: Neighbour) -> bool {
+    if candidate.squared_distance.is_nan() {
+        candidate.squared_distance = f32::INFINITY;
+    }
+    let before = |a: &Neighbour, b: &Neighbour| (a.squared_distance, a.index) < (b.squared_distance, b.index);
+    let Some(last) = best.last() else { return false };
+    if !before(&candidate, last) {
+        return false;
+    }
+    let at = best.partition_point(|other| before(other, &candidate));
+    best[at..].rotate_right(1);
+    best[at] = candidate;
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::distance::squared_distance;
+    use crate::testing::values;
+
+    /// All pairs, sorted.
+    fn brute_force(bank: &Bank, queries: &[f32], k: usize) -> Vec<(u32, u32)> {
+        let mut found = Vec::new();
+        for query in queries.chunks_exact(bank.dims()) {
+            let mut all: Vec<(f32, u32)> = (0..bank.rows())
+                .map(|row| {
+                    let distance = squared_distance(query, bank.row(row));
+                    (if distance.is_nan() { f32::INFINITY } else { distance }, row as u32)
+                })
+                .collect();
+            all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            found.extend(all.iter().take(k).map(|(distance, row)| (*row, distance.to_bits())));
+        }
+        found
+    }
+
+    #[track_caller]
+    fn check(bank: &Bank, queries: &[f32], k: usize) {
+        let found: Vec<(u32, u32)> = bank
+            .k_nearest(queries, k)
+            .iter()
+            .map(|n| (n.index, n.squared_distance.to_bits()))
+            .collect();
+        assert_eq!(
+            found,
+            brute_force(bank, queries, k),
+            "{} dims, {} rows, k {k}",
+            bank.dims(),
+            bank.rows()
+        );
+    }
+
+    #[test]
+    fn neighbours_are_those_of_brute_force() {
+        for (dims, rows, n_queries) in [(1, 1, 3), (3, 700, 300), (17, 257, 40), (64, 1000, 270), (100, 33, 5)] {
+            let bank = Bank::new(dims, values(rows * dims, 1));
+            for k in [1, 2, 9, 40] {
+                check(&bank, &values(n_queries * dims, 2), k);
+            }
+        }
+    }
+
+    /// Far from the origin the estimates lose most of their digits: distances of 1e-3 beside norms of 1e3.
+    #[test]
+    fn neighbours_are_exact_where_estimates_are_not() {
+        let far = |seed| {
+            values(500 * 8, seed)
+                .iter()
+                .map(|v| 400.0 + v * 1e-3)
+                .collect::<Vec<f32>>()
+        };
+        let bank = Bank::new(8, far(1));
+        let queries = far(2);
+        let found = bank.nearest(&queries);
+        let estimated = queries.chunks_exact(8).zip(&found).filter(|(query, found)| {
+            let estimate = |row: usize| {
+                let product: f32 = bank.row(row).iter().zip(*query).map(|(b, q)| b * q).sum();
+                bank.squared_norms[row] - 2.0 * product
+            };
+            let best = (0..500).min_by(|a, b| estimate(*a).total_cmp(&estimate(*b)));
+            best == Some(found.index as usize)
+        });
+        assert!(
+            estimated.count() < 250,
+            "the estimates alone would do: the test shows nothing"
+        );
+        check(&bank, &queries, 1);
+        check(&bank, &queries, 5);
+    }
+
+    #[test]
+    fn ties_go_to_the_first_row() {
+        let vectors: Vec<f32> = values(4 * 6, 1).repeat(120);
+        let bank = Bank::new(6, vectors.clone());
+        check(&bank, &vectors[..24 * 2], 1);
+        check(&bank, &vectors[..24], 7);
+        assert_eq!(
+            bank.nearest(&vectors[12..18])[0],
+            Neighbour {
+                index: 2,
+                squared_distance: 0.0
+            }
+        );
+    }
+
+    #[test]
+    fn huge_tiny_and_broken_values_match_brute_force() {
+        for scale in [1e19f32, 1.5e19, 1e-20, 1e-23, 1e-30, 3e38] {
+            let scaled = |seed| values(60 * 5, seed).iter().map(|v| v * scale).collect::<Vec<f32>>();
+            check(&Bank::new(5, scaled(1)), &scaled(2), 1);
+            check(&Bank::new(5, scaled(1)), &scaled(2), 3);
+        }
+        let mut queries = values(50, 3);
+        queries[7] = f32::NAN;
+        queries[21] = f32::INFINITY;
+        check(&Bank::new(5, values(200, 4)), &queries, 2);
+        let mut vectors = values(200, 5);
+        vectors[11] = f32::NAN;
+        vectors[33] = f32::NEG_INFINITY;
+        check(&Bank::new(5, vectors), &queries, 2);
+    }
+
+    #[test]
+    fn no_query_has_no_neighbour() {
+        assert!(Bank::new(2, vec![0.0; 4]).nearest(&[]).is_empty());
+    }
+}
