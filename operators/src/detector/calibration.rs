@@ -306,13 +306,18 @@ mod tests {
             let calibrated: Vec<f64> = scores.iter().map(|&score| scale.calibrated(score)).collect();
             assert!(calibrated.is_sorted(), "{scale:?}");
             assert!(calibrated.iter().all(|c| (0.0..=1.0).contains(c)), "{scale:?}");
-            assert!(
-                scores
-                    .iter()
-                    .zip(&calibrated)
-                    .all(|(&s, &c)| (c > 0.5) == (s > threshold)),
-                "{scale:?}"
-            );
+            for (&score, &calibrated) in scores.iter().zip(&calibrated) {
+                assert!(
+                    if score > threshold {
+                        calibrated >= 0.5
+                    } else {
+                        calibrated <= 0.5
+                    },
+                    "{scale:?} {score}"
+                );
+                let told_apart = f64::from(score - threshold).abs() > 1e-9 * scale.span();
+                assert!(!told_apart || calibrated != 0.5, "{scale:?} {score}");
+            }
         }
         let scale = ScoreScale {
             normal_level: 1.0,

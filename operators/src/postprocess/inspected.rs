@@ -1,11 +1,8 @@
 //! Which pixels of the anomaly map are inspected, and why the others are not.
 
 use crate::detector::{RoiMask, SuppressionRules};
-use crate::imaging::FrameLayout;
+use crate::imaging::{FRAME_PIXELS_MAX, FrameLayout};
 use crate::{Mask, RectPx, SuppressionReason};
-
-/// Most pixels of a region of interest: a 32-megapixel camera. Beyond that the mask is refused before it is allocated.
-pub const ROI_PIXELS_MAX: u64 = 1 << 25;
 
 /// For every pixel of the map either that it is inspected or the first rule that excludes it: the region of interest, then
 /// the border, then the dark margin.
@@ -145,12 +142,12 @@ impl RoiMask {
     /// The mask scaled to `width` × `height` (nearest).
     ///
     /// # Errors
-    /// As [`RoiMask::validate`], and where more than [`ROI_PIXELS_MAX`] pixels are asked for.
+    /// As [`RoiMask::validate`], and where more than [`FRAME_PIXELS_MAX`] pixels are asked for.
     pub fn to_mask(&self, width: u32, height: u32) -> Result<Mask, String> {
         self.validate()?;
-        if u64::from(width) * u64::from(height) > ROI_PIXELS_MAX {
+        if u64::from(width) * u64::from(height) > FRAME_PIXELS_MAX {
             return Err(format!(
-                "region of interest of {width}x{height} is above {ROI_PIXELS_MAX} pixels"
+                "region of interest of {width}x{height} is above {FRAME_PIXELS_MAX} pixels"
             ));
         }
         let columns = centres(width as usize, 0.0, 1.0);
@@ -164,13 +161,13 @@ impl RoiMask {
     /// Whether the runs fill the mask exactly. Nothing is allocated.
     ///
     /// # Errors
-    /// A sentence with both numbers where they do not, or where the mask is empty or above [`ROI_PIXELS_MAX`] pixels.
+    /// A sentence with both numbers where they do not, or where the mask is empty or above [`FRAME_PIXELS_MAX`] pixels.
     pub fn validate(&self) -> Result<(), String> {
         let (width, height) = (self.width_px, self.height_px);
         let pixels = u64::from(width) * u64::from(height);
-        if pixels == 0 || pixels > ROI_PIXELS_MAX {
+        if pixels == 0 || pixels > FRAME_PIXELS_MAX {
             return Err(format!(
-                "region of interest is {width}x{height}, it must hold 1 to {ROI_PIXELS_MAX} pixels"
+                "region of interest is {width}x{height}, it must hold 1 to {FRAME_PIXELS_MAX} pixels"
             ));
         }
         let filled = self

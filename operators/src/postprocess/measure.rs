@@ -4,22 +4,7 @@ use super::components::Components;
 use super::stitch::FrameScores;
 use crate::detector::ScoreScale;
 use crate::imaging::FrameLayout;
-use crate::{RectPx, Region, SuppressedRegion, SuppressionReason, fixed_point};
-
-/// A region that may count.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Candidate {
-    pub(super) region: Region,
-}
-
-impl Candidate {
-    pub(super) fn suppressed(self, reason: SuppressionReason) -> SuppressedRegion {
-        SuppressedRegion {
-            region: self.region,
-            reason,
-        }
-    }
-}
+use crate::{RectPx, Region, fixed_point};
 
 /// What was added up over the map pixels of one component.
 #[derive(Clone, Copy)]
@@ -48,7 +33,7 @@ const EMPTY: Sums = Sums {
 };
 
 /// The region of every component, in the order of their labels.
-pub(super) fn measure(scores: &FrameScores, labelled: &Components, scale: &ScoreScale) -> Vec<Candidate> {
+pub(super) fn measure(scores: &FrameScores, labelled: &Components, scale: &ScoreScale) -> Vec<Region> {
     let mut sums = vec![EMPTY; labelled.count as usize];
     let width = scores.map.width;
     for (idx, (&label, &score)) in labelled.labels.iter().zip(&scores.map.scores).enumerate() {
@@ -56,8 +41,7 @@ pub(super) fn measure(scores: &FrameScores, labelled: &Components, scale: &Score
             sums[label as usize - 1].add(idx % width, idx / width, score, scale);
         }
     }
-    let regions = sums.iter().map(|sums| sums.region(&scores.layout, scale));
-    regions.map(|region| Candidate { region }).collect()
+    sums.iter().map(|sums| sums.region(&scores.layout, scale)).collect()
 }
 
 impl Sums {
@@ -74,35 +58,21 @@ impl Sums {
     }
 
     fn region(&self, layout: &FrameLayout, scale: &ScoreScale) -> Region {
-        let [scale_x, scale_y] = layout.frame_px_per_map_px;
-        let [origin_x, origin_y] = layout.map_origin_in_frame_px;
         let n = self.n_pixels as f64;
-        let (x, width) = extent(self.x_min, self.x_max, origin_x, scale_x, layout.frame_width_px);
-        let (y, height) = extent(self.y_min, self.y_max, origin_y, scale_y, layout.frame_height_px);
-        let centre = |sum: u64, origin: f64, scale: f64| hundredths(origin + (sum as f64 / n + 0.5) * scale);
+        let centroid_map = [self.x_sum as f64 / n, self.y_sum as f64 / n];
         Region {
-            bbox_px: RectPx { x, y, width, height },
-            area_px: ((n * scale_x * scale_y).round() as u64).max(1),
+            bbox_px: layout.map_rect_to_frame(RectPx {
+                x: self.x_min as u32,
+                y: self.y_min as u32,
+                width: (self.x_max + 1 - self.x_min) as u32,
+                height: (self.y_max + 1 - self.y_min) as u32,
+            }),
+            area_px: layout.area_to_frame(self.n_pixels),
             peak: fixed_point(scale.calibrated(self.peak) as f32),
             mean: fixed_point((self.calibrated_sum / n) as f32),
-            centroid_px: [
-                centre(self.x_sum, origin_x, scale_x),
-                centre(self.y_sum, origin_y, scale_y),
-            ],
+            centroid_px: layout.map_point_to_frame(centroid_map).map(hundredths),
         }
     }
-}
-
-/// The frame pixels that map pixels `first..=last` touch along one axis: start and length.
-fn extent(first: usize, last: usize, origin: f64, scale: f64, frame_px: u32) -> (u32, u32) {
-    // The tolerance keeps an exact edge exact: 3 · (448 / 256) must not become the pixel after.
-    let start = (origin + first as f64 * scale + 1e-6)
-        .floor()
-        .clamp(0.0, f64::from(frame_px)) as u32;
-    let end = (origin + (last + 1) as f64 * scale - 1e-6)
-        .ceil()
-        .clamp(0.0, f64::from(frame_px)) as u32;
-    (start, end.saturating_sub(start))
 }
 
 /// Positions are printed to a hundredth of a pixel, which is finer than any of them is known.

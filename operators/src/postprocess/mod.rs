@@ -9,7 +9,7 @@ mod static_artefacts;
 mod stitch;
 mod suppress;
 pub use image_score::{frame_statistics, image_score};
-pub use inspected::{InspectedArea, ROI_PIXELS_MAX};
+pub use inspected::InspectedArea;
 pub use judge::{FrameStamp, judge, unreadable};
 pub use static_artefacts::{REMEMBERED_FRAMES, SEEN_FRAMES_MIN, StaticArtefacts};
 pub use stitch::{FrameScores, ScoredPatch, stitch};

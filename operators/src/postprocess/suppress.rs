@@ -3,7 +3,7 @@
 use super::components::{Components, components, hysteresis_components};
 use super::image_score::{Evidence, evidence};
 use super::inspected::InspectedArea;
-use super::measure::{Candidate, measure};
+use super::measure::measure;
 use super::static_artefacts::StaticArtefacts;
 use super::stitch::FrameScores;
 use crate::detector::{Calibration, ImageScore, Recipe, SuppressionRules};
@@ -135,8 +135,7 @@ impl<'a> Search<'a> {
         hysteresis_components(&map.scores, map.width, map.height, low, high, allowed)
     }
 
-    fn rule_against(&self, candidate: &Candidate) -> Option<SuppressionReason> {
-        let region = &candidate.region;
+    fn rule_against(&self, region: &Region) -> Option<SuppressionReason> {
         if region.area_px < self.rules.min_area_px {
             return Some(SuppressionReason::BelowMinArea);
         }
@@ -151,7 +150,7 @@ impl<'a> Search<'a> {
     fn sort_out(
         &mut self,
         labelled: &Components,
-        candidates: Vec<Candidate>,
+        candidates: Vec<Region>,
         reasons: &[Option<SuppressionReason>],
         allowed: &mut Mask,
     ) {
@@ -162,10 +161,10 @@ impl<'a> Search<'a> {
                 None => self.counted.bits[idx] = true,
             }
         }
-        for (candidate, reason) in candidates.into_iter().zip(reasons) {
+        for (region, reason) in candidates.into_iter().zip(reasons) {
             match *reason {
-                Some(reason) => self.suppressed.push(candidate.suppressed(reason)),
-                None => self.regions.push(candidate.region),
+                Some(reason) => self.suppressed.push(SuppressedRegion { region, reason }),
+                None => self.regions.push(region),
             }
         }
         if reasons.iter().any(Option::is_some) {
@@ -178,22 +177,21 @@ impl<'a> Search<'a> {
 
     /// The image score over `allowed`, and a region for it where it exceeds its threshold without one.
     fn settle_image_score(&mut self, allowed: &mut Mask) -> f32 {
-        for round in 1.. {
-            let Some(found) = evidence(&self.scores.map, &self.scores.patches, allowed, self.how) else {
-                return 0.0;
-            };
+        let mut round = 0;
+        while let Some(found) = evidence(&self.scores.map, &self.scores.patches, allowed, self.how) {
             if !self.regions.is_empty() || !self.calibration.image.exceeds(found.score) {
                 return found.score;
             }
+            round += 1;
             let (labelled, candidates) = self.around(found, allowed);
-            let reason = candidates.first().and_then(|candidate| self.rule_against(candidate));
+            let reason = candidates.first().and_then(|region| self.rule_against(region));
             self.sort_out(&labelled, candidates, &[reason.filter(|_| round < ROUNDS_MAX)], allowed);
         }
-        unreachable!("the last round lists a region, and the next returns")
+        0.0
     }
 
     /// The component around the pixel that an image score came from, as the only component.
-    fn around(&self, found: Evidence, allowed: &Mask) -> (Components, Vec<Candidate>) {
+    fn around(&self, found: Evidence, allowed: &Mask) -> (Components, Vec<Region>) {
         let map = &self.scores.map;
         let peak = map.scores[found.map_idx];
         let level = peak - 0.1 * (peak - self.calibration.pixel.normal_level).max(0.0);
@@ -223,8 +221,8 @@ impl<'a> Search<'a> {
             }
             let labelled = self.components(&inspected.excluded_by(reason));
             let found = measure(self.scores, &labelled, &self.calibration.pixel);
-            self.suppressed
-                .extend(found.into_iter().map(|candidate| candidate.suppressed(reason)));
+            let listed = found.into_iter().map(|region| SuppressedRegion { region, reason });
+            self.suppressed.extend(listed);
         }
     }
 
@@ -284,3 +282,7 @@ fn grow_line(line: &mut [bool], radius: usize) {
         filled = end;
     }
 }
+
+#[cfg(test)]
+#[path = "suppress_tests.rs"]
+mod tests;
