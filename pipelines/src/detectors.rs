@@ -20,7 +20,7 @@ struct Assigned {
 
 impl From<Detector> for Assigned {
     fn from(detector: Detector) -> Self {
-        Self { input: Arc::new(detector.recipe.input.clone()), detector: Arc::new(detector) }
+        Self { input: Arc::new(detector.recipe().input.clone()), detector: Arc::new(detector) }
     }
 }
 

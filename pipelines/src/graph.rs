@@ -31,10 +31,10 @@ pub(crate) fn judged<'scope>(
         move |camera| input.input_of(camera),
         move |tile| {
             let detector = embedder(&tile.frame.frame.camera);
-            embed_tile(tile, detector.backbone.as_ref(), &detector.recipe.input, &detector.recipe.embedding)
+            embed_tile(tile, detector.backbone().as_ref(), &detector.recipe().input, &detector.recipe().embedding)
         },
-        move |camera, embedding| scorer(camera).scorer.score(embedding),
-        move |camera| smoothing(camera).recipe.blur_sigma_map_px(),
+        move |camera, embedding| scorer(camera).scorer().score(embedding),
+        move |camera| smoothing(camera).recipe().blur_sigma_map_px(),
     );
     scored.suppress(&resources.latencies, of()).judge(unreadable, &resources.latencies, of())
 }

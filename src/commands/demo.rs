@@ -75,7 +75,7 @@ fn fit_cameras(line: &SyntheticLine, out: &Path, options: &RunOptions) -> Result
         let dataset = Dataset::open(&normal, Some(Layout::Folder), None)?;
         let detector = fit(&dataset, &fit_settings(), options, &progress)?;
         save_detector(&detector, &out.join(format!("{}.intakt", camera.name())))?;
-        terminal::say(&format!("  {}", detector.calibration.statement));
+        terminal::say(&format!("  {}", detector.calibration().statement));
         detectors = Some(assigned(detectors, camera, detector));
     }
     detectors.ok_or_else(|| PipelineError::Refused("the line has no cameras".to_owned()))

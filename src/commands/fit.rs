@@ -31,7 +31,7 @@ pub fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
     };
     save_detector(&detector, &args.output)?;
     let bytes = std::fs::metadata(&args.output).map(|file| file.len()).unwrap_or(0);
-    terminal::say(&detector.calibration.statement);
+    terminal::say(&detector.calibration().statement);
     terminal::say(&format!(
         "wrote {} ({:.1} MB) after {:.1} s",
         args.output.display(),

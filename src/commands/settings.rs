@@ -61,9 +61,9 @@ pub fn override_suppression(rules: &mut SuppressionRules, args: &SuppressionArgs
 
 /// The detector, with what does not count changed as typed.
 pub fn detector(path: &Path, args: &SuppressionArgs) -> Result<Detector, PipelineError> {
-    let mut detector = intakt_pipelines::load_detector(path)?;
-    override_suppression(&mut detector.recipe.suppression, args)?;
-    Ok(detector)
+    let mut parts = intakt_pipelines::load_detector(path)?.into_parts();
+    override_suppression(&mut parts.recipe.suppression, args)?;
+    Detector::new(parts).map_err(PipelineError::Refused)
 }
 
 fn roi(path: &Path) -> Result<RoiMask, PipelineError> {

@@ -1,6 +1,6 @@
 //! `intakt show`: what is in a detector file, for people.
 
-use intakt_operators::detector::{Detector, ImageScore, ManifestRole, Scorer, ScorerRecipe};
+use intakt_operators::detector::{Detector, ImageScore, ImageRole, Scorer, ScorerRecipe};
 use intakt_pipelines::{PipelineError, load_detector};
 
 use crate::cli::ShowArgs;
@@ -14,8 +14,8 @@ pub fn run(args: &ShowArgs) -> Result<Outcome, PipelineError> {
 }
 
 fn described(detector: &Detector) -> String {
-    let recipe = &detector.recipe;
-    let images = |role| detector.manifest.iter().filter(|entry| entry.role == role).count();
+    let recipe = detector.recipe();
+    let images = |role| detector.manifest().iter().filter(|entry| entry.role == role).count();
     let input = match (recipe.input.tiling, recipe.input.crop_px) {
         (Some(tiling), _) => format!(
             "tiles of {} px, {} px shared, seen at {} px",
@@ -29,7 +29,7 @@ fn described(detector: &Detector) -> String {
         format!("{name} threshold {:.4}, normal level {:.4}", scale.threshold, scale.normal_level)
     };
     let lines = [
-        ("detector", format!("{} (Intakt {})", detector.id(), detector.intakt_version)),
+        ("detector", format!("{} (Intakt {})", detector.id(), detector.intakt_version())),
         ("backbone", format!("{}, {}, weights {}", recipe.backbone.name, recipe.backbone.layers.join(" + "), &recipe.backbone.hash[..12])),
         ("input", format!("{input}; bilinear with antialiasing; 16-bit images: {} becomes white", recipe.input.sixteen_bit_max)),
         ("dark margin", if recipe.input.exclude_dark_margin { "found per frame and excluded" } else { "not looked for" }.to_owned()),
@@ -38,11 +38,11 @@ fn described(detector: &Detector) -> String {
         ("image score", image_score(recipe.image_score)),
         ("smoothing", format!("Gaussian, {} px", recipe.blur_sigma_px)),
         ("suppression", suppression(detector)),
-        ("calibration", detector.calibration.statement.clone()),
-        ("", scale("image", &detector.calibration.image)),
-        ("", scale("pixel", &detector.calibration.pixel)),
-        ("images", format!("{} fitted on, {} calibrated on", images(ManifestRole::Train), images(ManifestRole::Calibrate))),
-        ("sums", if detector.sums.is_some() { "kept: an image can be taken out" } else { "not kept" }.to_owned()),
+        ("calibration", detector.calibration().statement.clone()),
+        ("", scale("image", &detector.calibration().image)),
+        ("", scale("pixel", &detector.calibration().pixel)),
+        ("images", format!("{} fitted on, {} calibrated on", images(ImageRole::Train), images(ImageRole::Calibrate))),
+        ("sums", if detector.sums().is_some() { "kept: an image can be taken out" } else { "not kept" }.to_owned()),
     ];
     lines.map(|(name, text)| format!("{name:12} {text}")).join("\n")
 }
@@ -72,7 +72,7 @@ fn image_score(score: ImageScore) -> String {
 }
 
 fn suppression(detector: &Detector) -> String {
-    let rules = &detector.recipe.suppression;
+    let rules = &detector.recipe().suppression;
     let stated = [
         rules.roi.as_ref().map(|roi| format!("region of interest {}×{}", roi.width_px, roi.height_px)),
         (rules.border_px > 0).then(|| format!("border {} px", rules.border_px)),
@@ -86,7 +86,7 @@ fn suppression(detector: &Detector) -> String {
 }
 
 fn bank_rows(detector: &Detector) -> usize {
-    match &detector.scorer {
+    match detector.scorer() {
         Scorer::Patchcore(scorer) => scorer.bank_rows(),
         Scorer::GlobalKnn(scorer) => scorer.bank_rows(),
         Scorer::Padim(_) | Scorer::Gaussian(_) => 0,

@@ -56,7 +56,7 @@ impl<'scope> Suppress<'scope> for StreamVec<'scope, u64, ScoredFrame> {
                     for scored in frames.drain(..) {
                         let frame = &scored.frame.frame;
                         let detector = detector_of(&frame.camera);
-                        if detector.recipe.suppression.static_artefacts {
+                        if detector.recipe().suppression.static_artefacts {
                             let key = (*capability.time(), frame.camera.clone(), frame.seq);
                             held.insert(key, (capability.clone(), scored));
                         } else {
@@ -84,7 +84,7 @@ fn find(
     latencies: &Latencies,
 ) -> FoundFrame {
     let started = Instant::now();
-    let findings = suppress(&scored.scores, &detector.recipe, &detector.calibration, artefacts.as_deref());
+    let findings = suppress(&scored.scores, detector.recipe(), detector.calibration(), artefacts.as_deref());
     if let Some(artefacts) = artefacts {
         artefacts.observe(&findings.candidates());
     }

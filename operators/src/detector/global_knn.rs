@@ -51,6 +51,11 @@ impl GlobalKnn {
         })
     }
 
+    /// Vectors in the memory bank.
+    pub fn bank_rows(&self) -> usize {
+        self.bank.len()
+    }
+
     /// Dimensions of the embeddings it scores.
     pub fn dims(&self) -> usize {
         self.bank.dims()

@@ -200,6 +200,11 @@ pub struct PadimSums {
 }
 
 impl PadimSums {
+    /// Rows and columns of positions.
+    pub fn grid(&self) -> (usize, usize) {
+        (self.height, self.width)
+    }
+
     /// Sums of nothing, in `n_blocks` blocks of about the same number of positions (fewer where there are fewer positions).
     /// What is fitted does not depend on the number of blocks.
     ///

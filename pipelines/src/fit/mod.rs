@@ -13,8 +13,7 @@ mod without;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use intakt_operators::detector::backbone::Backbone;
-use intakt_operators::detector::{CalibrationMethod, Detector, ManifestRole, Scorer, ScorerRecipe, Tensor};
+use intakt_operators::detector::{CalibrationMethod, Detector, DetectorParts, ImageRole, Scorer, ScorerRecipe, Tensor};
 
 pub use backbone::BackboneChoice;
 pub use recipe::{DetectorKind, FitSettings};
@@ -115,13 +114,19 @@ fn finish(
     method: CalibrationMethod,
 ) -> Result<Detector, PipelineError> {
     let (scorer, calibration) = calibrate::calibrate(training, scorer, held_out, method)?;
-    let entries = |images: &[Surveyed], role: ManifestRole| -> Vec<_> {
+    let entries = |images: &[Surveyed], role: ImageRole| -> Vec<_> {
         images.iter().map(|image| image.manifest_entry(role)).collect()
     };
-    let mut manifest = entries(fitted_on, ManifestRole::Train);
-    manifest.extend(entries(held_out, ManifestRole::Calibrate));
-    manifest.sort_by(|a, b| a.name.cmp(&b.name));
-    let recipe = training.recipe.as_ref().clone();
-    let backbone: Arc<dyn Backbone> = training.backbone.clone();
-    Detector::new(recipe, backbone, scorer, calibration, manifest, sums).map_err(PipelineError::Refused)
+    let mut manifest = entries(fitted_on, ImageRole::Train);
+    manifest.extend(entries(held_out, ImageRole::Calibrate));
+    let parts = DetectorParts {
+        recipe: training.recipe.as_ref().clone(),
+        backbone: training.backbone.clone(),
+        scorer,
+        calibration,
+        manifest,
+        sums,
+        intakt_version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    Detector::new(parts).map_err(PipelineError::Refused)
 }

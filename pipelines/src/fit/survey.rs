@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use intakt_operators::dataflow::Offload;
-use intakt_operators::detector::{ManifestEntry, ManifestRole};
+use intakt_operators::detector::{ManifestEntry, ImageRole};
 use intakt_operators::imaging::{decode, real_range, sixteen_bit_range};
 use intakt_operators::Frame;
 use sha2::{Digest, Sha256};
@@ -33,7 +33,7 @@ pub(crate) struct Surveyed {
 }
 
 impl Surveyed {
-    pub(crate) fn manifest_entry(&self, role: ManifestRole) -> ManifestEntry {
+    pub(crate) fn manifest_entry(&self, role: ImageRole) -> ManifestEntry {
         let sha256 = self.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
         ManifestEntry { name: self.item.name.clone(), sha256, role, sixteen_bit_max: self.sixteen_bit_max }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use intakt_operators::FeatureMap;
 use intakt_operators::dataflow::Tile;
-use intakt_operators::detector::{Detector, ManifestRole, PadimSums};
+use intakt_operators::detector::{Detector, ImageRole, PadimSums};
 use timely::dataflow::operators::vec::Map;
 
 use super::survey::{Surveyed, hold_out, sixteen_bit_max, survey};
@@ -28,32 +28,32 @@ pub fn fit_without(
     progress: &Arc<dyn Progress>,
 ) -> Result<Detector, PipelineError> {
     let refuse = |sentence: String| PipelineError::Refused(format!("cannot take \"{name}\" out: {sentence}"));
-    let Some(kept) = &detector.sums else {
+    let Some(kept) = detector.sums() else {
         return Err(refuse("the detector keeps no sums\n  hint: fit it with `--keep-sums`".to_owned()));
     };
-    let Some(entry) = detector.manifest.iter().find(|entry| entry.name == name) else {
+    let Some(entry) = detector.manifest().iter().find(|entry| entry.name == name) else {
         return Err(refuse("the detector was not fitted on it\n  hint: images are named relative to the dataset".to_owned()));
     };
     let role = entry.role;
     let images = reread(&detector, dataset, options, progress)?;
     let (gone, left): (Vec<Surveyed>, Vec<Surveyed>) = images.into_iter().partition(|image| image.item.name == name);
     let (fitted_on, held_out) = same_division(&detector, left).map_err(refuse)?;
-    let mut recipe = detector.recipe.clone();
+    let mut recipe = detector.recipe().clone();
     recipe.input.sixteen_bit_max = sixteen_bit_max(fitted_on.iter().chain(&held_out));
-    if recipe.input.sixteen_bit_max != detector.recipe.input.sixteen_bit_max {
+    if recipe.input.sixteen_bit_max != detector.recipe().input.sixteen_bit_max {
         return Err(refuse("the range of 16-bit values changes without it, and all images with it\n  hint: refit".to_owned()));
     }
-    let training = Training { recipe: Arc::new(recipe), backbone: detector.backbone.clone(), options, progress };
+    let training = Training { recipe: Arc::new(recipe), backbone: detector.backbone().clone(), options, progress };
     let n_blocks = options.resources.pool.threads();
     let mut sums = PadimSums::from_tensors(kept, n_blocks).map_err(refuse)?;
-    if role == ManifestRole::Train {
+    if role == ImageRole::Train {
         for embedding in embeddings(&training, &gone)? {
             sums.subtract(&embedding).map_err(refuse)?;
         }
     }
     let sums = Sums::Padim(sums);
     let scorer = fit(&training, &sums)?;
-    super::finish(&training, scorer, Some(sums.tensors()), &fitted_on, &held_out, detector.calibration.method)
+    super::finish(&training, scorer, Some(sums.tensors()), &fitted_on, &held_out, detector.calibration().method)
 }
 
 /// The detector's images as they are now; each must be the file it was.
@@ -63,10 +63,10 @@ fn reread(
     options: &RunOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<Surveyed>, PipelineError> {
-    let in_detector = |item: &&Item| detector.manifest.iter().any(|entry| entry.name == item.name);
+    let in_detector = |item: &&Item| detector.manifest().iter().any(|entry| entry.name == item.name);
     let items: Vec<Item> = dataset.items.iter().filter(in_detector).cloned().collect();
     let images = readable(survey(items, options, progress)?, progress)?;
-    for entry in &detector.manifest {
+    for entry in detector.manifest() {
         let now = images.iter().find(|image| image.item.name == entry.name);
         if now.is_none_or(|image| image.manifest_entry(entry.role) != *entry) {
             return Err(PipelineError::Refused(format!(
@@ -81,9 +81,9 @@ fn reread(
 
 /// Divides what is left as the detector did, provided that a fit on it would do the same.
 fn same_division(detector: &Detector, left: Vec<Surveyed>) -> Result<(Vec<Surveyed>, Vec<Surveyed>), String> {
-    let role_of = |image: &Surveyed| detector.manifest.iter().find(|entry| entry.name == image.item.name).map(|entry| entry.role);
+    let role_of = |image: &Surveyed| detector.manifest().iter().find(|entry| entry.name == image.item.name).map(|entry| entry.role);
     let by_manifest = |images: Vec<Surveyed>| -> (Vec<Surveyed>, Vec<Surveyed>) {
-        images.into_iter().partition(|image| role_of(image) == Some(ManifestRole::Train))
+        images.into_iter().partition(|image| role_of(image) == Some(ImageRole::Train))
     };
     let stated = left.iter().any(|image| image.item.split == crate::datasets::Split::Calibrate);
     let (fitted_on, held_out) = by_manifest(left.clone());

@@ -62,7 +62,7 @@ impl Sink for Heatmaps {
 /// The frame with its heatmap, coloured by the detector's calibration.
 pub fn picture(found: &FoundFrame, verdict: &Verdict) -> Image {
     let scores = &found.scored.scores;
-    let scale = &found.detector.calibration.pixel;
+    let scale = &found.detector.calibration().pixel;
     let calibrated = scores.map.scores.iter().map(|score| scale.calibrated(*score) as f32).collect();
     let map = AnomalyMap::new(scores.map.height, scores.map.width, calibrated);
     heatmap(&found.scored.frame.image, &map, &scores.layout, &verdict.regions, &verdict.suppressed)

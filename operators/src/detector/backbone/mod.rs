@@ -16,6 +16,9 @@ mod weights;
 pub use resnet::{ResNet, from_folded, load_pretrained};
 pub use weights::{WEIGHTS_BYTES_MAX, read_weights};
 
+/// The backbone that needs no weights: it is fitted on the normal images.
+pub const BUILTIN: &str = "builtin";
+
 /// The backbones that take weights trained on ImageNet, under torchvision's names.
 pub const PRETRAINED: [&str; 3] = ["resnet18", "resnet50", "wide_resnet50_2"];
 
@@ -63,8 +66,9 @@ pub fn backbone_from_tensors(
 ) -> Result<Arc<dyn Backbone>, String> {
     match name {
         name if PRETRAINED.contains(&name) => Ok(Arc::new(from_folded(name, layers, tensors)?)),
+        BUILTIN => Ok(Arc::new(builtin::Builtin::from_folded(layers, tensors)?)),
         _ => Err(format!(
-            "unknown backbone `{name}`: known are {}",
+            "unknown backbone `{name}`: known are {BUILTIN}, {}",
             PRETRAINED.join(", ")
         )),
     }
