@@ -53,7 +53,7 @@ impl GlobalKnn {
 
     /// Vectors in the memory bank.
     pub fn bank_rows(&self) -> usize {
-        self.bank.len()
+        self.bank.rows()
     }
 
     /// Dimensions of the embeddings it scores.
