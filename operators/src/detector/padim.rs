@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use intakt_kernels::{GRAM_ADDITIONS_MAX, GRAM_STEPS_MAX, GramSums, packed_len, whitened_norms};
+use intakt_kernels::{GRAM_ADDITIONS_MAX, GRAM_STEPS_MAX, GramSums, PositionGaussians, packed_len};
 
 use super::gaussian::whiten;
 
@@ -16,17 +16,13 @@ use crate::FeatureMap;
 pub struct Padim {
     height: usize,
     width: usize,
-    dims: usize,
-    /// `positions × dims`.
-    means: Vec<f32>,
-    /// Inverse Cholesky factors of the covariances, `positions × packed`.
-    factors: Vec<f32>,
+    gaussians: PositionGaussians,
 }
 
 impl Padim {
     /// Dimensions of the embeddings it scores.
     pub fn dims(&self) -> usize {
-        self.dims
+        self.gaussians.dims()
     }
 
     /// Height and width of the embeddings it scores.
@@ -39,12 +35,12 @@ impl Padim {
     /// # Errors
     /// If the embedding has other dimensions or another grid.
     pub fn score(&self, embedding: &FeatureMap) -> Result<PatchScores, String> {
-        check_dims(embedding, self.dims)?;
+        check_dims(embedding, self.dims())?;
         check_grid(embedding, self.grid())?;
         Ok(PatchScores {
             height: self.height,
             width: self.width,
-            distances: whitened_norms(self.dims, &self.factors, &self.means, &embedding.data),
+            distances: self.gaussians.whitened_norms(&embedding.data),
             weights: None,
         })
     }
@@ -71,23 +67,21 @@ impl Padim {
         Ok(Self {
             height,
             width,
-            dims,
-            means,
-            factors,
+            gaussians: PositionGaussians::new(dims, means, &factors),
         })
     }
 
     /// `padim_means` (height, width, dims) and `padim_factors` (height, width, packed lower triangle).
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
-        let (height, width, dims) = (self.height, self.width, self.dims);
+        let (height, width, dims) = (self.height, self.width, self.dims());
         BTreeMap::from([
             (
                 "padim_means".to_owned(),
-                Tensor::f32(&[height, width, dims], self.means.clone()),
+                Tensor::f32(&[height, width, dims], self.gaussians.means().to_vec()),
             ),
             (
                 "padim_factors".to_owned(),
-                Tensor::f32(&[height, width, packed_len(dims)], self.factors.clone()),
+                Tensor::f32(&[height, width, packed_len(dims)], self.gaussians.packed_factors()),
             ),
         ])
     }
@@ -107,9 +101,7 @@ impl Padim {
         Ok(Self {
             height,
             width,
-            dims,
-            means: means.to_vec(),
-            factors: factors.to_vec(),
+            gaussians: PositionGaussians::new(dims, means.to_vec(), factors),
         })
     }
 }
