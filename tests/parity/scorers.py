@@ -91,7 +91,7 @@ def mahalanobis(samples, x):
     return np.sqrt(delta @ inverse @ delta)
 
 
-show("padim.rs", "DISTANCES", [mahalanobis(train[:, y, x], test[y, x]) for y in range(2) for x in range(2)])
+show("padim_sums.rs", "DISTANCES", [mahalanobis(train[:, y, x], test[y, x]) for y in range(2) for x in range(2)])
 show("gaussian.rs", "DISTANCES", [mahalanobis(train.reshape(-1, 3), v) for v in test.reshape(-1, 3)])
 
 # --- global kNN: average pooling, mean distance to the two nearest ------------------------------------------------------

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::mahalanobis::packed_len;
+use crate::cholesky::packed_len;
 
 /// Steps per unit.
 pub const GRAM_STEPS_PER_UNIT: f32 = 4096.0;

@@ -8,6 +8,7 @@
 mod simd;
 
 mod blur;
+mod cholesky;
 mod conv;
 mod distance;
 mod eigen;
@@ -20,6 +21,7 @@ mod pool;
 mod resize;
 
 pub use blur::{BLUR_SIGMA_PX_MAX, gaussian_blur};
+pub use cholesky::{NotPositiveDefinite, cholesky, inverse_lower, packed_len};
 pub use conv::{Padding, conv2d_same};
 pub use distance::squared_distance;
 pub use eigen::{Eigen, EigenError, symmetric_eigen};
@@ -29,7 +31,7 @@ pub use gram::{
     GRAM_ADDITIONS_MAX, GRAM_STEPS_MAX, GRAM_STEPS_PER_UNIT, GramError, GramSums, add_outer_products,
     subtract_outer_products,
 };
-pub use mahalanobis::{NotPositiveDefinite, SharedGaussian, cholesky, inverse_lower, packed_len, whitened_norms};
+pub use mahalanobis::{PositionGaussians, SharedGaussian};
 pub use nearest::{Bank, Neighbour};
 pub use pool::{average_pool_3x3, max_pool2};
 pub use resize::{resize_bilinear, upsample_nearest};

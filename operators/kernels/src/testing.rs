@@ -1,5 +1,7 @@
 //! Numbers for tests.
 
+use crate::cholesky::packed_len;
+
 /// SplitMix64 (Steele, Lea and Flood 2014): the same numbers on every machine.
 pub(crate) fn splitmix64(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -27,4 +29,24 @@ pub(crate) fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
             "at {at}: {f}, expected {e}"
         );
     }
+}
+
+/// `B Bᵀ + I / 10` of random `B`, packed.
+pub(crate) fn positive_definite(dims: usize, seed: u64) -> Vec<f64> {
+    let b = values(dims * dims, seed);
+    let mut packed = Vec::new();
+    for i in 0..dims {
+        for j in 0..=i {
+            let product: f64 = (0..dims)
+                .map(|k| f64::from(b[i * dims + k]) * f64::from(b[j * dims + k]))
+                .sum();
+            packed.push(product + if i == j { 0.1 } else { 0.0 });
+        }
+    }
+    packed
+}
+
+/// Element `(i, j)` of a packed triangle.
+pub(crate) fn at(packed: &[f64], i: usize, j: usize) -> f64 {
+    if j <= i { packed[packed_len(i) + j] } else { 0.0 }
 }

@@ -182,7 +182,7 @@ impl CoresetShard {
 
     fn farthest(&self) -> Option<Farthest> {
         let furthest = largest(&self.squared_distances);
-        if !(furthest >= 0.0) {
+        if furthest < 0.0 {
             return None;
         }
         let as_far = (0..self.len()).filter(|row| self.squared_distances[*row] == furthest);
