@@ -130,9 +130,8 @@ fn find_prefix(tensors: &BTreeMap<String, Tensor>) -> Result<String, String> {
     // under its full name.
     const ANCHORS: [&str; 3] = ["layer1.0.conv1.weight", "layer1.0.bn1.weight", "layer1.0.conv2.weight"];
     for anchor in ANCHORS {
-        let mut prefixes = tensors.keys().filter_map(|key| key.strip_suffix(anchor));
+        let prefixes = tensors.keys().filter_map(|key| key.strip_suffix(anchor));
         let found: Vec<_> = prefixes
-            .by_ref()
             .filter(|prefix| prefix.is_empty() || prefix.ends_with('.'))
             .collect();
         match found[..] {

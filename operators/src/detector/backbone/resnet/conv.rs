@@ -1,8 +1,9 @@
 //! Convolution and max pooling of one image, as candle matrix products.
 //!
 //! Activations are `(height, width, channels)`: a 1×1 convolution is then a plain matrix product, the patches under a larger
-//! kernel are copied in runs of whole rows, and the result already has the layout of a feature map. On one thread this takes
-//! about half the time of candle's own `conv2d`, which re-orders input, weights and output at every call.
+//! kernel are copied in runs of whole rows, and the result already has the layout of a feature map. candle's own `conv2d`
+//! re-orders input, weights and output at every call: on one thread of an EPYC Zen 4 it takes 15, 16 and 5.2 ms for the 3×3
+//! convolutions of ResNet-18's first three layers at 256×256, this 3.2, 3.3 and 3.0 (`milliseconds_on_one_thread`).
 
 use std::ops::Range;
 
