@@ -26,8 +26,8 @@ use hop::{Hop, halve, pixels};
 pub use moments::HopMoments;
 use pooling::{Pooling, pool_squares};
 
-/// The hops of the network. All keep 24 dimensions, so that a Gaussian over the four needs no random selection (96) and no
-/// hop outweighs another; twice as many dimensions in the deeper ones found no more defects.
+/// The hops of the network. All keep 24 dimensions, so that a Gaussian over the four (96) needs no random selection and no
+/// hop outweighs another. With 24, 32, 40 and 48, MVTec AD bottle has the same image AUROC and a pixel AUROC 0.001 lower.
 pub const HOPS: [HopSpec; 4] = [
     HopSpec { kernel: 5, kept: 24 },
     HopSpec { kernel: 3, kept: 24 },

@@ -227,3 +227,51 @@ fn reflect(index: isize, count: usize) -> usize {
     let folded = index.rem_euclid(2 * last);
     folded.min(2 * last - folded) as usize
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn full_sums_refuse_more_samples() {
+        let full = Spread {
+            count: SAMPLES_MAX,
+            sums: vec![0; 2],
+            squares: vec![0; 2],
+        };
+        let one = Spread::of(&FeatureMap::new(1, 1, 2, vec![1.0, 2.0]));
+        let error = full.clone().merge(&one).unwrap_err();
+        assert!(
+            error.contains("67108865 samples, its exact sums hold 67108864"),
+            "{error}"
+        );
+        assert!(
+            Spread {
+                count: SAMPLES_MAX - 1,
+                ..full
+            }
+            .merge(&one)
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn outliers_cannot_overflow_the_sums() {
+        let worst = Spread::of(&FeatureMap::new(1, 2, 1, vec![f32::MAX, f32::NEG_INFINITY]));
+        let square = (STEPS_MAX as i64).pow(2);
+        assert_eq!((worst.sums, worst.squares), (vec![0], vec![2 * square]));
+        assert!(square.checked_mul(SAMPLES_MAX).is_some());
+    }
+
+    #[test]
+    fn every_cell_gives_one_position_inside_it() {
+        for (height, width) in [(1, 1), (16, 16), (17, 100), (256, 3)] {
+            let positions = sample_positions(height, width, 2);
+            assert_eq!(positions.len(), height.min(16) * width.min(16));
+            assert!(positions.iter().all(|&(y, x)| y < height && x < width));
+        }
+        let columns: Vec<usize> = sample_positions(256, 256, 0).iter().map(|&(_, x)| x % 16).collect();
+        let phases = (0..16).filter(|phase| columns.contains(phase)).count();
+        assert_eq!(phases, 16, "a weave of 16 pixels is met at every phase");
+    }
+}

@@ -1,7 +1,7 @@
 //! The built-in backbone against its closed form, and against files that nobody vouches for.
 
-mod bottle;
 mod parity;
+mod real;
 
 use super::moments::Gram;
 use super::*;
