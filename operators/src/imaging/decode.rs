@@ -2,8 +2,8 @@
 
 use std::io::{Cursor, ErrorKind};
 
-use image::error::ImageError;
-use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::error::{ImageError, UnsupportedErrorKind};
+use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 use thiserror::Error;
 
 use super::{Image, jpeg};
@@ -231,7 +231,14 @@ fn decode_error(error: ImageError, format: ImageFormat, bytes: &[u8]) -> DecodeE
         ImageError::IoError(io) if io.kind() == ErrorKind::UnexpectedEof => truncated(format, bytes),
         ImageError::Unsupported(error) => DecodeError::Unsupported {
             format: name(format),
-            detail: error.to_string(),
+            detail: match error.kind() {
+                UnsupportedErrorKind::Color(ExtendedColorType::Unknown(bits)) => {
+                    format!("pixels of {bits} bits, float or palette")
+                }
+                UnsupportedErrorKind::Color(color) => format!("pixels of type {color:?}"),
+                UnsupportedErrorKind::GenericFeature(feature) => feature,
+                _ => error.to_string(),
+            },
         },
         ImageError::Limits(_) => DecodeError::Damaged {
             format: name(format),

@@ -149,8 +149,6 @@ fn aitex_margins_are_found_and_no_defect_is_cut() {
         // By eye: fabric 02 begins at 150…480, fabric 00 at 985…1250.
         let begins = if name.ends_with("_00.png") {
             985..=1260
-        } else if name.contains("_002_00") {
-            985..=1260
         } else {
             150..=490
         };
