@@ -10,6 +10,11 @@ const SPARED_SHARE: f32 = 0.25 * 0.999;
 /// Squared distances below this lose digits to underflow; nothing is spared on their account.
 const SPARED_MIN: f32 = 1e-30;
 
+/// Rows of which it is decided together whether sparing pays: skipping half of them at random was measured to cost 1.4 times
+/// as much as comparing all (the memory is read in vain, and every other branch is mispredicted), skipping nine of ten a
+/// third. So rows are skipped where three of four can be.
+const GLANCE_ROWS: usize = 64;
+
 /// The largest squared distance that a row may have from the centre it belongs to and yet be surely no nearer to another
 /// one, given the squared distance of the two centres.
 ///
@@ -34,16 +39,23 @@ multiversion! {
         assert!((1..=DIMS_MAX).contains(&centre.len()), "{} dims", centre.len());
         assert_eq!(rows.len(), squared_distances.len() * centre.len(), "rows of {} dims", centre.len());
         assert_eq!(centres.len(), squared_distances.len(), "a centre for every row");
-        let new_centre = spared.len() as u32;
-        let state = squared_distances.iter_mut().zip(centres);
-        for (row, (distance, own_centre)) in rows.chunks_exact(centre.len()).zip(state) {
-            if *distance < 0.0 || (*distance < f32::INFINITY && *distance <= spared[*own_centre as usize]) {
-                continue;
-            }
-            let candidate = squared_distance_inline(row, centre);
-            if candidate < *distance {
-                *distance = candidate;
-                *own_centre = new_centre;
+        let dims = centre.len();
+        let state = squared_distances.chunks_mut(GLANCE_ROWS).zip(centres.chunks_mut(GLANCE_ROWS));
+        for (rows, (distances, centres)) in rows.chunks(GLANCE_ROWS * dims).zip(state) {
+            let is_spared = |distance: f32, own_centre: u32| {
+                distance < 0.0 || (distance < f32::INFINITY && distance <= spared[own_centre as usize])
+            };
+            let n_spared = distances.iter().zip(&*centres).filter(|(d, c)| is_spared(**d, **c)).count();
+            let skips = n_spared * 4 >= distances.len() * 3;
+            for (row, (distance, own_centre)) in rows.chunks_exact(dims).zip(distances.iter_mut().zip(centres)) {
+                if skips && is_spared(*distance, *own_centre) {
+                    continue;
+                }
+                let candidate = squared_distance_inline(row, centre);
+                if candidate < *distance {
+                    *distance = candidate;
+                    *own_centre = spared.len() as u32;
+                }
             }
         }
     }

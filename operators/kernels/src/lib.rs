@@ -29,7 +29,7 @@ pub use gram::{
     GRAM_ADDITIONS_MAX, GRAM_STEPS_MAX, GRAM_STEPS_PER_UNIT, GramError, GramSums, add_outer_products,
     subtract_outer_products,
 };
-pub use mahalanobis::{NotPositiveDefinite, SharedGaussian, cholesky, inverse_lower, packed_len, whitened_norms};
+pub use mahalanobis::{NotPositiveDefinite, PositionGaussians, SharedGaussian, cholesky, inverse_lower, packed_len};
 pub use nearest::{Bank, Neighbour};
 pub use pool::{average_pool_3x3, max_pool2};
 pub use resize::{resize_bilinear, upsample_nearest};

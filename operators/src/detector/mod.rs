@@ -2,12 +2,30 @@
 
 pub mod backbone;
 mod calibration;
+mod checks;
+pub mod coreset;
+mod embedding;
+mod gaussian;
+mod global_knn;
+mod padim;
+mod patchcore;
+mod random;
 mod recipe;
+mod scorer;
 mod scores;
 mod tensor;
 mod thresholds;
 pub use calibration::{Calibration, CalibrationMethod, FrameStatistics, ScoreScale, calibrate};
+pub use embedding::{embed, random_dims};
+pub use gaussian::{GAUSSIAN_ROWS_MAX, Gaussian, GaussianSums};
+pub use global_knn::{GlobalKnn, pool};
+pub use padim::{FittedBlock, Padim, PadimSums, PositionBlock};
+pub use patchcore::Patchcore;
 pub use recipe::*;
+pub use scorer::Scorer;
 pub use scores::PatchScores;
 pub use tensor::{Tensor, TensorData};
 pub use thresholds::TAIL_FRAMES_MIN;
+
+#[cfg(test)]
+mod scorer_testing;

@@ -1,0 +1,232 @@
+//! From feature maps to one embedding per patch.
+
+use intakt_kernels::{average_pool_3x3, resize_bilinear, upsample_nearest};
+
+use super::random::SplitMix64;
+use super::{EmbeddingRecipe, Upsampling};
+use crate::FeatureMap;
+
+/// Puts the feature maps of one image together: every position is averaged with its neighbourhood, deeper maps are brought
+/// to the grid of the first, and the vectors of all maps, in their order, are joined at every position. Only `kept_dims` of
+/// the joined vector are computed.
+///
+/// # Errors
+/// If there is no map, a map is empty, the neighbourhood is neither 1 nor 3, or `kept_dims` are not ascending or not there.
+pub fn embed(maps: &[FeatureMap], recipe: &EmbeddingRecipe) -> Result<FeatureMap, String> {
+    let first = maps.first().ok_or("cannot embed: the backbone gave no feature map")?;
+    if let Some(map) = maps.iter().find(|map| map.data.is_empty()) {
+        return Err(format!(
+            "cannot embed: a feature map is empty ({}x{}x{})",
+            map.height, map.width, map.dims
+        ));
+    }
+    if ![1, 3].contains(&recipe.neighbourhood) {
+        return Err(format!(
+            "cannot embed: the neighbourhood is {}, and only 1 and 3 are known",
+            recipe.neighbourhood
+        ));
+    }
+    let total = maps.iter().map(|map| map.dims).sum();
+    let kept_dims = recipe.kept_dims.as_deref();
+    let dims = match kept_dims {
+        Some(kept) => check_kept(kept, total)?,
+        None => total,
+    };
+
+    let mut joined = vec![0.0; first.positions() * dims];
+    let (mut offset, mut map_start) = (0, 0);
+    for map in maps {
+        let kept_here = kept_dims.map(|kept| {
+            let from = kept.partition_point(|dim| *dim < map_start);
+            let to = kept.partition_point(|dim| *dim < map_start + map.dims);
+            kept[from..to].iter().map(|dim| dim - map_start).collect::<Vec<usize>>()
+        });
+        map_start += map.dims;
+        let map_dims = kept_here.as_ref().map_or(map.dims, Vec::len);
+        if map_dims == 0 {
+            continue;
+        }
+        let values = prepare(map, kept_here.as_deref(), recipe, first);
+        for (joined, vector) in joined.chunks_exact_mut(dims).zip(values.chunks_exact(map_dims)) {
+            joined[offset..offset + map_dims].copy_from_slice(vector);
+        }
+        offset += map_dims;
+    }
+    Ok(FeatureMap::new(first.height, first.width, dims, joined))
+}
+
+/// The share of one map in the embedding: on the grid of `first`, and only the dims that are kept.
+fn prepare(map: &FeatureMap, kept: Option<&[usize]>, recipe: &EmbeddingRecipe, first: &FeatureMap) -> Vec<f32> {
+    // The kept dims are taken first: all that follows treats every dim by itself, and costs as much as there are dims.
+    let dims = kept.map_or(map.dims, <[usize]>::len);
+    let mut values = match kept {
+        None => map.data.clone(),
+        Some(kept) => map
+            .data
+            .chunks_exact(map.dims)
+            .flat_map(|vector| kept.iter().map(|dim| vector[*dim]))
+            .collect(),
+    };
+    if recipe.neighbourhood == 3 {
+        values = average_pool_3x3(map.height, map.width, dims, &values);
+    }
+    if (map.height, map.width) == (first.height, first.width) {
+        return values;
+    }
+    let resize = match recipe.upsampling {
+        Upsampling::Nearest => upsample_nearest,
+        Upsampling::Bilinear => resize_bilinear,
+    };
+    resize(map.height, map.width, dims, &values, first.height, first.width)
+}
+
+fn check_kept(kept: &[usize], total: usize) -> Result<usize, String> {
+    if kept.is_empty() || !kept.is_sorted_by(|a, b| a < b) {
+        return Err("cannot embed: the kept dims of the recipe are not ascending, or there are none".to_owned());
+    }
+    match kept.last() {
+        Some(last) if *last >= total => Err(format!(
+            "cannot embed: the recipe keeps dim {last} but the backbone yields {total} (0 to {})",
+            total - 1
+        )),
+        _ => Ok(kept.len()),
+    }
+}
+
+/// `kept` of the dims `0..total`, drawn at random and in ascending order; all of them if there are no more. PaDiM's random
+/// selection (Defard et al. 2020, section 3.1).
+///
+/// The same arguments give the same dims in every version: a Fisher-Yates shuffle of `0..total` from the front, its first
+/// `kept` elements sorted; the partner of element `i` is `i + below(total − i)`, drawn from SplitMix64 started at `seed`.
+pub fn random_dims(total: usize, kept: usize, seed: u64) -> Vec<usize> {
+    let mut random = SplitMix64::new(seed);
+    let mut dims: Vec<usize> = (0..total).collect();
+    let kept = kept.min(total);
+    for i in 0..kept {
+        dims.swap(i, i + random.below((total - i) as u64) as usize);
+    }
+    dims.truncate(kept);
+    dims.sort_unstable();
+    dims
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::detector::scorer_testing::{assert_close, feature_map};
+
+    fn recipe(neighbourhood: usize, upsampling: Upsampling, kept_dims: Option<Vec<usize>>) -> EmbeddingRecipe {
+        EmbeddingRecipe {
+            neighbourhood,
+            upsampling,
+            kept_dims,
+        }
+    }
+
+    #[test]
+    fn maps_are_joined_in_their_order() {
+        let shallow = FeatureMap::new(2, 2, 1, vec![1.0, 2.0, 3.0, 4.0]);
+        let deep = FeatureMap::new(1, 1, 2, vec![8.0, 9.0]);
+        let joined = embed(&[shallow, deep], &recipe(1, Upsampling::Nearest, None)).unwrap();
+        let expected = vec![1.0, 8.0, 9.0, 2.0, 8.0, 9.0, 3.0, 8.0, 9.0, 4.0, 8.0, 9.0];
+        assert_eq!(joined, FeatureMap::new(2, 2, 3, expected));
+    }
+
+    #[test]
+    fn keeping_dims_first_or_last_is_the_same() {
+        let maps = [
+            feature_map(8, 6, 5, 1),
+            feature_map(4, 3, 7, 2),
+            feature_map(2, 2, 3, 3),
+        ];
+        for upsampling in [Upsampling::Nearest, Upsampling::Bilinear] {
+            let all = embed(&maps, &recipe(3, upsampling, None)).unwrap();
+            assert_eq!((all.height, all.width, all.dims), (8, 6, 15));
+            for kept in [vec![0], vec![3, 4, 5, 11], vec![2, 12, 14], (0..15).collect()] {
+                let some = embed(&maps, &recipe(3, upsampling, Some(kept.clone()))).unwrap();
+                let picked: Vec<f32> = all
+                    .data
+                    .chunks_exact(15)
+                    .flat_map(|vector| kept.iter().map(|dim| vector[*dim]))
+                    .collect();
+                assert_eq!(some, FeatureMap::new(8, 6, kept.len(), picked));
+            }
+        }
+    }
+
+    /// Printed by `tests/parity/scorers.py`.
+    #[test]
+    fn embedding_matches_torch() {
+        let maps = [feature_map(4, 4, 2, 1), feature_map(2, 2, 3, 2)];
+        const BILINEAR: [f32; 10] = [
+            0.004314939,
+            0.2585824,
+            0.1801285,
+            0.03095715,
+            -0.08213361,
+            0.07360143,
+            -0.084066,
+            0.1801285,
+            0.03095715,
+            -0.08213361,
+        ];
+        let bilinear = embed(&maps, &recipe(3, Upsampling::Bilinear, None)).unwrap();
+        assert_close(&bilinear.data[5 * 5..7 * 5], &BILINEAR, 1e-5);
+        const NEAREST: [f32; 10] = [
+            -0.1917157,
+            0.2108407,
+            0.1823794,
+            0.4982994,
+            0.1912761,
+            -0.09012425,
+            0.0601579,
+            0.5308383,
+            -0.3768227,
+            -0.3067555,
+        ];
+        let nearest = embed(&maps, &recipe(1, Upsampling::Nearest, None)).unwrap();
+        assert_close(&nearest.data[5 * 5..7 * 5], &NEAREST, 1e-6);
+    }
+
+    #[test]
+    fn bad_recipes_are_refused() {
+        let maps = [feature_map(2, 2, 3, 1)];
+        let nearest = Upsampling::Nearest;
+        assert!(
+            embed(&[], &recipe(1, nearest, None))
+                .unwrap_err()
+                .contains("no feature map")
+        );
+        assert!(
+            embed(&maps, &recipe(2, nearest, None))
+                .unwrap_err()
+                .contains("neighbourhood is 2")
+        );
+        assert!(
+            embed(&maps, &recipe(1, nearest, Some(vec![1, 3])))
+                .unwrap_err()
+                .contains("keeps dim 3")
+        );
+        assert!(
+            embed(&maps, &recipe(1, nearest, Some(vec![1, 1])))
+                .unwrap_err()
+                .contains("ascending")
+        );
+        assert!(
+            embed(&maps, &recipe(1, nearest, Some(vec![])))
+                .unwrap_err()
+                .contains("there are none")
+        );
+        let empty = [FeatureMap::new(0, 2, 3, vec![])];
+        assert!(embed(&empty, &recipe(1, nearest, None)).unwrap_err().contains("empty"));
+    }
+
+    #[test]
+    fn random_dims_stay_the_same() {
+        assert_eq!(random_dims(448, 8, 0), [13, 51, 82, 150, 193, 347, 395, 435]);
+        let dims = random_dims(448, 100, 42);
+        assert!(dims.len() == 100 && dims.is_sorted_by(|a, b| a < b) && dims[99] < 448);
+        assert_ne!(dims, random_dims(448, 100, 43));
+        assert_eq!(random_dims(3, 5, 1), [0, 1, 2]);
+    }
+}
