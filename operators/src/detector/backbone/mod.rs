@@ -1,10 +1,21 @@
 //! Backbones: frozen networks that turn an image into named feature maps.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 use crate::FeatureMap;
-use crate::detector::Tensor;
+use crate::detector::{Tensor, TensorData};
 use crate::imaging::Image;
+
+mod resnet;
+mod weights;
+pub use resnet::{ResNet, from_folded, load_pretrained};
+pub use weights::{WEIGHTS_BYTES_MAX, read_weights};
+
+/// The backbones that take weights trained on ImageNet, under torchvision's names.
+pub const PRETRAINED: [&str; 3] = ["resnet18", "resnet50", "wide_resnet50_2"];
 
 /// One layer a backbone can be tapped at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,4 +46,44 @@ pub trait Backbone: Send + Sync {
 
     /// Its weights by name, for the detector file: shapes and values, all of what [`Backbone::name`] needs to be rebuilt.
     fn tensors(&self) -> BTreeMap<String, Tensor>;
+}
+
+/// Rebuilds the backbone of a detector file: `tensors` is what [`Backbone::tensors`] returned, `layers` the names of its
+/// taps from shallow to deep.
+///
+/// # Errors
+/// A sentence, if the backbone or a layer is unknown (with those that are), or if a tensor is missing or has another shape
+/// than the backbone needs (with its name and both shapes).
+pub fn backbone_from_tensors(
+    name: &str,
+    layers: &[String],
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<Arc<dyn Backbone>, String> {
+    match name {
+        name if PRETRAINED.contains(&name) => Ok(Arc::new(from_folded(name, layers, tensors)?)),
+        _ => Err(format!(
+            "unknown backbone `{name}`: known are {}",
+            PRETRAINED.join(", ")
+        )),
+    }
+}
+
+/// SHA-256 of a backbone's weights, hexadecimal: of every tensor in the order of their names, the length of the name and the
+/// name, the number of axes and their extents, and the values; numbers little-endian, lengths as `u64`.
+pub fn hash(backbone: &dyn Backbone) -> String {
+    let mut sha = Sha256::new();
+    for (name, tensor) in backbone.tensors() {
+        sha.update((name.len() as u64).to_le_bytes());
+        sha.update(&name);
+        sha.update((tensor.shape.len() as u64).to_le_bytes());
+        tensor
+            .shape
+            .iter()
+            .for_each(|&extent| sha.update((extent as u64).to_le_bytes()));
+        match tensor.data {
+            TensorData::F32(values) => values.iter().for_each(|value| sha.update(value.to_le_bytes())),
+            TensorData::I64(values) => values.iter().for_each(|value| sha.update(value.to_le_bytes())),
+        }
+    }
+    sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

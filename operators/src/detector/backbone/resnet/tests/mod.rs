@@ -1,0 +1,5 @@
+mod convolution;
+mod formula;
+mod loading;
+mod parity;
+mod threads;
