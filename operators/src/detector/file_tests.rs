@@ -448,7 +448,8 @@ fn gaussians_for_another_grid_are_refused() {
 
 #[test]
 fn recipes_that_cannot_be_carried_out_are_refused() {
-    let changes: [(fn(&mut Recipe), &str); 7] = [
+    type Change = fn(&mut Recipe);
+    let changes: [(Change, &str); 7] = [
         (|recipe| recipe.input.size_px = 0, "input is 0 pixels wide"),
         (|recipe| recipe.blur_sigma_px = f32::NAN, "smoothed over NaN"),
         (|recipe| recipe.blur_sigma_px = 1e9, "smoothed over"),

@@ -23,7 +23,7 @@ mod thresholds;
 pub use calibration::{Calibration, CalibrationMethod, FrameStatistics, ScoreScale, calibrate};
 pub use detector::{Detector, DetectorParts, ImageRole, ManifestEntry};
 pub use embedding::{embed, random_dims};
-pub use file::DetectorFileError;
+pub use file::{DetectorFileError, FORMAT, FORMAT_VERSION};
 pub use gaussian::{GAUSSIAN_ROWS_MAX, Gaussian, GaussianSums};
 pub use global_knn::{GlobalKnn, pool};
 pub use padim::{FittedBlock, Padim};

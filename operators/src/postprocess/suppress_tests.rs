@@ -306,7 +306,7 @@ fn an_image_score_without_a_pixel_above_the_threshold_shows_where_it_came_from()
 #[test]
 fn thousands_of_regions_are_cut_to_the_strongest() {
     let of = |x: usize, y: usize| {
-        if x % 2 == 0 && y % 2 == 0 {
+        if x.is_multiple_of(2) && y.is_multiple_of(2) {
             3.0 + (x + 64 * y) as f32 * 1e-3
         } else {
             1.0
@@ -448,4 +448,68 @@ fn an_unreadable_frame_gets_a_verdict_with_the_reason() {
         (&*verdict.camera, verdict.seq, &*verdict.origin),
         ("left", 7, "a/b.png")
     );
+}
+
+#[test]
+#[ignore = "prints durations: run it alone, with --release --nocapture"]
+fn milliseconds_per_frame() {
+    for (name, width, height, tile) in [("whole", 256, 256, 256), ("strip", 4096, 256, 256)] {
+        let starts = (0..width).step_by(tile - 32).map(|x| x.min(width - tile));
+        let tiles: Vec<RectPx> = starts
+            .map(|x| RectPx {
+                x: x as u32,
+                y: 0,
+                width: tile as u32,
+                height: tile as u32,
+            })
+            .collect();
+        let mut tiles = tiles;
+        tiles.dedup();
+        let layout = FrameLayout {
+            frame_width_px: width as u32,
+            frame_height_px: height as u32,
+            map_width: width,
+            map_height: height,
+            frame_px_per_map_px: [1.0; 2],
+            map_origin_in_frame_px: [0.0; 2],
+            tiles,
+        };
+        let patch_scores = |tile: usize| PatchScores {
+            height: 32,
+            width: 32,
+            distances: (0..1024)
+                .map(|i| 1.0 + ((i * 37 + tile * 11) % 101) as f32 * 0.012)
+                .collect(),
+            weights: None,
+        };
+        let scored: Vec<_> = (0..layout.tiles.len()).map(|tile| (tile, patch_scores(tile))).collect();
+        let recipe = recipe(ImageScore::Max, SuppressionRules::default());
+        let product_px = RectPx {
+            x: 0,
+            y: 0,
+            width: width as u32,
+            height: height as u32,
+        };
+        let (mut stitching, mut suppressing) = (Vec::new(), Vec::new());
+        for _ in 0..20 {
+            let start = std::time::Instant::now();
+            let (map, patches) = crate::postprocess::stitch(&layout, &scored, 4.0).unwrap();
+            stitching.push(start.elapsed());
+            let scores = FrameScores {
+                layout: layout.clone(),
+                map,
+                patches,
+                product_px,
+            };
+            let start = std::time::Instant::now();
+            std::hint::black_box(suppress(&scores, &recipe, &calibration(), None));
+            suppressing.push(start.elapsed());
+        }
+        stitching.sort();
+        suppressing.sort();
+        println!(
+            "{name} {width}x{height}: stitch {:?}, suppress {:?}",
+            stitching[10], suppressing[10]
+        );
+    }
 }

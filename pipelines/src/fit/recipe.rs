@@ -20,6 +20,13 @@ const BLUR_SIGMA_PX: f32 = 4.0;
 const PADIM_DIMS_RESNET18: usize = 100;
 const PADIM_DIMS_WIDE: usize = 550;
 
+/// Added to the diagonal of covariances: PaDiM's ε.
+const REGULARISATION: f64 = 0.01;
+
+/// The same for the built-in backbone, whose features have a mean variance of 1 and whose last components are faint: a tenth
+/// keeps them.
+const REGULARISATION_BUILTIN: f64 = 0.001;
+
 /// Dimensions of the random projection in which the coreset is chosen.
 const PROJECTION_DIMS: usize = 128;
 
@@ -66,20 +73,14 @@ pub struct FitSettings {
 impl FitSettings {
     /// The scorer that will be fitted.
     pub fn kind(&self) -> DetectorKind {
-        self.detector.unwrap_or(match (&self.backbone, self.tiling) {
-            (BackboneChoice::Pretrained { .. }, _) => DetectorKind::Patchcore,
-            (BackboneChoice::Builtin, None) => DetectorKind::Padim,
-            (BackboneChoice::Builtin, Some(_)) => DetectorKind::Gaussian,
+        self.detector.unwrap_or(match self.backbone {
+            BackboneChoice::Pretrained { .. } => DetectorKind::Patchcore,
+            BackboneChoice::Builtin => DetectorKind::Padim,
         })
     }
 
     /// Refuses what does not fit together.
     pub(crate) fn check(&self) -> Result<(), String> {
-        if self.kind() == DetectorKind::Padim && self.tiling.is_some() {
-            return Err("cannot fit padim on tiles: it models every position of the frame, and tiles move over it\n  \
-                        hint: use `--detector gaussian` or `--detector patchcore`"
-                .to_owned());
-        }
         if self.keep_sums && self.kind() != DetectorKind::Padim {
             return Err("cannot keep sums: only padim is fitted from sums per position\n  hint: add `--detector padim`".to_owned());
         }
@@ -141,6 +142,8 @@ impl FitSettings {
         let (neighbourhood, upsampling, kept_dims) = match self.kind() {
             DetectorKind::Padim if backbone.name() == "resnet18" || builtin => (1, Upsampling::Nearest, keep(PADIM_DIMS_RESNET18)),
             DetectorKind::Padim => (1, Upsampling::Nearest, keep(PADIM_DIMS_WIDE)),
+            // Averaging over the neighbourhood blurs the built-in features, which are fine-grained already.
+            DetectorKind::Gaussian | DetectorKind::Patchcore if builtin => (1, Upsampling::Bilinear, None),
             DetectorKind::Gaussian => (3, Upsampling::Bilinear, keep(PADIM_DIMS_WIDE)),
             DetectorKind::Patchcore => (3, Upsampling::Bilinear, None),
             DetectorKind::GlobalKnn => (1, Upsampling::Nearest, None),
@@ -156,9 +159,16 @@ impl FitSettings {
                 projection_dims: PROJECTION_DIMS,
                 seed: SEED,
             },
-            DetectorKind::Padim => ScorerRecipe::Padim { regularisation: 0.01, seed: SEED },
-            DetectorKind::Gaussian => ScorerRecipe::Gaussian { regularisation: 0.01, seed: SEED },
+            DetectorKind::Padim => ScorerRecipe::Padim { regularisation: self.regularisation(), seed: SEED },
+            DetectorKind::Gaussian => ScorerRecipe::Gaussian { regularisation: self.regularisation(), seed: SEED },
             DetectorKind::GlobalKnn => ScorerRecipe::GlobalKnn { n_neighbors: 2 },
+        }
+    }
+
+    fn regularisation(&self) -> f64 {
+        match self.backbone {
+            BackboneChoice::Pretrained { .. } => REGULARISATION,
+            BackboneChoice::Builtin => REGULARISATION_BUILTIN,
         }
     }
 

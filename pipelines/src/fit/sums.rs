@@ -133,6 +133,10 @@ impl Shared for Blocks {
 
 impl Blocks {
     fn add(&self, tile: &Tile, embedding: &FeatureMap) -> Result<(), String> {
+        // Every position needs every tile, so a tile that shows part of the margin can only be left out as a whole.
+        if patches_on_product(tile, embedding.height, embedding.width).contains(&false) {
+            return Ok(());
+        }
         let FeatureMap { height, width, dims, .. } = *embedding;
         let split = || PadimSums::new(height, width, dims, self.n_blocks).into_blocks();
         let blocks = self.blocks.get_or_init(|| split().into_iter().map(Mutex::new).collect());
