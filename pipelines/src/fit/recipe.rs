@@ -137,7 +137,8 @@ impl FitSettings {
 
     fn embedding(&self, backbone: &dyn Backbone) -> EmbeddingRecipe {
         let total: usize = backbone.layers().iter().map(|layer| layer.dims).sum();
-        let keep = |dims: usize| (dims < total).then(|| random_dims(total, dims, SEED));
+        let layers: Vec<usize> = backbone.layers().iter().map(|layer| layer.dims).collect();
+        let keep = |dims: usize| (dims < total).then(|| dims_of_every_layer(&layers, dims));
         let builtin = backbone.name() == BUILTIN;
         let (neighbourhood, upsampling, kept_dims) = match self.kind() {
             DetectorKind::Padim if backbone.name() == "resnet18" || builtin => (1, Upsampling::Nearest, keep(PADIM_DIMS_RESNET18)),
@@ -184,5 +185,32 @@ impl FitSettings {
             Some(ImageScore::TopMean(0)) => Err("cannot take the mean of no pixels: `--image-score top:N` needs N ≥ 1".to_owned()),
             asked => Ok(asked.unwrap_or(default)),
         }
+    }
+}
+
+/// Random dimensions, `kept` in all, dealt to the layers in proportion to their own: PaDiM's selection, except that no draw
+/// can leave a layer thin, which makes one seed as good as another.
+fn dims_of_every_layer(layers: &[usize], kept: usize) -> Vec<usize> {
+    let total: usize = layers.iter().sum();
+    let (mut first, mut dealt, mut dims) = (0, 0, Vec::with_capacity(kept));
+    for (seed, layer) in (SEED..).zip(layers) {
+        // Rounded on the running sum, so that the parts add up to the whole.
+        let due = ((first + layer) * kept + total / 2) / total;
+        dims.extend(random_dims(*layer, due - dealt, seed).into_iter().map(|dim| first + dim));
+        (first, dealt) = (first + layer, due);
+    }
+    dims
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layer_keeps_its_share_of_the_dimensions() {
+        let dims = dims_of_every_layer(&[64, 128, 256], 100);
+        let within = |from: usize, to: usize| dims.iter().filter(|dim| (from..to).contains(dim)).count();
+        assert_eq!((within(0, 64), within(64, 192), within(192, 448)), (14, 29, 57));
+        assert!(dims.is_sorted_by(|a, b| a < b));
     }
 }
