@@ -6,14 +6,19 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Inspects camera streams at the pace of a production line.
 #[derive(Debug, Parser)]
-#[command(name = "intakt", version, about, after_help = "Exit status: 0 every frame passed, 1 something was rejected or unreadable, 2 the work itself failed.")]
-pub struct Cli {
+#[command(
+    name = "intakt",
+    version,
+    about,
+    after_help = "Exit status: 0 every frame passed, 1 something was rejected or unreadable, 2 the work itself failed."
+)]
+pub(crate) struct Cli {
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Run a simulated line of three cameras through the whole program
     Demo(DemoArgs),
     /// Fit a detector on normal images
@@ -27,45 +32,45 @@ pub enum Command {
 }
 
 #[derive(Debug, Args)]
-pub struct DemoArgs {
+pub(crate) struct DemoArgs {
     /// Frames per camera
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    pub frames: u64,
+    pub(crate) frames: u64,
     /// Seed of the simulated line
     #[arg(long, default_value_t = 7)]
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Directory for verdicts, detectors and pictures
     #[arg(long, default_value = "out/demo")]
-    pub out: PathBuf,
+    pub(crate) out: PathBuf,
     #[command(flatten)]
-    pub machine: MachineArgs,
+    pub(crate) machine: MachineArgs,
 }
 
 /// How the work is spread over the machine; no result depends on it
 #[derive(Clone, Copy, Debug, Args)]
-pub struct MachineArgs {
+pub(crate) struct MachineArgs {
     /// Dataflow workers [default: number of cores]
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub workers: Option<u16>,
+    pub(crate) workers: Option<u16>,
     /// Threads for decoding, embedding and scoring [default: number of cores]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
-    pub pool: Option<u16>,
+    pub(crate) pool: Option<u16>,
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct DatasetArgs {
+pub(crate) struct DatasetArgs {
     /// Folder or manifest with images
-    pub dataset: PathBuf,
+    pub(crate) dataset: PathBuf,
     /// How the dataset is laid out [default: detected]
     #[arg(long)]
-    pub layout: Option<LayoutName>,
+    pub(crate) layout: Option<LayoutName>,
     /// Which fabric of an AITEX dataset: its code (02) or its folder
     #[arg(long)]
-    pub fabric: Option<String>,
+    pub(crate) fabric: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum LayoutName {
+pub(crate) enum LayoutName {
     /// train/good, test/<defect>, ground_truth/<defect>
     Mvtec,
     /// NODefect_images/<fabric>, Defect_images, Mask_images
@@ -77,93 +82,93 @@ pub enum LayoutName {
 }
 
 #[derive(Debug, Args)]
-pub struct FitArgs {
+pub(crate) struct FitArgs {
     #[command(flatten)]
-    pub dataset: DatasetArgs,
+    pub(crate) dataset: DatasetArgs,
     /// Detector file to write
     #[arg(short, long)]
-    pub output: PathBuf,
+    pub(crate) output: PathBuf,
     /// Scorer [default: patchcore with weights; without, the built-in backbone's best]
     #[arg(long)]
-    pub detector: Option<DetectorName>,
+    pub(crate) detector: Option<DetectorName>,
     /// Network [default: builtin; resnet18 and others need --weights]
     #[arg(long)]
-    pub backbone: Option<BackboneName>,
+    pub(crate) backbone: Option<BackboneName>,
     /// Weights of the network, safetensors with torchvision's or timm's key names
     #[arg(long)]
-    pub weights: Option<PathBuf>,
+    pub(crate) weights: Option<PathBuf>,
     /// Edge of the square that frames are resized to, pixels [default: 256; with --tile: tile × enlarge]
     #[arg(long, conflicts_with = "tile")]
-    pub size: Option<u32>,
+    pub(crate) size: Option<u32>,
     /// Edge of the square cut from the middle after resizing, pixels
     #[arg(long, conflicts_with = "tile")]
-    pub crop: Option<u32>,
+    pub(crate) crop: Option<u32>,
     /// Cut large frames into overlapping square tiles of this edge, pixels
     #[arg(long)]
-    pub tile: Option<u32>,
+    pub(crate) tile: Option<u32>,
     /// Pixels that neighbouring tiles share at least [default: a quarter of the tile]
     #[arg(long, requires = "tile")]
-    pub overlap: Option<u32>,
+    pub(crate) overlap: Option<u32>,
     /// How many times a tile is enlarged before the network sees it
     #[arg(long, requires = "tile", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=8))]
-    pub enlarge: u32,
+    pub(crate) enlarge: u32,
     /// Layers to tap, separated by commas [default: the papers': layer2,layer3; padim: layer1,layer2,layer3]
     #[arg(long, value_delimiter = ',')]
-    pub layers: Option<Vec<String>>,
+    pub(crate) layers: Option<Vec<String>>,
     /// Share of the normal patches that patchcore keeps
     #[arg(long, default_value_t = 0.01)]
-    pub coreset_ratio: f64,
+    pub(crate) coreset_ratio: f64,
     /// Image score: max, top:N (mean of the N highest pixels), or reweighted (patchcore) [default: the papers']
     #[arg(long)]
-    pub image_score: Option<String>,
+    pub(crate) image_score: Option<String>,
     /// How the threshold is chosen: conformal, pot (peaks over threshold), f1-max (needs labels), fixed:X
     #[arg(long, default_value = "conformal")]
-    pub calibrate: String,
+    pub(crate) calibrate: String,
     /// Share of normal frames that may be rejected
     #[arg(long, default_value_t = 0.01)]
-    pub false_reject_rate: f64,
+    pub(crate) false_reject_rate: f64,
     #[command(flatten)]
-    pub suppression: SuppressionArgs,
+    pub(crate) suppression: SuppressionArgs,
     /// Keep padim's sums in the detector, so that an image can be taken out again
     #[arg(long)]
-    pub keep_sums: bool,
+    pub(crate) keep_sums: bool,
     /// Take this image of the dataset out of the detector given with --from, instead of fitting anew
     #[arg(long, requires = "from")]
-    pub without: Option<String>,
+    pub(crate) without: Option<String>,
     /// Detector that --without starts from; it was fitted with --keep-sums
     #[arg(long, requires = "without")]
-    pub from: Option<PathBuf>,
+    pub(crate) from: Option<PathBuf>,
     #[command(flatten)]
-    pub machine: MachineArgs,
+    pub(crate) machine: MachineArgs,
 }
 
 /// What does not count; `inspect` and `evaluate` override what was stated at `fit`
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Suppression")]
-pub struct SuppressionArgs {
+pub(crate) struct SuppressionArgs {
     /// Mask image: only what is white is inspected
     #[arg(long)]
-    pub roi: Option<PathBuf>,
+    pub(crate) roi: Option<PathBuf>,
     /// Ignore a border of this width, frame pixels
     #[arg(long)]
-    pub border: Option<u32>,
+    pub(crate) border: Option<u32>,
     /// Ignore regions of fewer frame pixels
     #[arg(long)]
-    pub min_area: Option<u64>,
+    pub(crate) min_area: Option<u64>,
     /// Ignore regions whose peak is below this calibrated score (the threshold is 0.5)
     #[arg(long)]
-    pub min_peak: Option<f64>,
+    pub(crate) min_peak: Option<f64>,
     /// Extend regions down to this calibrated score
     #[arg(long)]
-    pub hysteresis: Option<f64>,
+    pub(crate) hysteresis: Option<f64>,
     /// Ignore regions that recur at the same place in most frames of a camera: dirt on the lens
     #[arg(long)]
-    pub static_artefacts: Option<bool>,
+    pub(crate) static_artefacts: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 #[value(rename_all = "kebab-case")]
-pub enum DetectorName {
+pub(crate) enum DetectorName {
     /// Memory bank of normal patches, nearest neighbour
     Patchcore,
     /// A Gaussian per position: aligned parts
@@ -176,7 +181,7 @@ pub enum DetectorName {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-pub enum BackboneName {
+pub(crate) enum BackboneName {
     /// Fitted on the normal images in closed form; needs no weights
     Builtin,
     Resnet18,
@@ -186,53 +191,53 @@ pub enum BackboneName {
 }
 
 #[derive(Debug, Args)]
-pub struct EvaluateArgs {
+pub(crate) struct EvaluateArgs {
     /// Detector file
-    pub detector: PathBuf,
+    pub(crate) detector: PathBuf,
     #[command(flatten)]
-    pub dataset: DatasetArgs,
+    pub(crate) dataset: DatasetArgs,
     /// Write the figures as JSON
     #[arg(long)]
-    pub json: Option<PathBuf>,
+    pub(crate) json: Option<PathBuf>,
     /// Write a picture of every test image into this directory
     #[arg(long)]
-    pub heatmaps: Option<PathBuf>,
+    pub(crate) heatmaps: Option<PathBuf>,
     #[command(flatten)]
-    pub suppression: SuppressionArgs,
+    pub(crate) suppression: SuppressionArgs,
     #[command(flatten)]
-    pub machine: MachineArgs,
+    pub(crate) machine: MachineArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct InspectArgs {
+pub(crate) struct InspectArgs {
     /// Detector file
-    pub detector: PathBuf,
+    pub(crate) detector: PathBuf,
     /// Images, directories of images (one camera each), or manifests
     #[arg(required = true)]
-    pub paths: Vec<PathBuf>,
+    pub(crate) paths: Vec<PathBuf>,
     /// Write verdicts as JSON lines to this file; - is standard output
     #[arg(long, default_value = "-")]
-    pub jsonl: PathBuf,
+    pub(crate) jsonl: PathBuf,
     /// Write rolling rates as JSON lines to this file; - is standard output
     #[arg(long)]
-    pub rates: Option<PathBuf>,
+    pub(crate) rates: Option<PathBuf>,
     /// Write pictures of rejected frames into this directory
     #[arg(long)]
-    pub heatmaps: Option<PathBuf>,
+    pub(crate) heatmaps: Option<PathBuf>,
     /// Draw every frame, not only the rejected ones
     #[arg(long, requires = "heatmaps")]
-    pub all: bool,
+    pub(crate) all: bool,
     /// Print the regions that were suppressed, with their reasons
     #[arg(long)]
-    pub log_suppressed: bool,
+    pub(crate) log_suppressed: bool,
     #[command(flatten)]
-    pub suppression: SuppressionArgs,
+    pub(crate) suppression: SuppressionArgs,
     #[command(flatten)]
-    pub machine: MachineArgs,
+    pub(crate) machine: MachineArgs,
 }
 
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// Detector file
-    pub detector: PathBuf,
+    pub(crate) detector: PathBuf,
 }

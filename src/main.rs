@@ -53,7 +53,9 @@ fn end_the_process_on_a_panic_outside_the_pool() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
-        let in_pool = thread.name().is_some_and(|name| name.starts_with(intakt_operators::dataflow::POOL_THREAD_PREFIX));
+        let in_pool = thread
+            .name()
+            .is_some_and(|name| name.starts_with(intakt_operators::dataflow::POOL_THREAD_PREFIX));
         if !in_pool {
             report(panic);
             std::process::exit(Outcome::Failed as i32);

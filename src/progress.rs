@@ -10,7 +10,7 @@ use crate::terminal;
 
 /// Shows how far a pipeline is.
 #[derive(Default)]
-pub struct Shown {
+pub(crate) struct Shown {
     stage: Mutex<Option<Stage>>,
 }
 
@@ -28,7 +28,12 @@ impl Progress for Shown {
             let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
             ProgressBar::new(total).with_style(style).with_message(stage.to_owned())
         });
-        let stage = Stage { name: stage.to_owned(), began: Instant::now(), steps: 0, bar };
+        let stage = Stage {
+            name: stage.to_owned(),
+            began: Instant::now(),
+            steps: 0,
+            bar,
+        };
         *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = Some(stage);
     }
 
@@ -42,15 +47,28 @@ impl Progress for Shown {
     }
 
     fn end(&self) {
-        let Some(stage) = self.stage.lock().unwrap_or_else(PoisonError::into_inner).take() else { return };
+        let Some(stage) = self.stage.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+            return;
+        };
         if let Some(bar) = stage.bar {
             bar.finish_and_clear();
         }
-        terminal::say(&format!("{}: {} in {:.1} s", stage.name, stage.steps, stage.began.elapsed().as_secs_f64()));
+        terminal::say(&format!(
+            "{}: {} in {:.1} s",
+            stage.name,
+            stage.steps,
+            stage.began.elapsed().as_secs_f64()
+        ));
     }
 
     fn note(&self, sentence: &str) {
-        match self.stage.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(|stage| stage.bar.as_ref()) {
+        match self
+            .stage
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .as_ref()
+            .and_then(|stage| stage.bar.as_ref())
+        {
             Some(bar) => bar.println(sentence),
             None => terminal::say(sentence),
         }

@@ -9,7 +9,7 @@ use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::{Evaluation, InspectionReport, Progress};
 
 /// Counts verdicts as they come.
-pub struct Counted(pub Arc<dyn Progress>);
+pub(crate) struct Counted(pub(crate) Arc<dyn Progress>);
 
 impl Sink for Counted {
     fn at_once(&self, _: &JudgedFrame) -> Result<(), String> {
@@ -19,7 +19,7 @@ impl Sink for Counted {
 }
 
 /// Prints what was suppressed, in order.
-pub struct SuppressedLog(pub Arc<dyn Progress>);
+pub(crate) struct SuppressedLog(pub(crate) Arc<dyn Progress>);
 
 impl Sink for SuppressedLog {
     fn verdict(&self, verdict: &Verdict) -> Result<(), String> {
@@ -27,8 +27,14 @@ impl Sink for SuppressedLog {
             let (region, reason) = (&suppressed.region, suppressed.reason);
             self.0.note(&format!(
                 "suppressed {} #{} at {},{} ({} × {} px, {} px, peak {:.3}): {reason}",
-                verdict.camera, verdict.seq, region.bbox_px.x, region.bbox_px.y, region.bbox_px.width,
-                region.bbox_px.height, region.area_px, region.peak
+                verdict.camera,
+                verdict.seq,
+                region.bbox_px.x,
+                region.bbox_px.y,
+                region.bbox_px.width,
+                region.bbox_px.height,
+                region.area_px,
+                region.peak
             ));
         }
         Ok(())
@@ -36,14 +42,17 @@ impl Sink for SuppressedLog {
 }
 
 /// The table of `evaluate`.
-pub fn evaluation(evaluation: &Evaluation) -> String {
+pub(crate) fn evaluation(evaluation: &Evaluation) -> String {
     let m = &evaluation.metrics;
     let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.4}"));
     let rows = [
         ("frames", format!("{} ({} unreadable)", m.frames, evaluation.unreadable)),
         ("image AUROC", share(m.image_auroc)),
         ("image AP", share(m.image_ap)),
-        ("image F1-max", format!("{} at {}", share(m.image_f1_max), share(m.image_f1_max_threshold))),
+        (
+            "image F1-max",
+            format!("{} at {}", share(m.image_f1_max), share(m.image_f1_max_threshold)),
+        ),
         ("pixel AUROC", share(m.pixel_auroc)),
         ("AUPRO (to 0.3)", share(m.aupro)),
         ("at the threshold", String::new()),
@@ -55,20 +64,34 @@ pub fn evaluation(evaluation: &Evaluation) -> String {
         ("  escapes", share(m.escape_rate)),
         ("  regions hit", share(m.region_hit_rate)),
         ("  regions missed", share(m.region_miss_rate)),
-        ("  mass centres", m.mass_center_distance_px.map_or("–".to_owned(), |px| format!("{px:.1} px apart"))),
+        (
+            "  mass centres",
+            m.mass_center_distance_px
+                .map_or("–".to_owned(), |px| format!("{px:.1} px apart")),
+        ),
         ("frames a second", format!("{:.1}", evaluation.frames_per_second)),
     ];
     let mut table = String::new();
     for (name, value) in rows {
         let _ = writeln!(table, "{name:18}{value}");
     }
+    if let Some(tiles) = &evaluation.tiles {
+        let recall = share(tiles.tile_recall_at_1_percent_false_rejects);
+        let _ = writeln!(table, "tiles             {}", tiles.tiles);
+        let _ = writeln!(table, "  tile AUROC      {}", share(tiles.tile_auroc));
+        let _ = writeln!(table, "  tile recall     {recall} at 1 % of the other tiles rejected");
+    }
     table + "\n" + &latencies(&evaluation.latencies)
 }
 
 /// What `inspect` says at its end.
-pub fn inspection(report: &InspectionReport) -> String {
+pub(crate) fn inspection(report: &InspectionReport) -> String {
     let mut text = String::new();
-    let _ = writeln!(text, "{:24}{:>9}{:>9}{:>9}{:>11}{:>9}", "camera", "captured", "judged", "rejected", "unreadable", "dropped");
+    let _ = writeln!(
+        text,
+        "{:24}{:>9}{:>9}{:>9}{:>11}{:>9}",
+        "camera", "captured", "judged", "rejected", "unreadable", "dropped"
+    );
     for (camera, account) in &report.cameras {
         let _ = writeln!(
             text,
@@ -90,25 +113,41 @@ pub fn inspection(report: &InspectionReport) -> String {
 }
 
 /// Rolling rates at the end of the last hop.
-pub fn rates(rates: &[Rate]) -> String {
-    let mut text = format!("{:24}{:>8}{:>9}{:>9}{:>13}\n", "rates", "window", "frames", "rejects", "reject rate");
+pub(crate) fn rates(rates: &[Rate]) -> String {
+    let mut text = format!(
+        "{:24}{:>8}{:>9}{:>9}{:>13}\n",
+        "rates", "window", "frames", "rejects", "reject rate"
+    );
     for rate in rates {
-        let share = rate.reject_rate().map_or("–".to_owned(), |share| format!("{:.1} %", share * 100.0));
+        let share = rate
+            .reject_rate()
+            .map_or("–".to_owned(), |share| format!("{:.1} %", share * 100.0));
         let window = format!("{} min", rate.key.window_us / 60_000_000);
-        let _ = writeln!(text, "{:24}{window:>8}{:>9}{:>9}{share:>13}", rate.key.camera, rate.frames, rate.rejects);
+        let _ = writeln!(
+            text,
+            "{:24}{window:>8}{:>9}{:>9}{share:>13}",
+            rate.key.camera, rate.frames, rate.rejects
+        );
     }
     text
 }
 
 /// Latency per stage.
-pub fn latencies(latencies: &[LatencySummary]) -> String {
-    let mut text = format!("{:24}{:>8}{:>11}{:>11}{:>11}\n", "stage", "runs", "p50 ms", "p99 ms", "max ms");
+pub(crate) fn latencies(latencies: &[LatencySummary]) -> String {
+    let mut text = format!(
+        "{:24}{:>8}{:>11}{:>11}{:>11}\n",
+        "stage", "runs", "p50 ms", "p99 ms", "max ms"
+    );
     for stage in latencies {
         let millis = |micros: u64| micros as f64 / 1e3;
         let _ = writeln!(
             text,
             "{:24}{:>8}{:>11.2}{:>11.2}{:>11.2}",
-            stage.stage, stage.count, millis(stage.micros_p50), millis(stage.micros_p99), millis(stage.micros_max)
+            stage.stage,
+            stage.count,
+            millis(stage.micros_p50),
+            millis(stage.micros_p99),
+            millis(stage.micros_max)
         );
     }
     text

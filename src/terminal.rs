@@ -4,22 +4,22 @@
 use std::io::{IsTerminal, Write};
 
 /// Whether somebody watches.
-pub fn is_watched() -> bool {
+pub(crate) fn is_watched() -> bool {
     std::io::stderr().is_terminal()
 }
 
 /// A line for people.
-pub fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     eprintln!("{line}");
 }
 
 /// The reason why the program ends, once.
-pub fn error(message: &str) {
+pub(crate) fn error(message: &str) {
     eprintln!("error: {message}");
 }
 
 /// A result that was asked for: standard output.
-pub fn print(text: &str) {
+pub(crate) fn print(text: &str) {
     // A closed pipe is the reader's decision, no failure of ours.
     let _ = writeln!(std::io::stdout(), "{text}");
 }

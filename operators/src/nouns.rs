@@ -41,6 +41,16 @@ pub struct RectPx {
     pub height: u32,
 }
 
+impl RectPx {
+    /// Whether the two share a pixel.
+    pub fn overlaps(self, other: RectPx) -> bool {
+        let along = |a: u32, a_len: u32, b: u32, b_len: u32| {
+            u64::from(a) < u64::from(b) + u64::from(b_len) && u64::from(b) < u64::from(a) + u64::from(a_len)
+        };
+        along(self.x, self.width, other.x, other.width) && along(self.y, self.height, other.y, other.height)
+    }
+}
+
 /// One layer's output for one image: positions × dims, row-major, so `data[(y * width + x) * dims + d]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureMap {

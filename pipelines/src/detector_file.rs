@@ -18,7 +18,9 @@ const DETECTOR_BYTES_MAX: u64 = 12 << 30;
 pub fn load_detector(path: &Path) -> Result<Detector, PipelineError> {
     let mut bytes = Vec::new();
     let file = File::open(path).map_err(PipelineError::read(path))?;
-    file.take(DETECTOR_BYTES_MAX).read_to_end(&mut bytes).map_err(PipelineError::read(path))?;
+    file.take(DETECTOR_BYTES_MAX)
+        .read_to_end(&mut bytes)
+        .map_err(PipelineError::read(path))?;
     Detector::from_bytes(&bytes).map_err(|error| PipelineError::Load {
         what: "detector",
         path: path.to_owned(),

@@ -20,14 +20,20 @@ struct Assigned {
 
 impl From<Detector> for Assigned {
     fn from(detector: Detector) -> Self {
-        Self { input: Arc::new(detector.recipe().input.clone()), detector: Arc::new(detector) }
+        Self {
+            input: Arc::new(detector.recipe().input.clone()),
+            detector: Arc::new(detector),
+        }
     }
 }
 
 impl Detectors {
     /// One detector for all cameras.
     pub fn common(detector: Detector) -> Self {
-        Self { common: detector.into(), own: BTreeMap::new() }
+        Self {
+            common: detector.into(),
+            own: BTreeMap::new(),
+        }
     }
 
     /// Lets `camera` be looked at by a detector of its own.

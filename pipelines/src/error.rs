@@ -39,11 +39,19 @@ pub enum PipelineError {
 impl PipelineError {
     pub(crate) fn read(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        |cause| Self::Io { action: "read", path, cause }
+        |cause| Self::Io {
+            action: "read",
+            path,
+            cause,
+        }
     }
 
     pub(crate) fn write(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
-        |cause| Self::Io { action: "write", path, cause }
+        |cause| Self::Io {
+            action: "write",
+            path,
+            cause,
+        }
     }
 }

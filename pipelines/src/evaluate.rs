@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use intakt_operators::dataflow::{FoundFrame, JudgedFrame, LatencySummary};
 use intakt_operators::imaging::decode_mask;
-use intakt_operators::metrics::{DatasetMetrics, EvaluatedFrame};
-use intakt_operators::{Decision, Mask, Truth};
+use intakt_operators::metrics::{DatasetMetrics, EvaluatedFrame, auroc, recall_at_false_reject_rate};
+use intakt_operators::postprocess::FrameScores;
+use intakt_operators::{Decision, Mask, RectPx, Truth};
 use serde::Serialize;
 
 use crate::datasets::{Dataset, Item, Need, Split};
@@ -21,12 +22,42 @@ pub struct Evaluation {
     /// Quality.
     #[serde(flatten)]
     pub metrics: DatasetMetrics,
+    /// Of the tiles, where frames are tiled.
+    #[serde(flatten)]
+    pub tiles: Option<TileMetrics>,
     /// Test images without a verdict other than unreadable; they are in no metric.
     pub unreadable: u64,
     /// Frames per second, wall time of the whole run from file to verdict.
     pub frames_per_second: f64,
     /// Per stage.
     pub latencies: Vec<LatencySummary>,
+}
+
+/// What the anomaly maps say of single tiles: a tile's score is the highest pixel in it, and it is defective when the truth
+/// marks any pixel in it.
+#[derive(Clone, Debug, Serialize)]
+pub struct TileMetrics {
+    /// Tiles that were inspected.
+    pub tiles: usize,
+    /// How well the scores rank defective tiles above the others.
+    pub tile_auroc: Option<f64>,
+    /// Share of defective tiles found at the threshold that rejects 1 % of the others.
+    pub tile_recall_at_1_percent_false_rejects: Option<f64>,
+}
+
+/// Share of normal tiles that may be rejected in [`TileMetrics`].
+const TILE_FALSE_REJECT_RATE: f64 = 0.01;
+
+impl TileMetrics {
+    fn of(tiles: Vec<(f32, bool)>) -> Option<Self> {
+        let (scores, defective): (Vec<f32>, Vec<bool>) = tiles.into_iter().unzip();
+        let recall = recall_at_false_reject_rate(&scores, &defective, TILE_FALSE_REJECT_RATE);
+        (!scores.is_empty()).then(|| Self {
+            tiles: scores.len(),
+            tile_auroc: auroc(&scores, &defective),
+            tile_recall_at_1_percent_false_rejects: recall,
+        })
+    }
 }
 
 /// Runs the test split through the same dataflow as `inspect` and measures the verdicts against the labels and masks.
@@ -41,17 +72,27 @@ pub fn evaluate(
     progress: &Arc<dyn Progress>,
 ) -> Result<Evaluation, PipelineError> {
     dataset.check(Need::Evaluate)?;
-    let items: Vec<Item> = dataset.items.iter().filter(|item| item.split == Split::Test).cloned().collect();
+    let items: Vec<Item> = dataset
+        .items
+        .iter()
+        .filter(|item| item.split == Split::Test)
+        .cloned()
+        .collect();
     let files: Vec<(PathBuf, Option<u64>)> = items.iter().map(|item| (item.path.clone(), None)).collect();
     progress.begin("evaluating", items.len() as u64);
-    let bench = Arc::new(Bench { items, frames: Mutex::default(), progress: progress.clone() });
+    let bench = Arc::new(Bench {
+        items,
+        measured: Mutex::default(),
+        progress: progress.clone(),
+    });
     sinks.push(bench.clone());
     let report = inspect(vec![file_frames("test".into(), files)], detectors, options, sinks)?;
     progress.end();
-    let frames = std::mem::take(&mut *bench.frames.lock().unwrap_or_else(PoisonError::into_inner));
-    let frames: Vec<EvaluatedFrame> = frames.into_values().collect();
+    let measured = std::mem::take(&mut *bench.measured.lock().unwrap_or_else(PoisonError::into_inner));
+    let (frames, tiles): (Vec<EvaluatedFrame>, Vec<_>) = measured.into_values().unzip();
     Ok(Evaluation {
-        metrics: DatasetMetrics::of(&frames),
+        metrics: DatasetMetrics::of(frames),
+        tiles: TileMetrics::of(tiles.into_iter().flatten().collect()),
         unreadable: report.total(|account| account.unreadable),
         frames_per_second: report.total(|account| account.captured) as f64 / report.seconds,
         latencies: report.latencies,
@@ -61,7 +102,7 @@ pub fn evaluate(
 /// Collects what the metrics need, per frame.
 struct Bench {
     items: Vec<Item>,
-    frames: Mutex<BTreeMap<u64, EvaluatedFrame>>,
+    measured: Mutex<BTreeMap<u64, (EvaluatedFrame, Vec<(f32, bool)>)>>,
     progress: Arc<dyn Progress>,
 }
 
@@ -74,8 +115,15 @@ impl Sink for Bench {
         self.progress.step();
         let Some(found) = &judged.evidence else { return Ok(()) };
         let item = &self.items[judged.verdict.seq as usize];
-        let frame = evaluated(found, item, judged.verdict.decision == Decision::Reject, judged.verdict.image_score)?;
-        self.frames.lock().unwrap_or_else(PoisonError::into_inner).insert(judged.verdict.seq, frame);
+        let frame = evaluated(
+            found,
+            item,
+            judged.verdict.decision == Decision::Reject,
+            judged.verdict.image_score,
+        )?;
+        let tiles = scored_tiles(&found.scored.scores, frame.truth_mask.as_ref());
+        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
+        measured.insert(judged.verdict.seq, (frame, tiles));
         Ok(())
     }
 }
@@ -96,6 +144,28 @@ fn evaluated(found: &FoundFrame, item: &Item, rejected: bool, image_score: f64) 
     })
 }
 
+/// Score and truth of every inspected tile; none where the frame is not tiled.
+fn scored_tiles(scores: &FrameScores, truth: Option<&Mask>) -> Vec<(f32, bool)> {
+    let tiles = &scores.layout.tiles;
+    if tiles.len() < 2 {
+        return Vec::new();
+    }
+    let width = scores.map.width;
+    let pixels = |tile: &RectPx| {
+        let columns = tile.x as usize..(tile.x + tile.width) as usize;
+        (tile.y as usize..(tile.y + tile.height) as usize)
+            .flat_map(move |row| columns.clone().map(move |column| row * width + column))
+    };
+    let score = |tile: &RectPx| pixels(tile).map(|pixel| scores.map.scores[pixel]).fold(0.0, f32::max);
+    let defective = |tile: &RectPx| truth.is_some_and(|truth| pixels(tile).any(|pixel| truth.bits[pixel]));
+    let shows_product = |tile: &&RectPx| scores.layout.map_rect_to_frame(**tile).overlaps(scores.product_px);
+    tiles
+        .iter()
+        .filter(shows_product)
+        .map(|tile| (score(tile), defective(tile)))
+        .collect()
+}
+
 /// The item's masks, united, on the grid of the anomaly map.
 fn truth_mask(item: &Item, scored: &intakt_operators::dataflow::ScoredFrame) -> Result<Option<Mask>, String> {
     let mut united: Option<Mask> = None;
@@ -105,7 +175,11 @@ fn truth_mask(item: &Item, scored: &intakt_operators::dataflow::ScoredFrame) -> 
         let mask = decode_mask(&bytes).map_err(|error| cannot(error.to_string()))?;
         match &mut united {
             None => united = Some(mask),
-            Some(union) => union.bits.iter_mut().zip(&mask.bits).for_each(|(bit, more)| *bit |= more),
+            Some(union) => union
+                .bits
+                .iter_mut()
+                .zip(&mask.bits)
+                .for_each(|(bit, more)| *bit |= more),
         }
     }
     Ok(united.map(|mask| scored.frame.layout.mask_to_map(&mask)))

@@ -31,12 +31,19 @@ pub(crate) fn judged<'scope>(
         move |camera| input.input_of(camera),
         move |tile| {
             let detector = embedder(&tile.frame.frame.camera);
-            embed_tile(tile, detector.backbone().as_ref(), &detector.recipe().input, &detector.recipe().embedding)
+            embed_tile(
+                tile,
+                detector.backbone().as_ref(),
+                &detector.recipe().input,
+                &detector.recipe().embedding,
+            )
         },
         move |camera, embedding| scorer(camera).scorer().score(embedding),
         move |camera| smoothing(camera).recipe().blur_sigma_map_px(),
     );
-    scored.suppress(&resources.latencies, of()).judge(unreadable, &resources.latencies, of())
+    scored
+        .suppress(&resources.latencies, of())
+        .judge(unreadable, &resources.latencies, of())
 }
 
 /// From frames to anomaly maps. Whatever cannot be mapped leaves by the second stream.
@@ -47,7 +54,10 @@ pub(crate) fn scored<'scope>(
     embed: impl Fn(&Tile) -> Result<FeatureMap, String> + Send + Sync + 'static,
     score: impl Fn(&str, &FeatureMap) -> Result<PatchScores, String> + Send + Sync + 'static,
     sigma_of: impl Fn(&str) -> f32 + Send + Sync + 'static,
-) -> (StreamVec<'scope, u64, ScoredFrame>, StreamVec<'scope, u64, UnreadableFrame>) {
+) -> (
+    StreamVec<'scope, u64, ScoredFrame>,
+    StreamVec<'scope, u64, UnreadableFrame>,
+) {
     let (decoded, undecodable) = frames.decode(resources, input_of);
     let tiles = decoded.patch().embed(resources, embed).score(resources, score);
     let (scored, unscorable) = tiles.aggregate(resources, sigma_of);

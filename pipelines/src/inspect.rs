@@ -7,8 +7,8 @@ use std::time::Instant;
 use intakt_operators::dataflow::{InOrder, LatencySummary, Offload, Rate, RateKey, RollingRates};
 use intakt_operators::{Decision, Verdict};
 use serde::Serialize;
-use timely::dataflow::operators::{Inspect, Probe};
 use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::{Inspect, Probe};
 
 use crate::graph::judged;
 use crate::run::run_dataflow;
@@ -85,10 +85,13 @@ pub fn inspect(
             Verdict::clone(&judged.verdict)
         });
         let (board, log) = (watching.clone(), sinks.clone());
-        verdicts.clone().in_order(|verdict| (verdict.camera.clone(), verdict.seq)).inspect(move |verdict| {
-            board.count(verdict);
-            log.iter().for_each(|sink| board.watch(sink.verdict(verdict)));
-        });
+        verdicts
+            .clone()
+            .in_order(|verdict| (verdict.camera.clone(), verdict.seq))
+            .inspect(move |verdict| {
+                board.count(verdict);
+                log.iter().for_each(|sink| board.watch(sink.verdict(verdict)));
+            });
         let (board, published) = (watching.clone(), sinks.clone());
         verdicts
             .rolling_rates()
@@ -98,7 +101,11 @@ pub fn inspect(
             })
             .probe_with(&closed);
     })?;
-    board.report(captured, options.resources.latencies.summaries(), started.elapsed().as_secs_f64())
+    board.report(
+        captured,
+        options.resources.latencies.summaries(),
+        started.elapsed().as_secs_f64(),
+    )
 }
 
 /// What the workers of a run write on together.
@@ -114,7 +121,10 @@ impl Board {
     fn watch(&self, outcome: Result<(), String>) {
         if let Err(reason) = outcome {
             self.stop.stop();
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+            self.failure
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get_or_insert(reason);
         }
     }
 
@@ -132,7 +142,10 @@ impl Board {
     }
 
     fn rate(&self, rate: &Rate) {
-        self.rates.lock().unwrap_or_else(PoisonError::into_inner).insert(rate.key.clone(), rate.clone());
+        self.rates
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(rate.key.clone(), rate.clone());
     }
 
     fn report(
@@ -150,9 +163,17 @@ impl Board {
         }
         for (camera, account) in &cameras {
             let accounted = account.judged + account.unreadable + account.dropped;
-            assert_eq!(account.captured, accounted, "every frame of camera {camera} has one verdict");
+            assert_eq!(
+                account.captured, accounted,
+                "every frame of camera {camera} has one verdict"
+            );
         }
         let rates = std::mem::take(&mut *self.rates.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(InspectionReport { cameras, rates: rates.into_values().collect(), latencies, seconds })
+        Ok(InspectionReport {
+            cameras,
+            rates: rates.into_values().collect(),
+            latencies,
+            seconds,
+        })
     }
 }

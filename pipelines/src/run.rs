@@ -30,7 +30,10 @@ impl RunOptions {
     /// When the operating system gives no threads.
     pub fn new(workers: usize, pool: usize) -> Result<Self, PipelineError> {
         let refused = |error| PipelineError::Refused(format!("cannot start {pool} threads: {error}"));
-        Ok(Self { workers: workers.max(1), resources: Resources::new(pool).map_err(refused)? })
+        Ok(Self {
+            workers: workers.max(1),
+            resources: Resources::new(pool).map_err(refused)?,
+        })
     }
 
     /// Frames of one camera alive at once: every pool thread has one to work on and one to follow, so memory stays at a few
@@ -50,8 +53,10 @@ pub(crate) fn run_dataflow(
     options: &RunOptions,
     build: impl for<'scope> Fn(StreamVec<'scope, u64, Admitted>, ProbeHandle<u64>) + Send + Sync + 'static,
 ) -> Result<Captured, PipelineError> {
-    let counters: BTreeMap<Arc<str>, Arc<AtomicU64>> =
-        streams.iter().map(|stream| (stream.camera.clone(), Arc::default())).collect();
+    let counters: BTreeMap<Arc<str>, Arc<AtomicU64>> = streams
+        .iter()
+        .map(|stream| (stream.camera.clone(), Arc::default()))
+        .collect();
     assert_eq!(counters.len(), streams.len(), "cameras have names of their own");
     let readers = Arc::new(Mutex::new(Vec::new()));
     let (workers, credit_max) = (options.workers, options.credit_max());
@@ -68,7 +73,10 @@ pub(crate) fn run_dataflow(
                 .name(format!("read-{}", stream.camera))
                 .spawn(move || read(stream, &outbox, &counter))
                 .expect("the system gives a thread per camera");
-            worker_readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+            worker_readers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(reader);
         }
         worker.dataflow::<u64, _, _>(|scope| {
             let closed = ProbeHandle::new();
@@ -81,14 +89,24 @@ pub(crate) fn run_dataflow(
     }
     let readers = std::mem::take(&mut *readers.lock().unwrap_or_else(PoisonError::into_inner));
     for reader in readers {
-        reader.join().map_err(|_| PipelineError::Stopped("a source panicked".to_owned()))?;
+        reader
+            .join()
+            .map_err(|_| PipelineError::Stopped("a source panicked".to_owned()))?;
     }
-    Ok(counters.into_iter().map(|(camera, counter)| (camera, counter.load(Ordering::Acquire))).collect())
+    Ok(counters
+        .into_iter()
+        .map(|(camera, counter)| (camera, counter.load(Ordering::Acquire)))
+        .collect())
 }
 
 fn take_every(waiting: &Mutex<Vec<Option<CameraStream>>>, index: usize, peers: usize) -> Vec<CameraStream> {
     let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-    waiting.iter_mut().skip(index).step_by(peers).filter_map(Option::take).collect()
+    waiting
+        .iter_mut()
+        .skip(index)
+        .step_by(peers)
+        .filter_map(Option::take)
+        .collect()
 }
 
 fn read(stream: CameraStream, outbox: &Outbox, captured: &AtomicU64) {

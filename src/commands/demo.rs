@@ -30,22 +30,30 @@ use outcome::Known;
 const NORMAL_FRAMES: u64 = 400;
 
 /// Runs the demo.
-pub fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
+pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
     let started = Instant::now();
     let options = settings::run_options(args.machine)?;
     let line = Arc::new(SyntheticLine::new(args.seed));
     make(&args.out)?;
     let detectors = Arc::new(fit_cameras(&line, &args.out, &options)?);
     terminal::say(&format!("\ninspecting {} frames of three cameras", 3 * args.frames));
-    let streams = SyntheticCamera::ALL.map(|camera| stream(&line, camera, args.frames)).into();
+    let streams = SyntheticCamera::ALL
+        .map(|camera| stream(&line, camera, args.frames))
+        .into();
     let verdicts = args.out.join("verdicts.jsonl");
     let known = Arc::new(Known::new(line));
     let live = Arc::new(LiveTable::new(args.frames));
     let sinks: Vec<Arc<dyn Sink>> = vec![
         live.clone(),
         known.clone(),
-        Arc::new(Jsonl::verdicts(Box::new(BufWriter::new(create(&verdicts)?)), &verdicts.to_string_lossy())),
-        Arc::new(Jsonl::rates(Box::new(BufWriter::new(create(&args.out.join("rates.jsonl"))?)), "rates.jsonl")),
+        Arc::new(Jsonl::verdicts(
+            Box::new(BufWriter::new(create(&verdicts)?)),
+            &verdicts.to_string_lossy(),
+        )),
+        Arc::new(Jsonl::rates(
+            Box::new(BufWriter::new(create(&args.out.join("rates.jsonl"))?)),
+            "rates.jsonl",
+        )),
         Arc::new(heatmaps(&args.out)?),
     ];
     let report = inspect(streams, detectors, &options, sinks)?;
@@ -102,7 +110,9 @@ fn fit_settings() -> FitSettings {
         layers: None,
         coreset_ratio: 0.01,
         image_score: None,
-        calibration: CalibrationMethod::Conformal { false_reject_rate: 0.01 },
+        calibration: CalibrationMethod::Conformal {
+            false_reject_rate: 0.01,
+        },
         suppression: SuppressionRules::default(),
         keep_sums: false,
     }
@@ -123,7 +133,10 @@ fn stream(line: &Arc<SyntheticLine>, camera: SyntheticCamera, frames: u64) -> Ca
         let rendered = line.render(camera, seq);
         rendered.to_frame().expect("a rendered frame can be encoded")
     };
-    CameraStream { camera: camera.name().into(), frames: Box::new((0..frames).map(frame)) }
+    CameraStream {
+        camera: camera.name().into(),
+        frames: Box::new((0..frames).map(frame)),
+    }
 }
 
 fn heatmaps(out: &Path) -> Result<Heatmaps, PipelineError> {
@@ -142,5 +155,9 @@ fn create(path: &Path) -> Result<File, PipelineError> {
 }
 
 fn cannot_write(path: PathBuf, cause: std::io::Error) -> PipelineError {
-    PipelineError::Io { action: "write", path, cause }
+    PipelineError::Io {
+        action: "write",
+        path,
+        cause,
+    }
 }

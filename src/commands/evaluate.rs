@@ -11,14 +11,18 @@ use crate::progress::Shown;
 use crate::{Outcome, report, terminal};
 
 /// Evaluates, prints the table and writes the JSON.
-pub fn run(args: &EvaluateArgs) -> Result<Outcome, PipelineError> {
+pub(crate) fn run(args: &EvaluateArgs) -> Result<Outcome, PipelineError> {
     let detector = settings::detector(&args.detector, &args.suppression)?;
     let dataset = settings::dataset(&args.dataset)?;
     let options = settings::run_options(args.machine)?;
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
     if let Some(directory) = &args.heatmaps {
         let heatmaps = Heatmaps::new(directory, HeatmapSelection::All);
-        sinks.push(Arc::new(heatmaps.map_err(|cause| PipelineError::Io { action: "write", path: directory.clone(), cause })?));
+        sinks.push(Arc::new(heatmaps.map_err(|cause| PipelineError::Io {
+            action: "write",
+            path: directory.clone(),
+            cause,
+        })?));
     }
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let detectors = Arc::new(Detectors::common(detector));

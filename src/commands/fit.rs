@@ -16,10 +16,10 @@ use crate::progress::Shown;
 use crate::{Outcome, terminal};
 
 /// Edge of the network's input where the user says nothing, pixels: the papers'.
-pub const SIZE_PX: u32 = 256;
+pub(crate) const SIZE_PX: u32 = 256;
 
 /// Fits and writes the detector.
-pub fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
+pub(crate) fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
     let started = Instant::now();
     refuse_unwritable(&args.output)?;
     let dataset = settings::dataset(&args.dataset)?;
@@ -43,10 +43,20 @@ pub fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
 
 /// Before minutes of work, not after.
 fn refuse_unwritable(output: &Path) -> Result<(), PipelineError> {
-    let parent = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = output
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     if output.is_dir() || !parent.is_dir() {
-        let found = if output.is_dir() { "it is a directory" } else { "its directory does not exist" };
-        return Err(PipelineError::Refused(format!("cannot write \"{}\": {found}", output.display())));
+        let found = if output.is_dir() {
+            "it is a directory"
+        } else {
+            "its directory does not exist"
+        };
+        return Err(PipelineError::Refused(format!(
+            "cannot write \"{}\": {found}",
+            output.display()
+        )));
     }
     Ok(())
 }
@@ -63,7 +73,10 @@ fn wanted(args: &FitArgs) -> Result<FitSettings, PipelineError> {
             DetectorName::GlobalKnn => DetectorKind::GlobalKnn,
         }),
         backbone: backbone(args)?,
-        size_px: args.size.or(args.tile.map(|tile| tile.saturating_mul(args.enlarge))).unwrap_or(SIZE_PX),
+        size_px: args
+            .size
+            .or(args.tile.map(|tile| tile.saturating_mul(args.enlarge)))
+            .unwrap_or(SIZE_PX),
         crop_px: args.crop,
         tiling,
         layers: args.layers.clone(),
@@ -80,9 +93,13 @@ fn backbone(args: &FitArgs) -> Result<BackboneChoice, PipelineError> {
     let name = match (args.backbone, &args.weights) {
         (None | Some(BackboneName::Builtin), None) => return Ok(BackboneChoice::Builtin),
         (None, Some(_)) => {
-            return refuse("cannot use weights without knowing their network\n  hint: add `--backbone resnet18`, or whichever it is");
+            return refuse(
+                "cannot use weights without knowing their network\n  hint: add `--backbone resnet18`, or whichever it is",
+            );
         }
-        (Some(BackboneName::Builtin), Some(_)) => return refuse("the built-in backbone takes no weights: it is fitted on the images"),
+        (Some(BackboneName::Builtin), Some(_)) => {
+            return refuse("the built-in backbone takes no weights: it is fitted on the images");
+        }
         (Some(BackboneName::Resnet18), _) => "resnet18",
         (Some(BackboneName::Resnet50), _) => "resnet50",
         (Some(BackboneName::WideResnet50_2), _) => "wide_resnet50_2",
@@ -92,10 +109,17 @@ fn backbone(args: &FitArgs) -> Result<BackboneChoice, PipelineError> {
             "cannot build {name} without weights: Intakt downloads nothing\n  hint: give `--weights {name}.safetensors` with torchvision's or timm's key names, or leave `--backbone` out"
         )));
     };
-    let load = |cause: String| PipelineError::Load { what: "weights", path: path.clone(), cause };
+    let load = |cause: String| PipelineError::Load {
+        what: "weights",
+        path: path.clone(),
+        cause,
+    };
     let bytes = read_file(path).map_err(load)?;
     let tensors = read_weights(&bytes).map_err(load)?;
-    Ok(BackboneChoice::Pretrained { name: name.to_owned(), tensors: Arc::new(tensors) })
+    Ok(BackboneChoice::Pretrained {
+        name: name.to_owned(),
+        tensors: Arc::new(tensors),
+    })
 }
 
 fn calibration(args: &FitArgs) -> Result<CalibrationMethod, PipelineError> {
@@ -105,14 +129,18 @@ fn calibration(args: &FitArgs) -> Result<CalibrationMethod, PipelineError> {
             "cannot aim at rejecting a share of {false_reject_rate}: `--false-reject-rate` is above 0 and at most 0.5"
         )));
     }
-    let fixed = args.calibrate.strip_prefix("fixed:").and_then(|score| score.parse::<f32>().ok());
+    let fixed = args
+        .calibrate
+        .strip_prefix("fixed:")
+        .and_then(|score| score.parse::<f32>().ok());
     match (args.calibrate.as_str(), fixed) {
         ("conformal", _) => Ok(CalibrationMethod::Conformal { false_reject_rate }),
         ("pot", _) => Ok(CalibrationMethod::PeaksOverThreshold { false_reject_rate }),
         ("f1-max", _) => Ok(CalibrationMethod::F1Max),
-        (_, Some(image_threshold)) if image_threshold.is_finite() => {
-            Ok(CalibrationMethod::Fixed { image_threshold, pixel_threshold: None })
-        }
+        (_, Some(image_threshold)) if image_threshold.is_finite() => Ok(CalibrationMethod::Fixed {
+            image_threshold,
+            pixel_threshold: None,
+        }),
         (typed, _) => Err(PipelineError::Refused(format!(
             "cannot read `--calibrate {typed}`: it is `conformal`, `pot`, `f1-max` or `fixed:SCORE`"
         ))),

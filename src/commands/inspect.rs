@@ -17,7 +17,7 @@ use crate::report::{Counted, SuppressedLog};
 use crate::{Outcome, report, terminal};
 
 /// Inspects, and says how it went.
-pub fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
+pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let detector = settings::detector(&args.detector, &args.suppression)?;
     let options = settings::run_options(args.machine)?;
     let streams = streams(args)?;
@@ -29,7 +29,11 @@ pub fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     progress.end();
     terminal::say(&report::inspection(&report));
     let unremarkable = report.total(|account| account.rejected + account.unreadable) == 0;
-    Ok(if unremarkable { Outcome::Passed } else { Outcome::Rejected })
+    Ok(if unremarkable {
+        Outcome::Passed
+    } else {
+        Outcome::Rejected
+    })
 }
 
 /// The cameras, each with its number of frames.
@@ -37,7 +41,11 @@ fn streams(args: &InspectArgs) -> Result<Vec<(CameraStream, u64)>, PipelineError
     let cameras = collect_images(&args.paths)?;
     let stream = |camera: intakt_pipelines::datasets::CameraFiles| {
         let n_frames = camera.files.len() as u64;
-        let files = camera.files.into_iter().map(|file| (file.path, file.captured_at_us)).collect();
+        let files = camera
+            .files
+            .into_iter()
+            .map(|file| (file.path, file.captured_at_us))
+            .collect();
         (file_frames(camera.camera.into(), files), n_frames)
     };
     Ok(cameras.into_iter().map(stream).collect())
@@ -45,14 +53,25 @@ fn streams(args: &InspectArgs) -> Result<Vec<(CameraStream, u64)>, PipelineError
 
 fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {
     let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(Counted(progress.clone()))];
-    sinks.push(Arc::new(Jsonl::verdicts(writer(&args.jsonl)?, &args.jsonl.to_string_lossy())));
+    sinks.push(Arc::new(Jsonl::verdicts(
+        writer(&args.jsonl)?,
+        &args.jsonl.to_string_lossy(),
+    )));
     if let Some(path) = &args.rates {
         sinks.push(Arc::new(Jsonl::rates(writer(path)?, &path.to_string_lossy())));
     }
     if let Some(directory) = &args.heatmaps {
-        let selection = if args.all { HeatmapSelection::All } else { HeatmapSelection::Rejected };
+        let selection = if args.all {
+            HeatmapSelection::All
+        } else {
+            HeatmapSelection::Rejected
+        };
         let heatmaps = Heatmaps::new(directory, selection);
-        sinks.push(Arc::new(heatmaps.map_err(|cause| PipelineError::Io { action: "write", path: directory.clone(), cause })?));
+        sinks.push(Arc::new(heatmaps.map_err(|cause| PipelineError::Io {
+            action: "write",
+            path: directory.clone(),
+            cause,
+        })?));
     }
     if args.log_suppressed {
         sinks.push(Arc::new(SuppressedLog(progress.clone())));
@@ -64,6 +83,10 @@ fn writer(path: &Path) -> Result<Box<dyn Write + Send>, PipelineError> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdout()));
     }
-    let file = File::create(path).map_err(|cause| PipelineError::Io { action: "write", path: path.to_owned(), cause })?;
+    let file = File::create(path).map_err(|cause| PipelineError::Io {
+        action: "write",
+        path: path.to_owned(),
+        cause,
+    })?;
     Ok(Box::new(BufWriter::new(file)))
 }

@@ -1,9 +1,9 @@
 //! One verb a file: from what was typed to what is done.
 
-pub mod demo;
-pub mod evaluate;
-pub mod fit;
-pub mod inspect;
-pub mod show;
+pub(crate) mod demo;
+pub(crate) mod evaluate;
+pub(crate) mod fit;
+pub(crate) mod inspect;
+pub(crate) mod show;
 
 mod settings;

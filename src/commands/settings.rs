@@ -11,7 +11,7 @@ use intakt_pipelines::{PipelineError, RunOptions};
 use crate::cli::{DatasetArgs, LayoutName, MachineArgs, SuppressionArgs};
 
 /// Opens the dataset.
-pub fn dataset(args: &DatasetArgs) -> Result<Dataset, PipelineError> {
+pub(crate) fn dataset(args: &DatasetArgs) -> Result<Dataset, PipelineError> {
     let layout = args.layout.map(|layout| match layout {
         LayoutName::Mvtec => Layout::Mvtec,
         LayoutName::Aitex => Layout::Aitex,
@@ -22,19 +22,25 @@ pub fn dataset(args: &DatasetArgs) -> Result<Dataset, PipelineError> {
 }
 
 /// Workers and threads: as asked, or one per core.
-pub fn run_options(args: MachineArgs) -> Result<RunOptions, PipelineError> {
+pub(crate) fn run_options(args: MachineArgs) -> Result<RunOptions, PipelineError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    RunOptions::new(args.workers.map_or(cores, usize::from), args.pool.map_or(cores, usize::from))
+    RunOptions::new(
+        args.workers.map_or(cores, usize::from),
+        args.pool.map_or(cores, usize::from),
+    )
 }
 
 /// Overlapping tiles: a quarter of the tile is shared unless the user says otherwise, which is more than a backbone's
 /// receptive field loses at a tile's edge.
-pub fn tiling(tile_px: u32, overlap_px: Option<u32>) -> Tiling {
-    Tiling { tile_px, overlap_px: overlap_px.unwrap_or(tile_px / 4) }
+pub(crate) fn tiling(tile_px: u32, overlap_px: Option<u32>) -> Tiling {
+    Tiling {
+        tile_px,
+        overlap_px: overlap_px.unwrap_or(tile_px / 4),
+    }
 }
 
 /// `max`, `top:N` or `reweighted`.
-pub fn image_score(typed: &str) -> Result<ImageScore, PipelineError> {
+pub(crate) fn image_score(typed: &str) -> Result<ImageScore, PipelineError> {
     let top = typed.strip_prefix("top:").and_then(|n| n.parse().ok());
     match (typed, top) {
         ("max", _) => Ok(ImageScore::Max),
@@ -47,7 +53,7 @@ pub fn image_score(typed: &str) -> Result<ImageScore, PipelineError> {
 }
 
 /// Changes `rules` as typed; what was not typed stays as it is.
-pub fn override_suppression(rules: &mut SuppressionRules, args: &SuppressionArgs) -> Result<(), PipelineError> {
+pub(crate) fn override_suppression(rules: &mut SuppressionRules, args: &SuppressionArgs) -> Result<(), PipelineError> {
     if let Some(path) = &args.roi {
         rules.roi = Some(roi(path)?);
     }
@@ -60,18 +66,24 @@ pub fn override_suppression(rules: &mut SuppressionRules, args: &SuppressionArgs
 }
 
 /// The detector, with what does not count changed as typed.
-pub fn detector(path: &Path, args: &SuppressionArgs) -> Result<Detector, PipelineError> {
+pub(crate) fn detector(path: &Path, args: &SuppressionArgs) -> Result<Detector, PipelineError> {
     let mut parts = intakt_pipelines::load_detector(path)?.into_parts();
     override_suppression(&mut parts.recipe.suppression, args)?;
     Detector::new(parts).map_err(PipelineError::Refused)
 }
 
 fn roi(path: &Path) -> Result<RoiMask, PipelineError> {
-    let load = |cause: String| PipelineError::Load { what: "region of interest", path: path.to_owned(), cause };
+    let load = |cause: String| PipelineError::Load {
+        what: "region of interest",
+        path: path.to_owned(),
+        cause,
+    };
     let bytes = read_file(path).map_err(load)?;
     let mask = decode_mask(&bytes).map_err(|error| load(error.to_string()))?;
     if !mask.bits.contains(&true) {
-        return Err(load("it is black all over, so nothing would be inspected; what is white is inspected".to_owned()));
+        return Err(load(
+            "it is black all over, so nothing would be inspected; what is white is inspected".to_owned(),
+        ));
     }
     Ok(RoiMask::from_mask(&mask))
 }

@@ -1,13 +1,13 @@
 //! `intakt show`: what is in a detector file, for people.
 
-use intakt_operators::detector::{Detector, ImageScore, ImageRole, Scorer, ScorerRecipe};
+use intakt_operators::detector::{Detector, ImageRole, ImageScore, Scorer, ScorerRecipe};
 use intakt_pipelines::{PipelineError, load_detector};
 
 use crate::cli::ShowArgs;
 use crate::{Outcome, terminal};
 
 /// Prints the detector.
-pub fn run(args: &ShowArgs) -> Result<Outcome, PipelineError> {
+pub(crate) fn run(args: &ShowArgs) -> Result<Outcome, PipelineError> {
     let detector = load_detector(&args.detector)?;
     terminal::print(&described(&detector));
     Ok(Outcome::Passed)
@@ -24,16 +24,54 @@ fn described(detector: &Detector) -> String {
         (None, Some(crop_px)) => format!("resized to {} px, middle {crop_px} px", recipe.input.size_px),
         (None, None) => format!("resized to {} px", recipe.input.size_px),
     };
-    let dims = recipe.embedding.kept_dims.as_ref().map_or("all".to_owned(), |kept| kept.len().to_string());
+    let dims = recipe
+        .embedding
+        .kept_dims
+        .as_ref()
+        .map_or("all".to_owned(), |kept| kept.len().to_string());
     let scale = |name: &str, scale: &intakt_operators::detector::ScoreScale| {
-        format!("{name} threshold {:.4}, normal level {:.4}", scale.threshold, scale.normal_level)
+        format!(
+            "{name} threshold {:.4}, normal level {:.4}",
+            scale.threshold, scale.normal_level
+        )
     };
     let lines = [
-        ("detector", format!("{} (Intakt {})", detector.id(), detector.intakt_version())),
-        ("backbone", format!("{}, {}, weights {}", recipe.backbone.name, recipe.backbone.layers.join(" + "), &recipe.backbone.hash[..12])),
-        ("input", format!("{input}; bilinear with antialiasing; 16-bit images: {} becomes white", recipe.input.sixteen_bit_max)),
-        ("dark margin", if recipe.input.exclude_dark_margin { "found per frame and excluded" } else { "not looked for" }.to_owned()),
-        ("embedding", format!("{dims} dimensions, {0} × {0} neighbourhood", recipe.embedding.neighbourhood)),
+        (
+            "detector",
+            format!("{} (Intakt {})", detector.id(), detector.intakt_version()),
+        ),
+        (
+            "backbone",
+            format!(
+                "{}, {}, weights {}",
+                recipe.backbone.name,
+                recipe.backbone.layers.join(" + "),
+                &recipe.backbone.hash[..12]
+            ),
+        ),
+        (
+            "input",
+            format!(
+                "{input}; bilinear with antialiasing; 16-bit images: {} becomes white",
+                recipe.input.sixteen_bit_max
+            ),
+        ),
+        (
+            "dark margin",
+            if recipe.input.exclude_dark_margin {
+                "found per frame and excluded"
+            } else {
+                "not looked for"
+            }
+            .to_owned(),
+        ),
+        (
+            "embedding",
+            format!(
+                "{dims} dimensions, {0} × {0} neighbourhood",
+                recipe.embedding.neighbourhood
+            ),
+        ),
         ("scorer", scorer(&recipe.scorer, detector)),
         ("image score", image_score(recipe.image_score)),
         ("smoothing", format!("Gaussian, {} px", recipe.blur_sigma_px)),
@@ -41,21 +79,44 @@ fn described(detector: &Detector) -> String {
         ("calibration", detector.calibration().statement.clone()),
         ("", scale("image", &detector.calibration().image)),
         ("", scale("pixel", &detector.calibration().pixel)),
-        ("images", format!("{} fitted on, {} calibrated on", images(ImageRole::Train), images(ImageRole::Calibrate))),
-        ("sums", if detector.sums().is_some() { "kept: an image can be taken out" } else { "not kept" }.to_owned()),
+        (
+            "images",
+            format!(
+                "{} fitted on, {} calibrated on",
+                images(ImageRole::Train),
+                images(ImageRole::Calibrate)
+            ),
+        ),
+        (
+            "sums",
+            if detector.sums().is_some() {
+                "kept: an image can be taken out"
+            } else {
+                "not kept"
+            }
+            .to_owned(),
+        ),
     ];
     lines.map(|(name, text)| format!("{name:12} {text}")).join("\n")
 }
 
 fn scorer(recipe: &ScorerRecipe, detector: &Detector) -> String {
     match recipe {
-        ScorerRecipe::Patchcore { coreset_ratio, n_neighbors, .. } => format!(
+        ScorerRecipe::Patchcore {
+            coreset_ratio,
+            n_neighbors,
+            ..
+        } => format!(
             "PatchCore, coreset {} % ({} patches), {n_neighbors} neighbours re-weight",
             coreset_ratio * 100.0,
             bank_rows(detector)
         ),
-        ScorerRecipe::Padim { regularisation, .. } => format!("PaDiM, a Gaussian per position, regularisation {regularisation}"),
-        ScorerRecipe::Gaussian { regularisation, .. } => format!("one Gaussian for all positions, regularisation {regularisation}"),
+        ScorerRecipe::Padim { regularisation, .. } => {
+            format!("PaDiM, a Gaussian per position, regularisation {regularisation}")
+        }
+        ScorerRecipe::Gaussian { regularisation, .. } => {
+            format!("one Gaussian for all positions, regularisation {regularisation}")
+        }
         ScorerRecipe::GlobalKnn { n_neighbors } => format!(
             "global features, mean distance to {n_neighbors} of {} vectors",
             bank_rows(detector)
@@ -74,7 +135,10 @@ fn image_score(score: ImageScore) -> String {
 fn suppression(detector: &Detector) -> String {
     let rules = &detector.recipe().suppression;
     let stated = [
-        rules.roi.as_ref().map(|roi| format!("region of interest {}×{}", roi.width_px, roi.height_px)),
+        rules
+            .roi
+            .as_ref()
+            .map(|roi| format!("region of interest {}×{}", roi.width_px, roi.height_px)),
         (rules.border_px > 0).then(|| format!("border {} px", rules.border_px)),
         (rules.min_area_px > 0).then(|| format!("regions below {} px", rules.min_area_px)),
         rules.min_peak.map(|peak| format!("peaks below {peak}")),
@@ -82,7 +146,11 @@ fn suppression(detector: &Detector) -> String {
         rules.static_artefacts.then(|| "static artefacts".to_owned()),
     ];
     let stated: Vec<String> = stated.into_iter().flatten().collect();
-    if stated.is_empty() { "none".to_owned() } else { stated.join(", ") }
+    if stated.is_empty() {
+        "none".to_owned()
+    } else {
+        stated.join(", ")
+    }
 }
 
 fn bank_rows(detector: &Detector) -> usize {

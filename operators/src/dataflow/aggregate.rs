@@ -41,7 +41,10 @@ pub trait Aggregate<'scope>: Sized {
         self,
         resources: &Resources,
         sigma_of: impl Fn(&str) -> f32 + Send + Sync + 'static,
-    ) -> (StreamVec<'scope, u64, ScoredFrame>, StreamVec<'scope, u64, UnreadableFrame>);
+    ) -> (
+        StreamVec<'scope, u64, ScoredFrame>,
+        StreamVec<'scope, u64, UnreadableFrame>,
+    );
 }
 
 impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
@@ -49,23 +52,43 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
         self,
         resources: &Resources,
         sigma_of: impl Fn(&str) -> f32 + Send + Sync + 'static,
-    ) -> (StreamVec<'scope, u64, ScoredFrame>, StreamVec<'scope, u64, UnreadableFrame>) {
+    ) -> (
+        StreamVec<'scope, u64, ScoredFrame>,
+        StreamVec<'scope, u64, UnreadableFrame>,
+    ) {
         let stitch_tiles = move |complete: &Complete| {
             let frame = complete.frame.clone();
-            let tiles = complete.tiles.as_ref().map_err(|reason| unreadable(&frame, reason.clone()))?;
+            let tiles = complete
+                .tiles
+                .as_ref()
+                .map_err(|reason| unreadable(&frame, reason.clone()))?;
             let stitched = stitch(&frame.layout, tiles, sigma_of(&frame.frame.camera));
             let (map, patches) = stitched.map_err(|reason| unreadable(&frame, reason))?;
             let (layout, product_px) = (frame.layout.clone(), frame.product_px);
-            Ok(ScoredFrame { frame, scores: Arc::new(FrameScores { layout, product_px, map, patches }) })
+            Ok(ScoredFrame {
+                frame,
+                scores: Arc::new(FrameScores {
+                    layout,
+                    product_px,
+                    map,
+                    patches,
+                }),
+            })
         };
         let on_panic =
             |complete: &Complete, message| Err(unreadable(&complete.frame, format!("stitching panicked: {message}")));
-        self.complete().offload("aggregate", resources, stitch_tiles, on_panic).ok_err(|result| result)
+        self.complete()
+            .offload("aggregate", resources, stitch_tiles, on_panic)
+            .ok_err(|result| result)
     }
 }
 
 fn unreadable(frame: &DecodedFrame, reason: String) -> UnreadableFrame {
-    UnreadableFrame { frame: frame.frame.clone(), reason, admitted_at: frame.admitted_at }
+    UnreadableFrame {
+        frame: frame.frame.clone(),
+        reason,
+        admitted_at: frame.admitted_at,
+    }
 }
 
 trait CompleteFrames<'scope> {
@@ -84,12 +107,17 @@ impl<'scope> CompleteFrames<'scope> for StreamVec<'scope, u64, ScoredTile> {
                     for tile in tiles.drain(..) {
                         let frame = tile.tile.frame.clone();
                         let key = (frame.frame.camera.clone(), frame.frame.seq);
-                        let (_, tiles) = open.entry(key.clone()).or_insert_with(|| (capability.clone(), Vec::new()));
+                        let (_, tiles) = open
+                            .entry(key.clone())
+                            .or_insert_with(|| (capability.clone(), Vec::new()));
                         let n_tiles = tile.tile.n_tiles;
                         tiles.push(tile);
                         if tiles.len() == n_tiles {
                             let (capability, tiles) = open.remove(&key).expect("it was just added to");
-                            output.session(&capability).give(Complete { frame, tiles: in_row_major_order(tiles) });
+                            output.session(&capability).give(Complete {
+                                frame,
+                                tiles: in_row_major_order(tiles),
+                            });
                         }
                     }
                 });
@@ -101,5 +129,8 @@ impl<'scope> CompleteFrames<'scope> for StreamVec<'scope, u64, ScoredTile> {
 /// Tiles arrive in the order in which the pool ended them; what is made of them must not depend on it.
 fn in_row_major_order(mut tiles: Vec<ScoredTile>) -> Result<Vec<(usize, PatchScores)>, String> {
     tiles.sort_by_key(|tile| tile.tile.tile_idx);
-    tiles.into_iter().map(|tile| Ok((tile.tile.tile_idx, tile.scores?))).collect()
+    tiles
+        .into_iter()
+        .map(|tile| Ok((tile.tile.tile_idx, tile.scores?)))
+        .collect()
 }

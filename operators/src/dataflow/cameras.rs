@@ -53,7 +53,12 @@ pub fn cameras<'scope>(
             .into_iter()
             .map(|inbox| {
                 inbox.attach(&waker);
-                Camera { inbox, credit: Arc::default(), newest_us: 0, ended: false }
+                Camera {
+                    inbox,
+                    credit: Arc::default(),
+                    newest_us: 0,
+                    ended: false,
+                }
             })
             .collect();
         let mut capability = Some(capability);
@@ -73,7 +78,11 @@ pub fn cameras<'scope>(
                             let time = admit(camera, &frame, held);
                             let permit = Arc::new(camera.credit.take(&waker));
                             let admitted_at = Instant::now();
-                            output.session(&held.delayed(&time)).give(Admitted { frame, permit, admitted_at });
+                            output.session(&held.delayed(&time)).give(Admitted {
+                                frame,
+                                permit,
+                                admitted_at,
+                            });
                         }
                         Post::Nothing => {}
                         Post::Ended => camera.ended = true,
@@ -81,7 +90,12 @@ pub fn cameras<'scope>(
                 }
             }
             let newest_us = cameras.iter().map(|camera| camera.newest_us).max().unwrap_or(0);
-            match cameras.iter().filter(|camera| !camera.ended).map(|camera| camera.newest_us).min() {
+            match cameras
+                .iter()
+                .filter(|camera| !camera.ended)
+                .map(|camera| camera.newest_us)
+                .min()
+            {
                 Some(least_us) => held.downgrade(&least_us.max(*held.time())),
                 None => {
                     let end = newest_us / HOP_US * HOP_US + HOP_US;

@@ -21,7 +21,10 @@ impl Credit {
     /// Takes a permit; `waker` is woken when it comes back.
     pub fn take(self: &Arc<Self>, waker: &Arc<Waker>) -> Permit {
         self.out.fetch_add(1, Ordering::AcqRel);
-        Permit { credit: self.clone(), waker: waker.clone() }
+        Permit {
+            credit: self.clone(),
+            waker: waker.clone(),
+        }
     }
 }
 

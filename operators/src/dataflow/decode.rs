@@ -47,7 +47,10 @@ pub trait Decode<'scope>: Sized {
         self,
         resources: &Resources,
         input_of: impl Fn(&str) -> Arc<InputRecipe> + Send + Sync + 'static,
-    ) -> (StreamVec<'scope, u64, Arc<DecodedFrame>>, StreamVec<'scope, u64, UnreadableFrame>);
+    ) -> (
+        StreamVec<'scope, u64, Arc<DecodedFrame>>,
+        StreamVec<'scope, u64, UnreadableFrame>,
+    );
 }
 
 impl<'scope> Decode<'scope> for StreamVec<'scope, u64, Admitted> {
@@ -55,7 +58,10 @@ impl<'scope> Decode<'scope> for StreamVec<'scope, u64, Admitted> {
         self,
         resources: &Resources,
         input_of: impl Fn(&str) -> Arc<InputRecipe> + Send + Sync + 'static,
-    ) -> (StreamVec<'scope, u64, Arc<DecodedFrame>>, StreamVec<'scope, u64, UnreadableFrame>) {
+    ) -> (
+        StreamVec<'scope, u64, Arc<DecodedFrame>>,
+        StreamVec<'scope, u64, UnreadableFrame>,
+    ) {
         let unreadable = |admitted: &Admitted, reason: String| UnreadableFrame {
             frame: admitted.frame.clone(),
             reason,
@@ -69,7 +75,8 @@ impl<'scope> Decode<'scope> for StreamVec<'scope, u64, Admitted> {
         let on_panic = move |admitted: &Admitted, message: String| {
             Err(unreadable(admitted, format!("the decoder panicked: {message}")))
         };
-        self.offload("decode", resources, decode, on_panic).ok_err(|result| result)
+        self.offload("decode", resources, decode, on_panic)
+            .ok_err(|result| result)
     }
 }
 
@@ -78,8 +85,24 @@ fn decode_frame(admitted: &Admitted, input: &InputRecipe) -> Result<DecodedFrame
     let bytes = frame.bytes.as_ref().map_err(|reason| reason.to_string())?;
     let image = decode(bytes, input.sixteen_bit_max).map_err(|error| error.to_string())?;
     let layout = FrameLayout::new(input, image.width_px, image.height_px)?;
-    let whole = RectPx { x: 0, y: 0, width: image.width_px, height: image.height_px };
-    let product_px = if input.exclude_dark_margin { product_rect(&image) } else { whole };
+    let whole = RectPx {
+        x: 0,
+        y: 0,
+        width: image.width_px,
+        height: image.height_px,
+    };
+    let product_px = if input.exclude_dark_margin {
+        product_rect(&image)
+    } else {
+        whole
+    };
     let (frame, admitted_at, permit) = (frame.clone(), admitted.admitted_at, admitted.permit.clone());
-    Ok(DecodedFrame { frame, image, layout, product_px, admitted_at, permit })
+    Ok(DecodedFrame {
+        frame,
+        image,
+        layout,
+        product_px,
+        admitted_at,
+        permit,
+    })
 }

@@ -33,7 +33,10 @@ impl<'scope> Embed<'scope> for StreamVec<'scope, u64, Tile> {
         self.offload(
             "embed",
             resources,
-            move |tile| EmbeddedTile { tile: tile.clone(), embedding: embed(tile) },
+            move |tile| EmbeddedTile {
+                tile: tile.clone(),
+                embedding: embed(tile),
+            },
             |tile, message| EmbeddedTile {
                 tile: tile.clone(),
                 embedding: Err(format!("the backbone panicked: {message}")),

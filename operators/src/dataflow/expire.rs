@@ -49,7 +49,9 @@ impl<'scope, D: Ord + Clone + 'static, R: Abelian + Clone + 'static> Expire<'sco
                     let (at, updates) = entry.remove_entry();
                     held.downgrade(&at.max(*held.time()));
                     let updates = updates.into_iter().filter(|(_, diff)| !diff.is_zero());
-                    output.session(held).give_iterator(updates.map(|(data, diff)| (data, at, diff)));
+                    output
+                        .session(held)
+                        .give_iterator(updates.map(|(data, diff)| (data, at, diff)));
                 }
                 // Up to the frontier itself, not floored to the hop: a source that waits for a probe would stall.
                 held.downgrade(&reached.max(*held.time()));

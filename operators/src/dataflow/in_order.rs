@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use timely::ExchangeData;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
-use timely::ExchangeData;
 
 /// Sends every record to worker 0, where they leave in the order of their time and key.
 pub trait InOrder<'scope, D> {
@@ -25,7 +25,9 @@ impl<'scope, D: ExchangeData> InOrder<'scope, D> for StreamVec<'scope, u64, D> {
             move |(input, frontier), output| {
                 input.for_each(|time, records| {
                     let Some(capability) = time.retain_least(0) else { return };
-                    let (_, slot) = held.entry(*capability.time()).or_insert_with(|| (capability, BTreeMap::new()));
+                    let (_, slot) = held
+                        .entry(*capability.time())
+                        .or_insert_with(|| (capability, BTreeMap::new()));
                     for record in records.drain(..) {
                         let earlier = slot.insert(key(&record), record);
                         assert!(earlier.is_none(), "two records of one time share a key");

@@ -41,16 +41,33 @@ impl<'scope> Judge<'scope> for StreamVec<'scope, u64, FoundFrame> {
         let (readable_latencies, unreadable_latencies) = (latencies.clone(), latencies.clone());
         let judged = self.map(move |found| {
             let frame = &found.scored.frame;
-            let verdict = judge(&(&frame.frame).into(), found.detector.id(), &found.findings, found.detector.calibration());
+            let verdict = judge(
+                &(&frame.frame).into(),
+                found.detector.id(),
+                &found.findings,
+                found.detector.calibration(),
+            );
             readable_latencies.record("frame", frame.admitted_at.elapsed());
-            JudgedFrame { verdict: Arc::new(verdict), evidence: Some(found) }
+            JudgedFrame {
+                verdict: Arc::new(verdict),
+                evidence: Some(found),
+            }
         });
-        let refused = unreadable_frames.map(move |UnreadableFrame { frame, reason, admitted_at }| {
-            let detector = detector_of(&frame.camera);
-            let verdict = unreadable(&(&frame).into(), detector.id(), reason, detector.calibration());
-            unreadable_latencies.record("frame", admitted_at.elapsed());
-            JudgedFrame { verdict: Arc::new(verdict), evidence: None }
-        });
+        let refused = unreadable_frames.map(
+            move |UnreadableFrame {
+                      frame,
+                      reason,
+                      admitted_at,
+                  }| {
+                let detector = detector_of(&frame.camera);
+                let verdict = unreadable(&(&frame).into(), detector.id(), reason, detector.calibration());
+                unreadable_latencies.record("frame", admitted_at.elapsed());
+                JudgedFrame {
+                    verdict: Arc::new(verdict),
+                    evidence: None,
+                }
+            },
+        );
         judged.concat(refused)
     }
 }

@@ -51,8 +51,15 @@ pub fn k_center<'scope>(
                 && !frontier.less_equal(entry.key())
             {
                 let (step, (capability, best)) = entry.remove_entry();
-                let pick = CoresetPick { step, row_id: best.row_id };
-                let answer = if step + 1 < k { shard.step(best.row_id, &best.vector) } else { None };
+                let pick = CoresetPick {
+                    step,
+                    row_id: best.row_id,
+                };
+                let answer = if step + 1 < k {
+                    shard.step(best.row_id, &best.vector)
+                } else {
+                    None
+                };
                 output.session(&capability).give((pick, answer));
             }
         }

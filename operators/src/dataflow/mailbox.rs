@@ -32,7 +32,17 @@ pub(super) enum Post {
 pub fn mailbox(camera: Arc<str>, depth: usize) -> (Outbox, Inbox) {
     let (sender, receiver) = bounded(depth);
     let waker = Arc::new(OnceLock::new());
-    (Outbox { sender: Some(sender), waker: waker.clone() }, Inbox { camera, receiver, waker })
+    (
+        Outbox {
+            sender: Some(sender),
+            waker: waker.clone(),
+        },
+        Inbox {
+            camera,
+            receiver,
+            waker,
+        },
+    )
 }
 
 impl Outbox {

@@ -30,7 +30,10 @@ impl Resources {
     /// # Errors
     /// As [`Pool::new`].
     pub fn new(threads: usize) -> std::io::Result<Self> {
-        Ok(Self { pool: Pool::new(threads)?, latencies: Latencies::default() })
+        Ok(Self {
+            pool: Pool::new(threads)?,
+            latencies: Latencies::default(),
+        })
     }
 }
 
@@ -123,7 +126,8 @@ impl<'scope, D: Send + 'static> Offload<'scope, D> for StreamVec<'scope, u64, D>
 
 fn message_of(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic without a message".to_owned())
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "panic without a message".to_owned())
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
 
 use super::DecodedFrame;
-use crate::RectPx;
 
 /// A crop of a frame, or the whole frame where it is not tiled.
 #[derive(Clone, Debug)]
@@ -31,7 +30,11 @@ impl<'scope> Patch<'scope> for StreamVec<'scope, u64, Arc<DecodedFrame>> {
         self.flat_map(|frame| {
             let inspected = inspected_tiles(&frame);
             let n_tiles = inspected.len();
-            inspected.into_iter().map(move |tile_idx| Tile { frame: frame.clone(), tile_idx, n_tiles })
+            inspected.into_iter().map(move |tile_idx| Tile {
+                frame: frame.clone(),
+                tile_idx,
+                n_tiles,
+            })
         })
     }
 }
@@ -39,16 +42,15 @@ impl<'scope> Patch<'scope> for StreamVec<'scope, u64, Arc<DecodedFrame>> {
 fn inspected_tiles(frame: &DecodedFrame) -> Vec<usize> {
     let tiles = 0..frame.layout.tiles.len();
     let shows_product = |&idx: &usize| {
-        let tile = frame.layout.map_rect_to_frame(frame.layout.tiles[idx]);
-        overlap(tile, frame.product_px)
+        frame
+            .layout
+            .map_rect_to_frame(frame.layout.tiles[idx])
+            .overlaps(frame.product_px)
     };
     let inspected: Vec<usize> = tiles.clone().filter(shows_product).collect();
-    if inspected.is_empty() { tiles.collect() } else { inspected }
-}
-
-fn overlap(a: RectPx, b: RectPx) -> bool {
-    let along = |a: u32, a_len: u32, b: u32, b_len: u32| {
-        u64::from(a) < u64::from(b) + u64::from(b_len) && u64::from(b) < u64::from(a) + u64::from(a_len)
-    };
-    along(a.x, a.width, b.x, b.width) && along(a.y, a.height, b.y, b.height)
+    if inspected.is_empty() {
+        tiles.collect()
+    } else {
+        inspected
+    }
 }

@@ -28,15 +28,23 @@ impl Pool {
         let (jobs, queue) = unbounded::<Job>();
         for index in 0..threads.max(1) {
             let queue = queue.clone();
-            thread::Builder::new().name(format!("{POOL_THREAD_PREFIX}{index}")).spawn(move || {
-                let rayon = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build();
-                assert!(rayon.is_ok(), "a fresh thread belongs to no rayon pool");
-                for job in queue {
-                    job();
-                }
-            })?;
+            thread::Builder::new()
+                .name(format!("{POOL_THREAD_PREFIX}{index}"))
+                .spawn(move || {
+                    let rayon = rayon::ThreadPoolBuilder::new()
+                        .num_threads(1)
+                        .use_current_thread()
+                        .build();
+                    assert!(rayon.is_ok(), "a fresh thread belongs to no rayon pool");
+                    for job in queue {
+                        job();
+                    }
+                })?;
         }
-        Ok(Self { jobs, threads: threads.max(1) })
+        Ok(Self {
+            jobs,
+            threads: threads.max(1),
+        })
     }
 
     /// Number of threads.

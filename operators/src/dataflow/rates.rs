@@ -91,7 +91,9 @@ fn counted<'scope>(verdicts: StreamVec<'scope, u64, Verdict>) -> StreamVec<'scop
         move |input, output| {
             input.for_each(|capability, verdicts| {
                 // The frame's time in the dataflow, not `captured_at_us`: they differ for a frame that came late.
-                let Some(time) = capability.least().copied() else { return };
+                let Some(time) = capability.least().copied() else {
+                    return;
+                };
                 let count = |verdict: Verdict| {
                     let rejected = isize::from(verdict.decision == Decision::Reject);
                     let unreadable = isize::from(matches!(verdict.decision, Decision::Unreadable { .. }));
@@ -111,7 +113,9 @@ fn published<'scope>(changes: StreamVec<'scope, u64, RateChange>) -> StreamVec<'
         move |(input, frontier), output| {
             input.for_each(|time, changes| {
                 let Some(capability) = time.retain_least(0) else { return };
-                let (_, rates) = open.entry(*capability.time()).or_insert_with(|| (capability, BTreeMap::new()));
+                let (_, rates) = open
+                    .entry(*capability.time())
+                    .or_insert_with(|| (capability, BTreeMap::new()));
                 for (key, counts, diff) in changes.drain(..) {
                     // A count that is only taken back has become zero.
                     let rate = rates.entry(key).or_insert((0, 0, 0));
@@ -182,7 +186,10 @@ mod tests {
             let mut input: InputHandle<u64, CapacityContainerBuilder<Vec<Verdict>>> = InputHandle::new();
             let probe = worker.dataflow::<u64, _, _>(|scope| {
                 let rates = scope.input_from(&mut input).rolling_rates();
-                rates.inspect(move |rate| seen.lock().unwrap().push(rate.clone())).probe().0
+                rates
+                    .inspect(move |rate| seen.lock().unwrap().push(rate.clone()))
+                    .probe()
+                    .0
             });
             for i in 0..n {
                 let verdict = verdict(i);

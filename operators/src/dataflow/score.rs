@@ -38,7 +38,10 @@ impl<'scope> Score<'scope> for StreamVec<'scope, u64, EmbeddedTile> {
             move |EmbeddedTile { tile, embedding }| {
                 let scored = |embedding| score(&tile.frame.frame.camera, embedding);
                 let scores = embedding.as_ref().map_err(Clone::clone).and_then(scored);
-                ScoredTile { tile: tile.clone(), scores }
+                ScoredTile {
+                    tile: tile.clone(),
+                    scores,
+                }
             },
             |EmbeddedTile { tile, .. }, message| ScoredTile {
                 tile: tile.clone(),

@@ -60,7 +60,9 @@ impl<'scope> Suppress<'scope> for StreamVec<'scope, u64, ScoredFrame> {
                             let key = (*capability.time(), frame.camera.clone(), frame.seq);
                             held.insert(key, (capability.clone(), scored));
                         } else {
-                            output.session(&capability).give(find(scored, detector, None, &latencies));
+                            output
+                                .session(&capability)
+                                .give(find(scored, detector, None, &latencies));
                         }
                     }
                 });
@@ -70,7 +72,9 @@ impl<'scope> Suppress<'scope> for StreamVec<'scope, u64, ScoredFrame> {
                     let ((_, camera, _), (capability, scored)) = entry.remove_entry();
                     let detector = detector_of(&camera);
                     let memory = artefacts.entry(camera).or_default();
-                    output.session(&capability).give(find(scored, detector, Some(memory), &latencies));
+                    output
+                        .session(&capability)
+                        .give(find(scored, detector, Some(memory), &latencies));
                 }
             }
         })
@@ -84,10 +88,19 @@ fn find(
     latencies: &Latencies,
 ) -> FoundFrame {
     let started = Instant::now();
-    let findings = suppress(&scored.scores, detector.recipe(), detector.calibration(), artefacts.as_deref());
+    let findings = suppress(
+        &scored.scores,
+        detector.recipe(),
+        detector.calibration(),
+        artefacts.as_deref(),
+    );
     if let Some(artefacts) = artefacts {
         artefacts.observe(&findings.candidates());
     }
     latencies.record("suppress", started.elapsed());
-    FoundFrame { scored, findings: Arc::new(findings), detector }
+    FoundFrame {
+        scored,
+        findings: Arc::new(findings),
+        detector,
+    }
 }

@@ -14,7 +14,10 @@ pub struct Waker {
 impl Waker {
     /// A waker for the operator that `activator` activates.
     pub fn new(activator: SyncActivator) -> Arc<Self> {
-        Arc::new(Self { activator, armed: AtomicBool::new(false) })
+        Arc::new(Self {
+            activator,
+            armed: AtomicBool::new(false),
+        })
     }
 
     /// Schedules the operator, unless it already is.

@@ -15,7 +15,7 @@ mod regions;
 pub use confusion::Confusion;
 pub use dataset::{AUPRO_FPR_LIMIT, DatasetMetrics, EvaluatedFrame};
 pub use pixels::{PixelScores, RankedPixels, aupro, pixel_auroc};
-pub use ranking::{F1Max, auroc, average_precision, f1_max};
+pub use ranking::{F1Max, auroc, average_precision, f1_max, recall_at_false_reject_rate};
 pub use regions::{RegionHits, distance, mass_center, region_hits};
 
 #[cfg(test)]

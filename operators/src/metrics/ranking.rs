@@ -35,6 +35,26 @@ pub fn auroc(scores: &[f32], labels: &[bool]) -> Option<f64> {
     pairs.auroc()
 }
 
+/// Share of anomalous scores above the lowest threshold at which at most `rate` of the normal ones are above it. `None` when
+/// one of the classes is empty.
+///
+/// Panics unless there is one label per score (a bug of ours).
+pub fn recall_at_false_reject_rate(scores: &[f32], labels: &[bool], rate: f64) -> Option<f64> {
+    let (anomalous, normal) = (
+        labels.iter().filter(|label| **label).count(),
+        labels.iter().filter(|label| !**label).count(),
+    );
+    let (mut found, mut rejected) = (0, 0);
+    for group in groups(scores, labels) {
+        rejected += group.normal;
+        if rejected as f64 > rate * normal as f64 {
+            break;
+        }
+        found += group.anomalous;
+    }
+    (anomalous > 0 && normal > 0).then(|| found as f64 / anomalous as f64)
+}
+
 /// Average precision: precision at every threshold, weighted by the recall gained there, without interpolation
 /// (`sklearn.metrics.average_precision_score`). `None` when nothing is anomalous.
 ///
@@ -187,5 +207,18 @@ mod tests {
         assert_eq!(best.threshold, 0.0);
         let counts = super::super::Confusion::at(&scores, &labels, best.verdict_threshold());
         assert_eq!((counts.f1(), counts.recall()), (Some(best.f1), Some(best.recall)));
+    }
+
+    #[test]
+    fn recall_is_taken_where_the_rate_of_false_rejects_allows_it() {
+        let scores: Vec<f32> = (0..100).map(|score| score as f32).collect();
+        // Normal at every tenth score from 0 to 90: one of ten may be rejected at 0.1, so all above 80 are found.
+        let labels: Vec<bool> = (0..100).map(|score| score % 10 != 0).collect();
+        assert_eq!(
+            recall_at_false_reject_rate(&scores, &labels, 0.1),
+            Some(19.0 - 1.0).map(|found| found / 90.0)
+        );
+        assert_eq!(recall_at_false_reject_rate(&scores, &labels, 0.0), Some(9.0 / 90.0));
+        assert_eq!(recall_at_false_reject_rate(&[1.0], &[true], 0.1), None);
     }
 }

@@ -66,7 +66,9 @@ fn fit_builtin(
     progress.begin("fitting the backbone", (items.len() * fit.passes()) as u64);
     while !fit.is_done() {
         let (present, input) = (Arc::new(fit.clone()), input.clone());
-        let sums = map_frames(&items, options, progress, move |frame| moments_of(frame, &present, &input))?;
+        let sums = map_frames(&items, options, progress, move |frame| {
+            moments_of(frame, &present, &input)
+        })?;
         let mut sums = sums.into_iter();
         let all = sums.next().unwrap_or_else(|| Err("there are no images".to_owned()));
         let all = sums.fold(all, |all, more| {

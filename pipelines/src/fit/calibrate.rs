@@ -31,7 +31,10 @@ pub(crate) fn calibrate(
     let calibration =
         choose_threshold(&statistics, method, training.recipe.image_score).map_err(PipelineError::Refused)?;
     let scorer = Arc::try_unwrap(scorer);
-    Ok((scorer.unwrap_or_else(|_| unreachable!("the dataflow has ended")), calibration))
+    Ok((
+        scorer.unwrap_or_else(|_| unreachable!("the dataflow has ended")),
+        calibration,
+    ))
 }
 
 fn statistics(
@@ -48,41 +51,54 @@ fn statistics(
     let (recipe, backbone, scorer) = (training.recipe.clone(), training.backbone.clone(), scorer.clone());
     let resources = training.options.resources.clone();
     let input = Arc::new(recipe.input.clone());
-    run_dataflow(streams(&items, training.options.workers), training.options, move |frames, closed| {
-        let (input, backbone, scorer) = (input.clone(), backbone.clone(), scorer.clone());
-        let (embedding, sigma, rules): (_, _, Arc<Recipe>) = (recipe.clone(), recipe.blur_sigma_map_px(), recipe.clone());
-        let (scored, failed) = scored(
-            frames,
-            &resources,
-            move |_| input.clone(),
-            move |tile| embed_tile(tile, backbone.as_ref(), &embedding.input, &embedding.embedding),
-            move |_, embedding| scorer.score(embedding),
-            move |_| sigma,
-        );
-        let (noted, slots, progress, truths) = (noted.clone(), slots.clone(), progress.clone(), truths.clone());
-        let measured = scored
-            .offload(
-                "calibrate",
+    run_dataflow(
+        streams(&items, training.options.workers),
+        training.options,
+        move |frames, closed| {
+            let (input, backbone, scorer) = (input.clone(), backbone.clone(), scorer.clone());
+            let (embedding, sigma, rules): (_, _, Arc<Recipe>) =
+                (recipe.clone(), recipe.blur_sigma_map_px(), recipe.clone());
+            let (scored, failed) = scored(
+                frames,
                 &resources,
-                move |ScoredFrame { frame, scores }| {
-                    let truth = truths[frame.frame.seq as usize].clone();
-                    (frame.frame.seq, Ok(frame_statistics(scores, &rules, truth)))
-                },
-                |scored, message| (scored.frame.frame.seq, Err(message)),
-            )
-            .concat(failed.map(|failed| (failed.frame.seq, Err(format!("{}: {}", failed.frame.origin, failed.reason)))));
-        measured
-            .inspect(move |(seq, statistics): &(u64, Result<FrameStatistics, String>)| {
-                progress.step();
-                match statistics {
-                    Ok(statistics) => {
-                        slots.lock().unwrap_or_else(PoisonError::into_inner).insert(*seq, statistics.clone());
+                move |_| input.clone(),
+                move |tile| embed_tile(tile, backbone.as_ref(), &embedding.input, &embedding.embedding),
+                move |_, embedding| scorer.score(embedding),
+                move |_| sigma,
+            );
+            let (noted, slots, progress, truths) = (noted.clone(), slots.clone(), progress.clone(), truths.clone());
+            let measured = scored
+                .offload(
+                    "calibrate",
+                    &resources,
+                    move |ScoredFrame { frame, scores }| {
+                        let truth = truths[frame.frame.seq as usize].clone();
+                        (frame.frame.seq, Ok(frame_statistics(scores, &rules, truth)))
+                    },
+                    |scored, message| (scored.frame.frame.seq, Err(message)),
+                )
+                .concat(failed.map(|failed| {
+                    (
+                        failed.frame.seq,
+                        Err(format!("{}: {}", failed.frame.origin, failed.reason)),
+                    )
+                }));
+            measured
+                .inspect(move |(seq, statistics): &(u64, Result<FrameStatistics, String>)| {
+                    progress.step();
+                    match statistics {
+                        Ok(statistics) => {
+                            slots
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .insert(*seq, statistics.clone());
+                        }
+                        Err(reason) => noted.note(format!("cannot calibrate: {reason}")),
                     }
-                    Err(reason) => noted.note(format!("cannot calibrate: {reason}")),
-                }
-            })
-            .probe_with(&closed);
-    })?;
+                })
+                .probe_with(&closed);
+        },
+    )?;
     training.progress.end();
     failure.into_result()?;
     let collected = std::mem::take(&mut *collected.lock().unwrap_or_else(PoisonError::into_inner));

@@ -24,12 +24,17 @@ pub(crate) fn fit(training: &Training<'_>, images: &[Surveyed]) -> Result<Scorer
         let filling = filling.clone();
         tiles.flat_map(move |(tile, embedding): (Tile, FeatureMap)| {
             let key = (tile.frame.frame.seq, tile.tile_idx);
-            filling.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pool(&embedding));
+            filling
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(key, pool(&embedding));
             None
         })
     })?;
     let vectors = std::mem::take(&mut *vectors.lock().unwrap_or_else(PoisonError::into_inner));
     let dims = vectors.values().next().map_or(0, Vec::len);
     let bank = vectors.into_values().flatten().collect();
-    GlobalKnn::new(dims, bank, n_neighbors).map(Scorer::GlobalKnn).map_err(PipelineError::Refused)
+    GlobalKnn::new(dims, bank, n_neighbors)
+        .map(Scorer::GlobalKnn)
+        .map_err(PipelineError::Refused)
 }

@@ -45,8 +45,15 @@ pub fn fit(
     let sixteen_bit_max = survey::sixteen_bit_max(fitted_on.iter().chain(&held_out));
     let input = settings.input(sixteen_bit_max, dataset.layout);
     let backbone = backbone::prepare(settings, &input, &fitted_on, options, progress)?;
-    let recipe = settings.recipe(input, backbone.as_ref()).map_err(PipelineError::Refused)?;
-    let training = Training { recipe: Arc::new(recipe), backbone, options, progress };
+    let recipe = settings
+        .recipe(input, backbone.as_ref())
+        .map_err(PipelineError::Refused)?;
+    let training = Training {
+        recipe: Arc::new(recipe),
+        backbone,
+        options,
+        progress,
+    };
     let (scorer, sums) = fit_scorer(&training, &fitted_on)?;
     let sums = if settings.keep_sums { sums } else { None };
     finish(&training, scorer, sums, &fitted_on, &held_out, settings.calibration)
@@ -58,7 +65,14 @@ fn select(
     options: &RunOptions,
     progress: &Arc<dyn Progress>,
 ) -> Result<(Vec<Surveyed>, Vec<Surveyed>), PipelineError> {
-    let of = |split: Split| -> Vec<Item> { dataset.items.iter().filter(|item| item.split == split).cloned().collect() };
+    let of = |split: Split| -> Vec<Item> {
+        dataset
+            .items
+            .iter()
+            .filter(|item| item.split == split)
+            .cloned()
+            .collect()
+    };
     let (train, calibrate) = (of(Split::Train), of(Split::Calibrate));
     let train = readable(survey(train, options, progress)?, progress)?;
     if calibrate.is_empty() {

@@ -33,7 +33,8 @@ impl Shard {
             let row = |dims: usize| patch_idx * dims..(patch_idx + 1) * dims;
             self.row_ids.push(row_id(tile, patch_idx));
             self.embeddings.extend_from_slice(&embedding.data[row(embedding.dims)]);
-            self.projected.extend_from_slice(&projected[row(projection.projected_dims())]);
+            self.projected
+                .extend_from_slice(&projected[row(projection.projected_dims())]);
         }
         Ok(())
     }
@@ -46,25 +47,41 @@ const TILES_MAX: u64 = 1 << 20;
 /// A patch's number: unique, and in the order of frame, tile and position whatever the worker that embedded it.
 fn row_id(tile: &Tile, patch_idx: usize) -> u64 {
     let (tile_idx, patch_idx) = (tile.tile_idx as u64, patch_idx as u64);
-    assert!(tile_idx < TILES_MAX && patch_idx < PATCHES_MAX, "layouts are bounded far below this");
+    assert!(
+        tile_idx < TILES_MAX && patch_idx < PATCHES_MAX,
+        "layouts are bounded far below this"
+    );
     (tile.frame.frame.seq * TILES_MAX + tile_idx) * PATCHES_MAX + patch_idx
 }
 
 /// Fits PatchCore on `images`.
 pub(crate) fn fit(training: &Training<'_>, images: &[Surveyed]) -> Result<Scorer, PipelineError> {
-    let ScorerRecipe::Patchcore { coreset_ratio, n_neighbors, projection_dims, seed } = training.recipe.scorer else {
+    let ScorerRecipe::Patchcore {
+        coreset_ratio,
+        n_neighbors,
+        projection_dims,
+        seed,
+    } = training.recipe.scorer
+    else {
         unreachable!("called for PatchCore only")
     };
     let shards = collect(training, images, projection_dims, seed)?;
     let total: usize = shards.iter().map(|shard| shard.row_ids.len()).sum();
     if total == 0 {
-        return Err(PipelineError::Refused("cannot fit: no patch of the training images shows the product".to_owned()));
+        return Err(PipelineError::Refused(
+            "cannot fit: no patch of the training images shows the product".to_owned(),
+        ));
     }
     let size = ((total as f64 * coreset_ratio).round() as usize).clamp(1, total);
-    let dims = shards.iter().find_map(|shard| shard.embeddings.len().checked_div(shard.row_ids.len())).unwrap_or(0);
+    let dims = shards
+        .iter()
+        .find_map(|shard| shard.embeddings.len().checked_div(shard.row_ids.len()))
+        .unwrap_or(0);
     let picks = choose(training, &shards, size, seed)?;
     let bank = gather(&shards, &picks, dims);
-    Patchcore::new(dims, bank, n_neighbors).map(Scorer::Patchcore).map_err(PipelineError::Refused)
+    Patchcore::new(dims, bank, n_neighbors)
+        .map(Scorer::Patchcore)
+        .map_err(PipelineError::Refused)
 }
 
 /// The patches of all training images, by the worker that embedded them.
@@ -74,8 +91,7 @@ fn collect(
     projection_dims: usize,
     seed: u64,
 ) -> Result<Arc<Vec<Shard>>, PipelineError> {
-    let shards: Arc<Vec<Mutex<Shard>>> =
-        Arc::new((0..training.options.workers).map(|_| Mutex::default()).collect());
+    let shards: Arc<Vec<Mutex<Shard>>> = Arc::new((0..training.options.workers).map(|_| Mutex::default()).collect());
     let (filling, failure) = (shards.clone(), FirstFailure::default());
     let noted = failure.clone();
     training.each_tile(images, move |tiles| {
@@ -145,13 +161,21 @@ fn coreset_shard(shard: &Shard) -> CoresetShard {
 fn farthest(shards: &[Shard], row_id: u64) -> Farthest {
     let (shard, row) = locate(shards, row_id);
     let dims = shard.projected.len() / shard.row_ids.len();
-    Farthest { squared_distance: f32::INFINITY, row_id, vector: shard.projected[row * dims..(row + 1) * dims].to_vec() }
+    Farthest {
+        squared_distance: f32::INFINITY,
+        row_id,
+        vector: shard.projected[row * dims..(row + 1) * dims].to_vec(),
+    }
 }
 
 fn locate(shards: &[Shard], row_id: u64) -> (&Shard, usize) {
-    let found = shards
-        .iter()
-        .find_map(|shard| shard.row_ids.iter().position(|id| *id == row_id).map(|row| (shard, row)));
+    let found = shards.iter().find_map(|shard| {
+        shard
+            .row_ids
+            .iter()
+            .position(|id| *id == row_id)
+            .map(|row| (shard, row))
+    });
     found.expect("a picked row lies in some shard")
 }
 
@@ -159,7 +183,12 @@ fn gather(shards: &[Shard], picks: &[CoresetPick], dims: usize) -> Vec<f32> {
     let index: std::collections::BTreeMap<u64, (usize, usize)> = shards
         .iter()
         .enumerate()
-        .flat_map(|(shard, rows)| rows.row_ids.iter().enumerate().map(move |(row, id)| (*id, (shard, row))))
+        .flat_map(|(shard, rows)| {
+            rows.row_ids
+                .iter()
+                .enumerate()
+                .map(move |(row, id)| (*id, (shard, row)))
+        })
         .collect();
     let embedding = |pick: &CoresetPick| {
         let (shard, row) = index[&pick.row_id];

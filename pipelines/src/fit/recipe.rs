@@ -1,9 +1,9 @@
 //! From what the user asked for to a recipe.
 
-use intakt_operators::detector::backbone::{Backbone, BUILTIN, hash};
+use intakt_operators::detector::backbone::{BUILTIN, Backbone, hash};
 use intakt_operators::detector::{
-    BackboneRecipe, CalibrationMethod, EmbeddingRecipe, ImageScore, InputRecipe, Recipe, ScorerRecipe, SuppressionRules, Tiling, Upsampling,
-    random_dims,
+    BackboneRecipe, CalibrationMethod, EmbeddingRecipe, ImageScore, InputRecipe, Recipe, ScorerRecipe,
+    SuppressionRules, Tiling, Upsampling, random_dims,
 };
 use intakt_operators::imaging::check_input;
 
@@ -82,15 +82,23 @@ impl FitSettings {
     /// Refuses what does not fit together.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.keep_sums && self.kind() != DetectorKind::Padim {
-            return Err("cannot keep sums: only padim is fitted from sums per position\n  hint: add `--detector padim`".to_owned());
+            return Err(
+                "cannot keep sums: only padim is fitted from sums per position\n  hint: add `--detector padim`"
+                    .to_owned(),
+            );
         }
         if self.keep_sums && matches!(self.backbone, BackboneChoice::Builtin) {
-            return Err("cannot keep sums: the built-in backbone is itself fitted on the images, so an image cannot be \
+            return Err(
+                "cannot keep sums: the built-in backbone is itself fitted on the images, so an image cannot be \
                         taken out of it\n  hint: use `--backbone resnet18 --weights resnet18.safetensors`"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         if !(self.coreset_ratio > 0.0 && self.coreset_ratio <= 1.0) {
-            return Err(format!("cannot keep a share of {} of the patches: `--coreset-ratio` is above 0 and at most 1", self.coreset_ratio));
+            return Err(format!(
+                "cannot keep a share of {} of the patches: `--coreset-ratio` is above 0 and at most 1",
+                self.coreset_ratio
+            ));
         }
         Ok(())
     }
@@ -114,7 +122,9 @@ impl FitSettings {
             (_, DetectorKind::Patchcore | DetectorKind::Gaussian) => &["layer2", "layer3"],
             (_, DetectorKind::GlobalKnn) => &["layer3"],
         };
-        self.layers.clone().unwrap_or_else(|| default.iter().map(|layer| (*layer).to_owned()).collect())
+        self.layers
+            .clone()
+            .unwrap_or_else(|| default.iter().map(|layer| (*layer).to_owned()).collect())
     }
 
     pub(crate) fn recipe(&self, input: InputRecipe, backbone: &dyn Backbone) -> Result<Recipe, String> {
@@ -141,7 +151,9 @@ impl FitSettings {
         let keep = |dims: usize| (dims < total).then(|| dims_of_every_layer(&layers, dims));
         let builtin = backbone.name() == BUILTIN;
         let (neighbourhood, upsampling, kept_dims) = match self.kind() {
-            DetectorKind::Padim if backbone.name() == "resnet18" || builtin => (1, Upsampling::Nearest, keep(PADIM_DIMS_RESNET18)),
+            DetectorKind::Padim if backbone.name() == "resnet18" || builtin => {
+                (1, Upsampling::Nearest, keep(PADIM_DIMS_RESNET18))
+            }
             DetectorKind::Padim => (1, Upsampling::Nearest, keep(PADIM_DIMS_WIDE)),
             // Averaging over the neighbourhood blurs the built-in features, which are fine-grained already.
             DetectorKind::Gaussian | DetectorKind::Patchcore if builtin => (1, Upsampling::Bilinear, None),
@@ -149,7 +161,11 @@ impl FitSettings {
             DetectorKind::Patchcore => (3, Upsampling::Bilinear, None),
             DetectorKind::GlobalKnn => (1, Upsampling::Nearest, None),
         };
-        EmbeddingRecipe { neighbourhood, upsampling, kept_dims }
+        EmbeddingRecipe {
+            neighbourhood,
+            upsampling,
+            kept_dims,
+        }
     }
 
     fn scorer(&self) -> ScorerRecipe {
@@ -160,8 +176,14 @@ impl FitSettings {
                 projection_dims: PROJECTION_DIMS,
                 seed: SEED,
             },
-            DetectorKind::Padim => ScorerRecipe::Padim { regularisation: self.regularisation(), seed: SEED },
-            DetectorKind::Gaussian => ScorerRecipe::Gaussian { regularisation: self.regularisation(), seed: SEED },
+            DetectorKind::Padim => ScorerRecipe::Padim {
+                regularisation: self.regularisation(),
+                seed: SEED,
+            },
+            DetectorKind::Gaussian => ScorerRecipe::Gaussian {
+                regularisation: self.regularisation(),
+                seed: SEED,
+            },
             DetectorKind::GlobalKnn => ScorerRecipe::GlobalKnn { n_neighbors: 2 },
         }
     }
@@ -196,7 +218,11 @@ fn dims_of_every_layer(layers: &[usize], kept: usize) -> Vec<usize> {
     for (seed, layer) in (SEED..).zip(layers) {
         // Rounded on the running sum, so that the parts add up to the whole.
         let due = ((first + layer) * kept + total / 2) / total;
-        dims.extend(random_dims(*layer, due - dealt, seed).into_iter().map(|dim| first + dim));
+        dims.extend(
+            random_dims(*layer, due - dealt, seed)
+                .into_iter()
+                .map(|dim| first + dim),
+        );
         (first, dealt) = (first + layer, due);
     }
     dims

@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError};
 
 use intakt_operators::FeatureMap;
 use intakt_operators::dataflow::{Offload, Tile};
-use intakt_operators::detector::{FittedBlock, GaussianSums, Padim, PadimSums, PositionBlock, Scorer, ScorerRecipe, Tensor};
+use intakt_operators::detector::{
+    FittedBlock, GaussianSums, Padim, PadimSums, PositionBlock, Scorer, ScorerRecipe, Tensor,
+};
 use timely::dataflow::operators::vec::Map;
 
 use super::survey::Surveyed;
@@ -37,12 +39,16 @@ impl Sums {
 pub(crate) fn accumulate(training: &Training<'_>, images: &[Surveyed]) -> Result<Sums, PipelineError> {
     match training.recipe.scorer {
         ScorerRecipe::Padim { .. } => {
-            let blocks = add_all(training, images, |tile, embedding, blocks: &Blocks| blocks.add(tile, embedding))?;
+            let blocks = add_all(training, images, |tile, embedding, blocks: &Blocks| {
+                blocks.add(tile, embedding)
+            })?;
             let sums = PadimSums::from_blocks(blocks.into_blocks()).map_err(PipelineError::Refused)?;
             Ok(Sums::Padim(sums))
         }
         _ => {
-            let heaps = add_all(training, images, |tile, embedding, heaps: &Heaps| heaps.add(tile, embedding))?;
+            let heaps = add_all(training, images, |tile, embedding, heaps: &Heaps| {
+                heaps.add(tile, embedding)
+            })?;
             Ok(Sums::Gaussian(heaps.merged().map_err(PipelineError::Refused)?))
         }
     }
@@ -63,7 +69,9 @@ pub(crate) fn fit(training: &Training<'_>, sums: &Sums) -> Result<Scorer, Pipeli
 }
 
 fn fit_padim(training: &Training<'_>, sums: &PadimSums, regularisation: f64) -> Result<Padim, String> {
-    training.progress.begin("fitting the Gaussians", sums.blocks().len() as u64);
+    training
+        .progress
+        .begin("fitting the Gaussians", sums.blocks().len() as u64);
     let threads = training.options.resources.pool.threads();
     let fit_block = |block: &PositionBlock| {
         let fitted = block.fit(regularisation);
@@ -73,11 +81,18 @@ fn fit_padim(training: &Training<'_>, sums: &PadimSums, regularisation: f64) -> 
     let mut fitted: Vec<(usize, Result<FittedBlock, String>)> = std::thread::scope(|scope| {
         let share = |thread: usize| {
             let blocks = sums.blocks().iter().enumerate().skip(thread).step_by(threads);
-            let work = move || blocks.map(|(index, block)| (index, fit_block(block))).collect::<Vec<_>>();
+            let work = move || {
+                blocks
+                    .map(|(index, block)| (index, fit_block(block)))
+                    .collect::<Vec<_>>()
+            };
             scope.spawn(work)
         };
         let running: Vec<_> = (0..threads).map(share).collect();
-        running.into_iter().flat_map(|thread| thread.join().expect("fitting does not panic")).collect()
+        running
+            .into_iter()
+            .flat_map(|thread| thread.join().expect("fitting does not panic"))
+            .collect()
     });
     training.progress.end();
     fitted.sort_by_key(|(index, _)| *index);
@@ -127,7 +142,10 @@ struct Blocks {
 
 impl Shared for Blocks {
     fn new(threads: usize) -> Self {
-        Self { blocks: OnceLock::new(), n_blocks: threads * BLOCKS_PER_THREAD }
+        Self {
+            blocks: OnceLock::new(),
+            n_blocks: threads * BLOCKS_PER_THREAD,
+        }
     }
 }
 
@@ -137,20 +155,30 @@ impl Blocks {
         if patches_on_product(tile, embedding.height, embedding.width).contains(&false) {
             return Ok(());
         }
-        let FeatureMap { height, width, dims, .. } = *embedding;
+        let FeatureMap {
+            height, width, dims, ..
+        } = *embedding;
         let split = || PadimSums::new(height, width, dims, self.n_blocks).into_blocks();
-        let blocks = self.blocks.get_or_init(|| split().into_iter().map(Mutex::new).collect());
+        let blocks = self
+            .blocks
+            .get_or_init(|| split().into_iter().map(Mutex::new).collect());
         // Every image begins at another block, so that threads do not queue behind each other.
         let first = tile.frame.frame.seq as usize % blocks.len();
         let (before, after) = blocks.split_at(first);
-        after.iter().chain(before).try_for_each(|block| {
-            block.lock().unwrap_or_else(PoisonError::into_inner).add(embedding)
-        })
+        after
+            .iter()
+            .chain(before)
+            .try_for_each(|block| block.lock().unwrap_or_else(PoisonError::into_inner).add(embedding))
     }
 
     fn into_blocks(self) -> Vec<PositionBlock> {
         let unlocked = |block: Mutex<PositionBlock>| block.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.blocks.into_inner().unwrap_or_default().into_iter().map(unlocked).collect()
+        self.blocks
+            .into_inner()
+            .unwrap_or_default()
+            .into_iter()
+            .map(unlocked)
+            .collect()
     }
 }
 
@@ -176,7 +204,10 @@ impl Heaps {
     }
 
     fn merged(self) -> Result<GaussianSums, String> {
-        let heaps = self.0.into_iter().filter_map(|heap| heap.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let heaps = self
+            .0
+            .into_iter()
+            .filter_map(|heap| heap.into_inner().unwrap_or_else(PoisonError::into_inner));
         let merge = |mut all: GaussianSums, heap: GaussianSums| all.merge(&heap).map(|()| all);
         let mut heaps = heaps.into_iter();
         let first = heaps.next().ok_or("no image was added")?;
@@ -187,7 +218,11 @@ impl Heaps {
 /// The patches whose centre lies on the product, as one row.
 fn on_product(tile: &Tile, embedding: &FeatureMap) -> FeatureMap {
     let kept = patches_on_product(tile, embedding.height, embedding.width);
-    let vectors = embedding.data.chunks_exact(embedding.dims).zip(&kept).filter(|(_, kept)| **kept);
+    let vectors = embedding
+        .data
+        .chunks_exact(embedding.dims)
+        .zip(&kept)
+        .filter(|(_, kept)| **kept);
     let data: Vec<f32> = vectors.flat_map(|(vector, _)| vector.iter().copied()).collect();
     FeatureMap::new(1, data.len() / embedding.dims, embedding.dims, data)
 }

@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use intakt_operators::dataflow::Offload;
-use intakt_operators::detector::{ManifestEntry, ImageRole};
-use intakt_operators::imaging::{decode, real_range, sixteen_bit_range};
 use intakt_operators::Frame;
+use intakt_operators::dataflow::Offload;
+use intakt_operators::detector::{ImageRole, ManifestEntry};
+use intakt_operators::imaging::{decode, real_range, sixteen_bit_range};
 use sha2::{Digest, Sha256};
 use timely::dataflow::operators::{Inspect, Probe};
 
@@ -35,7 +35,12 @@ pub(crate) struct Surveyed {
 impl Surveyed {
     pub(crate) fn manifest_entry(&self, role: ImageRole) -> ManifestEntry {
         let sha256 = self.sha256.iter().map(|byte| format!("{byte:02x}")).collect();
-        ManifestEntry { name: self.item.name.clone(), sha256, role, sixteen_bit_max: self.sixteen_bit_max }
+        ManifestEntry {
+            name: self.item.name.clone(),
+            sha256,
+            role,
+            sixteen_bit_max: self.sixteen_bit_max,
+        }
     }
 }
 
@@ -49,7 +54,11 @@ pub(crate) fn survey(
     let looked = map_frames(&items, options, progress, look)?;
     progress.end();
     let surveyed = |(item, looked): (Item, Result<_, String>)| match looked {
-        Ok((sha256, sixteen_bit_max)) => Ok(Surveyed { item, sha256, sixteen_bit_max }),
+        Ok((sha256, sixteen_bit_max)) => Ok(Surveyed {
+            item,
+            sha256,
+            sixteen_bit_max,
+        }),
         Err(reason) => Err((item, reason)),
     };
     Ok(items.into_iter().zip(looked).map(surveyed).collect())
@@ -70,7 +79,10 @@ pub(crate) fn map_frames<R: Clone + Send + 'static>(
     work: impl Fn(&Frame) -> Result<R, String> + Send + Sync + Clone + 'static,
 ) -> Result<Vec<Result<R, String>>, PipelineError> {
     let results = Arc::new(Mutex::new(Vec::new()));
-    results.lock().unwrap_or_else(PoisonError::into_inner).resize_with(items.len(), || None);
+    results
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .resize_with(items.len(), || None);
     let (slots, resources, progress) = (results.clone(), options.resources.clone(), progress.clone());
     run_dataflow(streams(items, options.workers), options, move |frames, closed| {
         let (slots, progress, work) = (slots.clone(), progress.clone(), work.clone());
@@ -88,7 +100,10 @@ pub(crate) fn map_frames<R: Clone + Send + 'static>(
             .probe_with(&closed);
     })?;
     let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
-    Ok(results.drain(..).map(|result| result.expect("every frame is answered")).collect())
+    Ok(results
+        .drain(..)
+        .map(|result| result.expect("every frame is answered"))
+        .collect())
 }
 
 /// Divides images into those to fit on and those to calibrate on, by content: whether an image is held out does not depend on
@@ -103,8 +118,10 @@ pub(crate) fn hold_out(images: Vec<Surveyed>) -> (Vec<Surveyed>, Vec<Surveyed>) 
     // Never more than half: the detector is fitted on what is left.
     let few = HELD_OUT_MIN.min(images.len() / 2);
     let held: std::collections::BTreeSet<usize> = order.into_iter().take(few).collect();
-    let (held_out, fitted_on): (Vec<_>, Vec<_>) =
-        images.into_iter().enumerate().partition(|(index, _)| held.contains(index));
+    let (held_out, fitted_on): (Vec<_>, Vec<_>) = images
+        .into_iter()
+        .enumerate()
+        .partition(|(index, _)| held.contains(index));
     let plain = |images: Vec<(usize, Surveyed)>| images.into_iter().map(|(_, image)| image).collect();
     (plain(fitted_on), plain(held_out))
 }
@@ -118,7 +135,10 @@ fn rank(image: &Surveyed) -> f64 {
 
 /// The value of 16-bit images that becomes white: their real range, or the whole one where none has 16 bits.
 pub(crate) fn sixteen_bit_max<'a>(images: impl Iterator<Item = &'a Surveyed>) -> u16 {
-    images.filter_map(|image| image.sixteen_bit_max).max().map_or(u16::MAX, real_range)
+    images
+        .filter_map(|image| image.sixteen_bit_max)
+        .max()
+        .map_or(u16::MAX, real_range)
 }
 
 #[cfg(test)]

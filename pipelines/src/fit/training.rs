@@ -6,9 +6,9 @@ use intakt_operators::dataflow::{Decode, DecodedFrame, Embed, EmbeddedTile, Patc
 use intakt_operators::detector::Recipe;
 use intakt_operators::detector::backbone::Backbone;
 use intakt_operators::{FeatureMap, RectPx};
+use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Inspect, Probe};
-use timely::dataflow::StreamVec;
 
 use super::survey::Surveyed;
 use crate::datasets::Item;
@@ -31,7 +31,10 @@ pub(crate) struct FirstFailure(Arc<Mutex<Option<String>>>);
 
 impl FirstFailure {
     pub(crate) fn note(&self, reason: String) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(reason);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(reason);
     }
 
     pub(crate) fn into_result(self) -> Result<(), PipelineError> {
@@ -46,16 +49,27 @@ impl FirstFailure {
 pub(crate) fn streams(items: &[Item], workers: usize) -> Vec<CameraStream> {
     let shard = |worker: usize| {
         let camera: Arc<str> = format!("shard-{worker}").into();
-        let mine: Vec<(usize, std::path::PathBuf)> =
-            items.iter().enumerate().skip(worker).step_by(workers).map(|(index, item)| (index, item.path.clone())).collect();
+        let mine: Vec<(usize, std::path::PathBuf)> = items
+            .iter()
+            .enumerate()
+            .skip(worker)
+            .step_by(workers)
+            .map(|(index, item)| (index, item.path.clone()))
+            .collect();
         let indices: Vec<u64> = mine.iter().map(|(index, _)| *index as u64).collect();
-        let files = mine.into_iter().map(|(index, path)| (path, Some(index as u64))).collect();
+        let files = mine
+            .into_iter()
+            .map(|(index, path)| (path, Some(index as u64)))
+            .collect();
         let stream = file_frames(camera, files);
         let frames = stream.frames.zip(indices).map(|(mut frame, index)| {
             frame.seq = index;
             frame
         });
-        CameraStream { camera: stream.camera, frames: Box::new(frames) }
+        CameraStream {
+            camera: stream.camera,
+            frames: Box::new(frames),
+        }
     };
     (0..workers.min(items.len())).map(shard).collect()
 }
@@ -75,28 +89,39 @@ impl Training<'_> {
         self.progress.begin("embedding", items.len() as u64);
         let failure = FirstFailure::default();
         let (noted, progress) = (failure.clone(), self.progress.clone());
-        let (recipe, backbone, resources) = (self.recipe.clone(), self.backbone.clone(), self.options.resources.clone());
+        let (recipe, backbone, resources) = (
+            self.recipe.clone(),
+            self.backbone.clone(),
+            self.options.resources.clone(),
+        );
         let input = Arc::new(recipe.input.clone());
-        run_dataflow(streams(&items, self.options.workers), self.options, move |frames, closed| {
-            let (recipe, backbone, input) = (recipe.clone(), backbone.clone(), input.clone());
-            let (undecodable, unembeddable) = (noted.clone(), noted.clone());
-            let (decoded, failed) = frames.decode(&resources, move |_| input.clone());
-            let progress = progress.clone();
-            let decoded = decoded.inspect(move |_: &Arc<DecodedFrame>| progress.step());
-            let tiles = decoded
-                .patch()
-                .embed(&resources, move |tile| embed_tile(tile, backbone.as_ref(), &recipe.input, &recipe.embedding))
-                .flat_map(move |EmbeddedTile { tile, embedding }| {
-                    let kept = embedding.map_err(|reason| unembeddable.note(cannot_fit(&tile.frame.frame.origin, &reason)));
-                    kept.ok().map(|embedding| (tile, embedding))
+        run_dataflow(
+            streams(&items, self.options.workers),
+            self.options,
+            move |frames, closed| {
+                let (recipe, backbone, input) = (recipe.clone(), backbone.clone(), input.clone());
+                let (undecodable, unembeddable) = (noted.clone(), noted.clone());
+                let (decoded, failed) = frames.decode(&resources, move |_| input.clone());
+                let progress = progress.clone();
+                let decoded = decoded.inspect(move |_: &Arc<DecodedFrame>| progress.step());
+                let tiles = decoded
+                    .patch()
+                    .embed(&resources, move |tile| {
+                        embed_tile(tile, backbone.as_ref(), &recipe.input, &recipe.embedding)
+                    })
+                    .flat_map(move |EmbeddedTile { tile, embedding }| {
+                        let kept = embedding
+                            .map_err(|reason| unembeddable.note(cannot_fit(&tile.frame.frame.origin, &reason)));
+                        kept.ok().map(|embedding| (tile, embedding))
+                    });
+                let done = consume(tiles);
+                let failed = failed.flat_map(move |failed| {
+                    undecodable.note(cannot_fit(&failed.frame.origin, &failed.reason));
+                    None
                 });
-            let done = consume(tiles);
-            let failed = failed.flat_map(move |failed| {
-                undecodable.note(cannot_fit(&failed.frame.origin, &failed.reason));
-                None
-            });
-            done.concat(failed).probe_with(&closed);
-        })?;
+                done.concat(failed).probe_with(&closed);
+            },
+        )?;
         self.progress.end();
         failure.into_result()
     }
@@ -115,9 +140,16 @@ pub(crate) fn patches_on_product(tile: &Tile, height: usize, width: usize) -> Ve
         layout.map_origin_in_frame_px[axis] + in_map * layout.frame_px_per_map_px[axis]
     };
     let inside = |at: f64, start: u32, extent: u32| at >= f64::from(start) && at < f64::from(start) + f64::from(extent);
-    let RectPx { x, y, width: product_width, height: product_height } = tile.frame.product_px;
+    let RectPx {
+        x,
+        y,
+        width: product_width,
+        height: product_height,
+    } = tile.frame.product_px;
     let rows = (0..height).map(|row| inside(centre(rect.y, rect.height, row, height, 1), y, product_height));
-    let columns: Vec<bool> =
-        (0..width).map(|column| inside(centre(rect.x, rect.width, column, width, 0), x, product_width)).collect();
-    rows.flat_map(|row| columns.iter().map(move |column| row && *column)).collect()
+    let columns: Vec<bool> = (0..width)
+        .map(|column| inside(centre(rect.x, rect.width, column, width, 0), x, product_width))
+        .collect();
+    rows.flat_map(|row| columns.iter().map(move |column| row && *column))
+        .collect()
 }

@@ -7,10 +7,10 @@ use intakt_operators::dataflow::Tile;
 use intakt_operators::detector::{Detector, ImageRole, PadimSums};
 use timely::dataflow::operators::vec::Map;
 
-use super::survey::{Surveyed, hold_out, sixteen_bit_max, survey};
-use super::sums::{Sums, fit};
-use super::training::{FirstFailure, Training};
 use super::readable;
+use super::sums::{Sums, fit};
+use super::survey::{Surveyed, hold_out, sixteen_bit_max, survey};
+use super::training::{FirstFailure, Training};
 use crate::datasets::{Dataset, Item};
 use crate::{PipelineError, Progress, RunOptions};
 
@@ -29,10 +29,14 @@ pub fn fit_without(
 ) -> Result<Detector, PipelineError> {
     let refuse = |sentence: String| PipelineError::Refused(format!("cannot take \"{name}\" out: {sentence}"));
     let Some(kept) = detector.sums() else {
-        return Err(refuse("the detector keeps no sums\n  hint: fit it with `--keep-sums`".to_owned()));
+        return Err(refuse(
+            "the detector keeps no sums\n  hint: fit it with `--keep-sums`".to_owned(),
+        ));
     };
     let Some(entry) = detector.manifest().iter().find(|entry| entry.name == name) else {
-        return Err(refuse("the detector was not fitted on it\n  hint: images are named relative to the dataset".to_owned()));
+        return Err(refuse(
+            "the detector was not fitted on it\n  hint: images are named relative to the dataset".to_owned(),
+        ));
     };
     let role = entry.role;
     let images = reread(&detector, dataset, options, progress)?;
@@ -41,9 +45,16 @@ pub fn fit_without(
     let mut recipe = detector.recipe().clone();
     recipe.input.sixteen_bit_max = sixteen_bit_max(fitted_on.iter().chain(&held_out));
     if recipe.input.sixteen_bit_max != detector.recipe().input.sixteen_bit_max {
-        return Err(refuse("the range of 16-bit values changes without it, and all images with it\n  hint: refit".to_owned()));
+        return Err(refuse(
+            "the range of 16-bit values changes without it, and all images with it\n  hint: refit".to_owned(),
+        ));
     }
-    let training = Training { recipe: Arc::new(recipe), backbone: detector.backbone().clone(), options, progress };
+    let training = Training {
+        recipe: Arc::new(recipe),
+        backbone: detector.backbone().clone(),
+        options,
+        progress,
+    };
     let n_blocks = options.resources.pool.threads();
     let mut sums = PadimSums::from_tensors(kept, n_blocks).map_err(refuse)?;
     if role == ImageRole::Train {
@@ -53,7 +64,14 @@ pub fn fit_without(
     }
     let sums = Sums::Padim(sums);
     let scorer = fit(&training, &sums)?;
-    super::finish(&training, scorer, Some(sums.tensors()), &fitted_on, &held_out, detector.calibration().method)
+    super::finish(
+        &training,
+        scorer,
+        Some(sums.tensors()),
+        &fitted_on,
+        &held_out,
+        detector.calibration().method,
+    )
 }
 
 /// The detector's images as they are now; each must be the file it was.
@@ -81,14 +99,25 @@ fn reread(
 
 /// Divides what is left as the detector did, provided that a fit on it would do the same.
 fn same_division(detector: &Detector, left: Vec<Surveyed>) -> Result<(Vec<Surveyed>, Vec<Surveyed>), String> {
-    let role_of = |image: &Surveyed| detector.manifest().iter().find(|entry| entry.name == image.item.name).map(|entry| entry.role);
-    let by_manifest = |images: Vec<Surveyed>| -> (Vec<Surveyed>, Vec<Surveyed>) {
-        images.into_iter().partition(|image| role_of(image) == Some(ImageRole::Train))
+    let role_of = |image: &Surveyed| {
+        detector
+            .manifest()
+            .iter()
+            .find(|entry| entry.name == image.item.name)
+            .map(|entry| entry.role)
     };
-    let stated = left.iter().any(|image| image.item.split == crate::datasets::Split::Calibrate);
+    let by_manifest = |images: Vec<Surveyed>| -> (Vec<Surveyed>, Vec<Surveyed>) {
+        images
+            .into_iter()
+            .partition(|image| role_of(image) == Some(ImageRole::Train))
+    };
+    let stated = left
+        .iter()
+        .any(|image| image.item.split == crate::datasets::Split::Calibrate);
     let (fitted_on, held_out) = by_manifest(left.clone());
     if !stated {
-        let names = |images: &[Surveyed]| -> Vec<String> { images.iter().map(|image| image.item.name.clone()).collect() };
+        let names =
+            |images: &[Surveyed]| -> Vec<String> { images.iter().map(|image| image.item.name.clone()).collect() };
         if names(&hold_out(left).1) != names(&held_out) {
             return Err("without it other images would be held out\n  hint: refit".to_owned());
         }
@@ -102,7 +131,10 @@ fn embeddings(training: &Training<'_>, images: &[Surveyed]) -> Result<Vec<Featur
     training.each_tile(images, move |tiles| {
         let filling = filling.clone();
         tiles.flat_map(move |(_, embedding): (Tile, FeatureMap)| {
-            filling.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(embedding);
+            filling
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner)
+                .push(embedding);
             None
         })
     })?;

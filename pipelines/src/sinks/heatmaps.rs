@@ -32,15 +32,26 @@ impl Heatmaps {
     /// The directory cannot be made.
     pub fn new(directory: &Path, selection: HeatmapSelection) -> std::io::Result<Self> {
         std::fs::create_dir_all(directory)?;
-        Ok(Self { directory: directory.to_owned(), selection })
+        Ok(Self {
+            directory: directory.to_owned(),
+            selection,
+        })
     }
 
     /// The name of a frame's picture: camera, sequence, and the file it came from where it came from one.
     fn path(&self, verdict: &Verdict) -> PathBuf {
-        let stem = Path::new(verdict.origin.as_ref()).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        let stem = Path::new(verdict.origin.as_ref())
+            .file_stem()
+            .map(|stem| stem.to_string_lossy().into_owned());
         let stem = stem.map(|stem| format!("_{stem}")).unwrap_or_default();
         let name = format!("{}_{:06}{stem}.png", verdict.camera, verdict.seq);
-        let harmless = |c: char| if c.is_alphanumeric() || "._-".contains(c) { c } else { '_' };
+        let harmless = |c: char| {
+            if c.is_alphanumeric() || "._-".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        };
         self.directory.join(name.chars().map(harmless).collect::<String>())
     }
 }
@@ -52,7 +63,9 @@ impl Sink for Heatmaps {
 
     fn draw(&self, judged: &JudgedFrame) -> Result<(), String> {
         let wanted = self.selection == HeatmapSelection::All || judged.verdict.decision == Decision::Reject;
-        let Some(found) = judged.evidence.as_ref().filter(|_| wanted) else { return Ok(()) };
+        let Some(found) = judged.evidence.as_ref().filter(|_| wanted) else {
+            return Ok(());
+        };
         let path = self.path(&judged.verdict);
         let png = encode_png(&picture(found, &judged.verdict))?;
         write_atomically(&path, &png).map_err(|error| error.to_string())
@@ -63,7 +76,18 @@ impl Sink for Heatmaps {
 pub fn picture(found: &FoundFrame, verdict: &Verdict) -> Image {
     let scores = &found.scored.scores;
     let scale = &found.detector.calibration().pixel;
-    let calibrated = scores.map.scores.iter().map(|score| scale.calibrated(*score) as f32).collect();
+    let calibrated = scores
+        .map
+        .scores
+        .iter()
+        .map(|score| scale.calibrated(*score) as f32)
+        .collect();
     let map = AnomalyMap::new(scores.map.height, scores.map.width, calibrated);
-    heatmap(&found.scored.frame.image, &map, &scores.layout, &verdict.regions, &verdict.suppressed)
+    heatmap(
+        &found.scored.frame.image,
+        &map,
+        &scores.layout,
+        &verdict.regions,
+        &verdict.suppressed,
+    )
 }

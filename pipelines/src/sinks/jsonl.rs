@@ -25,12 +25,20 @@ enum Content {
 impl Jsonl {
     /// Writes the verdicts to `out`, called `name` in errors.
     pub fn verdicts(out: Box<dyn Write + Send>, name: &str) -> Self {
-        Self { out: Mutex::new(out), name: name.to_owned(), content: Content::Verdicts }
+        Self {
+            out: Mutex::new(out),
+            name: name.to_owned(),
+            content: Content::Verdicts,
+        }
     }
 
     /// Writes the rates to `out`, called `name` in errors.
     pub fn rates(out: Box<dyn Write + Send>, name: &str) -> Self {
-        Self { out: Mutex::new(out), name: name.to_owned(), content: Content::Rates }
+        Self {
+            out: Mutex::new(out),
+            name: name.to_owned(),
+            content: Content::Rates,
+        }
     }
 
     fn line(&self, record: &impl Serialize) -> Result<(), String> {
@@ -39,16 +47,26 @@ impl Jsonl {
         line.push(b'\n');
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         // Flushed line by line: whoever reads the other end of a pipe sees a verdict when it is there.
-        out.write_all(&line).and_then(|()| out.flush()).map_err(|error| cannot(&error))
+        out.write_all(&line)
+            .and_then(|()| out.flush())
+            .map_err(|error| cannot(&error))
     }
 }
 
 impl Sink for Jsonl {
     fn verdict(&self, verdict: &Verdict) -> Result<(), String> {
-        if self.content == Content::Verdicts { self.line(verdict) } else { Ok(()) }
+        if self.content == Content::Verdicts {
+            self.line(verdict)
+        } else {
+            Ok(())
+        }
     }
 
     fn rate(&self, rate: &Rate) -> Result<(), String> {
-        if self.content == Content::Rates { self.line(rate) } else { Ok(()) }
+        if self.content == Content::Rates {
+            self.line(rate)
+        } else {
+            Ok(())
+        }
     }
 }

@@ -34,7 +34,10 @@ pub fn file_frames(camera: Arc<str>, files: Vec<(PathBuf, Option<u64>)>) -> Came
             bytes: read_file(&path).map(Into::into).map_err(Into::into),
         }
     });
-    CameraStream { camera, frames: Box::new(frames) }
+    CameraStream {
+        camera,
+        frames: Box::new(frames),
+    }
 }
 
 /// The bytes of an image file, at most [`FILE_BYTES_MAX`].
@@ -45,7 +48,9 @@ pub fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     let file = File::open(path).map_err(|error| format!("cannot open the file: {error}"))?;
     let mut bytes = Vec::new();
     // One byte more than allowed, so that a file that grows while it is read is noticed too.
-    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| format!("cannot read the file: {error}"))?;
+    file.take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| format!("cannot read the file: {error}"))?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(format!("the file is larger than {} MiB", FILE_BYTES_MAX >> 20));
     }

@@ -35,6 +35,9 @@ impl CameraStream {
     #[must_use]
     pub fn until(self, flag: &StopFlag) -> Self {
         let flag = flag.clone();
-        Self { camera: self.camera, frames: Box::new(self.frames.take_while(move |_| !flag.is_stopped())) }
+        Self {
+            camera: self.camera,
+            frames: Box::new(self.frames.take_while(move |_| !flag.is_stopped())),
+        }
     }
 }

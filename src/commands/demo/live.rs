@@ -14,7 +14,7 @@ use crate::terminal;
 const PLAIN_EVERY: u64 = 90;
 
 /// Shows frames, rejects, the reject rate of the last minute and the latency of every camera.
-pub struct LiveTable {
+pub(crate) struct LiveTable {
     rows: Mutex<BTreeMap<Arc<str>, Row>>,
     screen: MultiProgress,
     watched: bool,
@@ -32,19 +32,27 @@ struct Row {
 
 impl LiveTable {
     /// A table of cameras with `frames` frames each.
-    pub fn new(frames: u64) -> Self {
+    pub(crate) fn new(frames: u64) -> Self {
         let (screen, watched) = (MultiProgress::new(), terminal::is_watched());
-        let header = format!("{:10}{:>8}{:>9}{:>13}{:>13}", "camera", "frames", "rejects", "last minute", "latency");
+        let header = format!(
+            "{:10}{:>8}{:>9}{:>13}{:>13}",
+            "camera", "frames", "rejects", "last minute", "latency"
+        );
         if watched {
             let _ = screen.println(header);
         } else {
             terminal::say(&header);
         }
-        Self { rows: Mutex::default(), screen, watched, frames }
+        Self {
+            rows: Mutex::default(),
+            screen,
+            watched,
+            frames,
+        }
     }
 
     /// Takes the table off the screen; the report follows.
-    pub fn finish(&self) {
+    pub(crate) fn finish(&self) {
         for row in self.rows.lock().unwrap_or_else(PoisonError::into_inner).values() {
             if let Some(bar) = &row.bar {
                 bar.finish();
@@ -72,8 +80,13 @@ impl LiveTable {
 
 impl Row {
     fn line(&self, camera: &str) -> String {
-        let rate = self.last_minute.map_or("–".to_owned(), |rate| format!("{:.1} %", rate * 100.0));
-        format!("{camera:10}{:>8}{:>9}{rate:>13}{:>10.1} ms", self.frames, self.rejects, self.latency_ms)
+        let rate = self
+            .last_minute
+            .map_or("–".to_owned(), |rate| format!("{:.1} %", rate * 100.0));
+        format!(
+            "{camera:10}{:>8}{:>9}{rate:>13}{:>10.1} ms",
+            self.frames, self.rejects, self.latency_ms
+        )
     }
 }
 

@@ -15,7 +15,7 @@ use intakt_pipelines::sources::synthetic::{SyntheticCamera, SyntheticLine};
 const CELLS_PER_CAMERA: usize = 8;
 
 /// Verdicts, pictures and truths of a run.
-pub struct Known {
+pub(crate) struct Known {
     line: Arc<SyntheticLine>,
     judged: Mutex<BTreeMap<Arc<str>, Vec<(f32, bool, bool)>>>,
     pictures: Mutex<BTreeMap<Arc<str>, BTreeMap<u64, (Image, f64)>>>,
@@ -23,8 +23,12 @@ pub struct Known {
 
 impl Known {
     /// Knows the truth of `line`.
-    pub fn new(line: Arc<SyntheticLine>) -> Self {
-        Self { line, judged: Mutex::default(), pictures: Mutex::default() }
+    pub(crate) fn new(line: Arc<SyntheticLine>) -> Self {
+        Self {
+            line,
+            judged: Mutex::default(),
+            pictures: Mutex::default(),
+        }
     }
 
     fn truth(&self, camera: &str, seq: u64) -> Truth {
@@ -33,11 +37,16 @@ impl Known {
     }
 
     /// Precision, recall and AUROC of every camera.
-    pub fn summary(&self) -> String {
-        let mut text = format!("{:10}{:>8}{:>11}{:>11}{:>9}{:>9}", "camera", "frames", "defective", "precision", "recall", "AUROC");
+    pub(crate) fn summary(&self) -> String {
+        let mut text = format!(
+            "{:10}{:>8}{:>11}{:>11}{:>9}{:>9}",
+            "camera", "frames", "defective", "precision", "recall", "AUROC"
+        );
         for (camera, frames) in self.judged.lock().unwrap_or_else(PoisonError::into_inner).iter() {
             let mut confusion = Confusion::default();
-            frames.iter().for_each(|(_, rejected, anomalous)| confusion.count(*rejected, *anomalous));
+            frames
+                .iter()
+                .for_each(|(_, rejected, anomalous)| confusion.count(*rejected, *anomalous));
             let scores: Vec<f32> = frames.iter().map(|(score, ..)| *score).collect();
             let labels: Vec<bool> = frames.iter().map(|(.., anomalous)| *anomalous).collect();
             let share = |value: Option<f64>| value.map_or("–".to_owned(), |value| format!("{value:.3}"));
@@ -55,7 +64,7 @@ impl Known {
     }
 
     /// The first rejected frames of every camera, with their heatmaps.
-    pub fn contact_sheet(&self) -> Image {
+    pub(crate) fn contact_sheet(&self) -> Image {
         let pictures = self.pictures.lock().unwrap_or_else(PoisonError::into_inner);
         let cells = pictures.iter().flat_map(|(camera, frames)| {
             frames.iter().map(move |(seq, (image, score))| {
@@ -63,7 +72,11 @@ impl Known {
                     Truth::Anomalous(class) => (Tone::Right, class),
                     Truth::Normal => (Tone::FalseReject, "normal".to_owned()),
                 };
-                Cell { image: image.clone(), caption: format!("{camera} #{seq} {score:.2} {class}"), tone }
+                Cell {
+                    image: image.clone(),
+                    caption: format!("{camera} #{seq} {score:.2} {class}"),
+                    tone,
+                }
             })
         });
         let cells: Vec<Cell> = cells.collect();
@@ -74,7 +87,11 @@ impl Known {
 impl Sink for Known {
     fn verdict(&self, verdict: &Verdict) -> Result<(), String> {
         let anomalous = self.truth(&verdict.camera, verdict.seq).is_anomalous();
-        let judged = (verdict.image_score as f32, verdict.decision == Decision::Reject, anomalous);
+        let judged = (
+            verdict.image_score as f32,
+            verdict.decision == Decision::Reject,
+            anomalous,
+        );
         let mut all = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
         all.entry(verdict.camera.clone()).or_default().push(judged);
         Ok(())
@@ -85,7 +102,11 @@ impl Sink for Known {
     }
 
     fn draw(&self, judged: &JudgedFrame) -> Result<(), String> {
-        let Some(found) = judged.evidence.as_ref().filter(|_| judged.verdict.decision == Decision::Reject) else {
+        let Some(found) = judged
+            .evidence
+            .as_ref()
+            .filter(|_| judged.verdict.decision == Decision::Reject)
+        else {
             return Ok(());
         };
         let picture = (picture(found, &judged.verdict), judged.verdict.calibrated_score);
