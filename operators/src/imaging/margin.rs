@@ -25,7 +25,7 @@ const MARGIN_SHARE_MAX: f64 = 0.5;
 const LENGTH_MIN_PX: usize = 64;
 
 /// Finds the rectangle that shows the product, without the margin at the left, right, top and bottom: table or backlight
-/// beside a web, a vignette, a dark frame. A margin is a run of whole columns (or rows) from the edge that
+/// beside a web, a dark frame around it. A margin is a run of whole columns (or rows) from the edge that
 ///
 /// - has much less fine structure than the product (the mean difference of neighbouring pixels): a saturated or dark
 ///   background, or a table, however bright it is; or is much darker than the product;

@@ -9,7 +9,8 @@ use crate::{Mask, RectPx};
 /// Resizes bilinearly with antialiasing: where it shrinks, the triangle filter is widened by the factor, so that every
 /// source pixel counts. It is Pillow's `Image.resize(size, Resampling.BILINEAR)`, which torchvision's `Resize` calls on PIL
 /// images and which the references (PatchCore, PaDiM, anomalib) use; channel values differ from Pillow's by at most 1,
-/// because the filter weights are rounded to 16 instead of 22 bits.
+/// because the filter weights are rounded to 16 instead of 22 bits. The arithmetic is in integers, so every CPU gives the same
+/// bytes.
 ///
 /// Panics if `width_px` or `height_px` is 0 (a bug of ours).
 pub fn resize(image: &Image, width_px: u32, height_px: u32) -> Image {
