@@ -197,7 +197,7 @@ impl Fabric {
         let is_warp = rng.unit() < 0.5;
         let from = THREADS_OUTSIDE + rng.between(2.0, 24.0);
         // Where a few fibres of the thread are left, the gap is less deep.
-        let depth = rng.between(0.45, 1.0);
+        let depth = rng.between(0.5, 1.0);
         let missing = Missing {
             is_warp,
             thread: THREADS_OUTSIDE as usize + 5 + rng.below(28),
@@ -256,9 +256,9 @@ fn place(rng: &mut Rng) -> [f32; 2] {
 fn oil_stain(damage: &mut Damage, rng: &mut Rng) {
     const OIL: Colour = [0.52, 0.40, 0.24];
     let centre = place(rng);
-    let radius_px = rng.between(7.0, 26.0);
+    let radius_px = rng.between(8.0, 26.0);
     // A small stain has to be a strong one to be found.
-    let strength = rng.between(0.34, 0.8) + 0.15 * (1.0 - radius_px / 26.0);
+    let strength = rng.between(0.42, 0.8) + 0.15 * (1.0 - radius_px / 26.0);
     let aspect = rng.between(1.0, 1.6);
     let mut blobs = vec![Blob::new(rng, centre, radius_px, aspect, 0.3)];
     if rng.unit() < 0.5 {

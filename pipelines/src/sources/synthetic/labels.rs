@@ -173,17 +173,16 @@ impl<'a> Label<'a> {
     fn smudge(&self, damage: &mut Damage, rng: &mut Rng) {
         const STEPS: usize = 10;
         let line = self.artwork.lines[rng.below(self.artwork.lines.len())];
-        let centre = self.in_frame(
-            rng.between(line.left + 8.0, line.right - 8.0),
-            rng.between(line.top, line.bottom),
-        );
-        let radius_px = rng.between(8.0, 19.0);
+        // At the edge of a line, so that it spreads over blank paper: among bars nobody would see it.
+        let edge = if rng.unit() < 0.5 { line.top } else { line.bottom };
+        let centre = self.in_frame(rng.between(line.left + 12.0, line.right - 12.0), edge);
+        let radius_px = rng.between(9.0, 19.0);
         let aspect = rng.between(1.2, 1.9);
         let blob = Blob::new(rng, centre, radius_px, aspect, 0.3);
         let [wx, wy] = rng.direction();
         let reach_px = rng.between(7.0, 16.0);
-        let strength = rng.between(0.5, 0.95);
-        let veil = rng.between(0.12, 0.28);
+        let strength = rng.between(0.7, 0.95);
+        let veil = rng.between(0.24, 0.42);
         let streaks = Lattice::new(rng, 2.0 * SIDE as f32, 3.0);
         for (x, y) in blob.pixels(1.1) {
             let (px, py) = (x as f32, y as f32);
@@ -196,7 +195,7 @@ impl<'a> Label<'a> {
                 .sum::<f32>()
                 / STEPS as f32;
             let across = SIDE as f32 + wx * (py - centre[1]) - wy * (px - centre[0]);
-            let ink = (veil * (1.0 + 0.6 * streaks.at(across, SIDE as f32)) + 1.2 * dragged).min(1.0);
+            let ink = (veil * (1.0 + 0.5 * streaks.at(across, SIDE as f32)) + 1.2 * dragged).min(1.0);
             let wiped = blend(damage.get(x, y), scale(BLACK_INK, 1.6), ink * strength);
             // Ink is wiped over the paper, not over the cardboard.
             let alpha = smoothstep(1.05, 0.7, blob.distance(px, py)) * coverage(u, v);
