@@ -125,8 +125,21 @@ fn conformal_and_fixed_thresholds_are_as_asked() {
         statement.contains("conformal quantile") && conformal > 0.0,
         "{statement}"
     );
-    let (_, fixed) = calibrated("fixed:3.25");
-    assert_eq!(fixed, 3.25);
+    let (_, fixed) = calibrated("fixed:1000.25");
+    assert_eq!(fixed, 1000.25);
+    let dir = tempdir().unwrap();
+    let detector = dir.path().join("detector.intakt");
+    let args: &Args<'_> = &[
+        &"fit",
+        &SHARED.dataset,
+        &"-o",
+        &detector,
+        &"--size",
+        &"64",
+        &"--calibrate",
+        &"fixed:0.25",
+    ];
+    intakt(args).expect_error(&["cannot", "0.25"]);
 }
 
 #[test]

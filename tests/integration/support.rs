@@ -130,7 +130,7 @@ pub(crate) struct Shared {
     pub(crate) dataset: PathBuf,
     /// The default detector of `dataset` at 64 pixels.
     pub(crate) detector: PathBuf,
-    /// A normal frame that is not in `dataset`.
+    /// A normal frame that is not in `dataset`; inspected before `blotted`.
     pub(crate) normal: PathBuf,
     /// The same frame with a blot.
     pub(crate) blotted: PathBuf,
@@ -145,7 +145,7 @@ pub(crate) static SHARED: LazyLock<Shared> = LazyLock::new(|| {
     mvtec_dataset(&dataset, 32, 4, 4);
     let detector = root.join("fabric.intakt");
     fit_small(&dataset, &detector, &[]);
-    let (normal, blotted_path) = (root.join("normal.png"), root.join("blotted.png"));
+    let (normal, blotted_path) = (root.join("0-normal.png"), root.join("1-blotted.png"));
     crate::pictures::normal(200).save(&normal).unwrap();
     blotted(200, BLOT_PX).save(&blotted_path).unwrap();
     Shared {

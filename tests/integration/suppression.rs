@@ -16,14 +16,14 @@ fn under(rules: &Args<'_>) -> Value {
     intakt(&args).verdicts().remove(0)
 }
 
-/// Whether the blot was suppressed for `reason`, and the frame passed.
+/// What lies at `place` was suppressed for `reason`, and the frame passed.
 #[track_caller]
-fn assert_suppressed(verdict: &Value, reason: &str) {
+fn assert_suppressed(verdict: &Value, place: [u32; 4], reason: &str) {
     assert_eq!(decision(verdict), "pass", "{verdict}");
     assert_eq!(verdict["regions"].as_array().unwrap().len(), 0, "{verdict}");
     let suppressed = verdict["suppressed"].as_array().unwrap();
-    let is_blot = |region: &&Value| overlaps(region, BLOT_PX) && region["reason"] == reason;
-    assert!(suppressed.iter().any(|region| is_blot(&region)), "{verdict}");
+    let is_it = |region: &&Value| overlaps(region, place) && region["reason"] == reason;
+    assert!(suppressed.iter().any(|region| is_it(&region)), "{verdict}");
 }
 
 #[test]
@@ -40,22 +40,22 @@ fn without_rules_the_blot_counts() {
 fn a_defect_outside_the_region_of_interest_does_not_count() {
     let dir = tempdir().unwrap();
     let (left, right) = (dir.path().join("left.png"), dir.path().join("right.png"));
-    // Smoothing spreads the blot by a few pixels of the network's input, four frame pixels each.
-    mask(256, 256, [0, 0, 80, 256]).save(&left).unwrap();
-    assert_suppressed(&under(&[&"--roi", &left]), "outside_roi");
-    mask(256, 256, [80, 0, 176, 256]).save(&right).unwrap();
+    // Receptive fields and smoothing spread the blot by some twenty pixels of the network's input, four frame pixels each.
+    mask(256, 256, [0, 0, 48, 256]).save(&left).unwrap();
+    assert_suppressed(&under(&[&"--roi", &left]), BLOT_PX, "outside_roi");
+    mask(256, 256, [48, 0, 208, 256]).save(&right).unwrap();
     assert_eq!(decision(&under(&[&"--roi", &right])), "reject");
 }
 
 #[test]
 fn a_defect_in_the_border_does_not_count() {
-    assert_suppressed(&under(&[&"--border", &"127"]), "border");
+    assert_suppressed(&under(&[&"--border", &"127"]), BLOT_PX, "border");
     assert_eq!(decision(&under(&[&"--border", &"8"])), "reject");
 }
 
 #[test]
 fn small_regions_do_not_count() {
-    assert_suppressed(&under(&[&"--min-area", &"65536"]), "below_min_area");
+    assert_suppressed(&under(&[&"--min-area", &"65536"]), BLOT_PX, "below_min_area");
     let area = under(&[])["regions"][0]["area_px"].as_u64().unwrap();
     let verdict = under(&[&"--min-area", &area.to_string()]);
     assert_eq!(
@@ -66,7 +66,7 @@ fn small_regions_do_not_count() {
 
 #[test]
 fn weak_regions_do_not_count() {
-    assert_suppressed(&under(&[&"--min-peak", &"1"]), "below_min_peak");
+    assert_suppressed(&under(&[&"--min-peak", &"1"]), BLOT_PX, "below_min_peak");
     assert_eq!(decision(&under(&[&"--min-peak", &"0.55"])), "reject");
 }
 
@@ -90,17 +90,21 @@ fn rules_stated_at_fit_hold_until_they_are_overridden() {
         args.extend(more);
         intakt(&args).verdicts().remove(0)
     };
-    assert_suppressed(&of(&[]), "border");
+    assert_suppressed(&of(&[]), BLOT_PX, "border");
     assert_eq!(decision(&of(&[&"--border", &"0"])), "reject");
 }
+
+/// Dirt, and a defect so far from it that their regions do not touch at the 64 pixels of the network's input.
+const DIRT_PX: [u32; 4] = [200, 20, 16, 16];
+const DEFECT_PX: [u32; 4] = [20, 196, 40, 40];
 
 /// Frames with dirt at one place; `also` has a second blot elsewhere.
 fn dirty_frames(directory: &Path, n_frames: u64, also: u64) {
     fs::create_dir(directory).unwrap();
     for n in 0..n_frames {
-        let mut image = blotted(200 + n, BLOT_PX);
+        let mut image = blotted(200, DIRT_PX);
         if n == also {
-            blot(&mut image, [30, 180, 48, 48]);
+            blot(&mut image, DEFECT_PX);
         }
         image.save(directory.join(format!("{n:02}.png"))).unwrap();
     }
@@ -126,14 +130,10 @@ fn dirt_on_the_lens_is_suppressed_and_logged_but_a_defect_beside_it_counts() {
         "dirt is not known before twelve frames"
     );
     for verdict in [&verdicts[12], &verdicts[13], &verdicts[15]] {
-        assert_suppressed(verdict, "static_artefact");
+        assert_suppressed(verdict, DIRT_PX, "static_artefact");
     }
     assert_eq!(decision(&verdicts[14]), "reject");
-    assert!(
-        overlaps(&verdicts[14]["regions"][0], [30, 180, 48, 48]),
-        "{}",
-        verdicts[14]
-    );
+    assert!(overlaps(&verdicts[14]["regions"][0], DEFECT_PX), "{}", verdicts[14]);
     let logged: Vec<&str> = ran
         .stderr
         .lines()
