@@ -217,3 +217,25 @@ fn a_reader_that_goes_away_ends_the_run_with_an_error() {
     );
     assert!(!said.contains("panicked"), "{said}");
 }
+
+#[test]
+fn cameras_of_similar_names_do_not_share_a_picture() {
+    let dir = tempdir().unwrap();
+    let cameras = ["a b", "a_b"].map(|camera| dir.path().join(camera));
+    for camera in &cameras {
+        fs::create_dir(camera).unwrap();
+        fs::copy(&SHARED.blotted, camera.join("part.png")).unwrap();
+    }
+    let pictures = dir.path().join("pictures");
+    intakt(&[
+        &"inspect",
+        &SHARED.detector,
+        &cameras[0],
+        &cameras[1],
+        &"--heatmaps",
+        &pictures,
+    ])
+    .expect(1);
+    let names: Vec<String> = files(&pictures).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a_b_000000_part.png", "a~20b_000000_part.png"]);
+}
