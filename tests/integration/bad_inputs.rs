@@ -182,6 +182,10 @@ fn manifests_with_mistakes_name_line_and_column() {
             "path,split,label,captured_at\n0.png,train,normal,noon\n",
             ["line 2, column `captured_at`", "`noon` is no time"],
         ),
+        (
+            "path,split,label,captured_at\n0.png,train,normal,1777876200000000000\n",
+            ["line 2, column `captured_at`", "write microseconds since 1970"],
+        ),
     ] {
         fs::write(&list, rows).unwrap();
         fit_refused(&list, &[], &fragments);
@@ -308,6 +312,20 @@ fn places_that_cannot_be_written_are_refused_before_the_work() {
         image::open(&SHARED.normal).is_ok(),
         "the file in the way is still there"
     );
+}
+
+#[test]
+fn capture_times_beyond_all_calendars_are_refused() {
+    let dir = tempdir().unwrap();
+    normal(0).save(dir.path().join("0.png")).unwrap();
+    let list = dir.path().join("list.csv");
+    let inspected = |time: u64| {
+        fs::write(&list, format!("path,captured_at\n0.png,{time}\n")).unwrap();
+        intakt(&[&"inspect", &SHARED.detector, &list])
+    };
+    inspected(253_402_300_799_999_999).expect(0);
+    inspected(253_402_300_800_000_000).expect_error(&["line 2, column `captured_at`", "is no time"]);
+    inspected(u64::MAX).expect_error(&["line 2, column `captured_at`", "is no time"]);
 }
 
 #[test]
