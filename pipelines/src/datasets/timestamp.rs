@@ -109,7 +109,10 @@ mod tests {
         assert_eq!(parse_micros("1970-01-01T00:00:01.25Z"), Some(1_250_000));
         assert_eq!(parse_micros("1970-01-01T00:00:01.1234569Z"), Some(1_123_456));
         assert_eq!(parse_micros("1777876200000000"), Some(1_777_876_200_000_000));
-        assert_eq!(parse_micros("9999-12-31T23:59:59.999999Z"), parse_micros("253402300799999999"));
+        assert_eq!(
+            parse_micros("9999-12-31T23:59:59.999999Z"),
+            parse_micros("253402300799999999")
+        );
     }
 
     #[test]
