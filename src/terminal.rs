@@ -1,7 +1,9 @@
 //! What people read, on standard error; standard output is for data.
 #![expect(clippy::print_stderr, clippy::print_stdout, reason = "the one place that prints")]
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use intakt_pipelines::PipelineError;
 
 /// Whether somebody watches.
 pub(crate) fn is_watched() -> bool {
@@ -19,7 +21,15 @@ pub(crate) fn error(message: &str) {
 }
 
 /// A result that was asked for: standard output.
-pub(crate) fn print(text: &str) {
-    // A closed pipe is the reader's decision, no failure of ours.
-    let _ = writeln!(std::io::stdout(), "{text}");
+///
+/// # Errors
+/// It cannot be written, for example because the disk is full.
+pub(crate) fn print(text: &str) -> Result<(), PipelineError> {
+    match writeln!(std::io::stdout(), "{text}") {
+        // A closed pipe is the reader's decision, no failure of ours.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(PipelineError::Io { action: "write", path: "standard output".into(), cause: error })
+        }
+        _ => Ok(()),
+    }
 }

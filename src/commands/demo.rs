@@ -62,14 +62,14 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
     let sheet = args.out.join("contact_sheet.png");
     let png = encode_png(&known.contact_sheet()).map_err(PipelineError::Refused)?;
     write_atomically(&sheet, &png)?;
-    terminal::print(&known.summary());
+    terminal::print(&known.summary())?;
     terminal::print(&format!(
         "verdicts       {}\npictures       {}\ncontact sheet  {}\ntook           {:.1} s",
         verdicts.display(),
         args.out.join("heatmaps").display(),
         sheet.display(),
         started.elapsed().as_secs_f64()
-    ));
+    ))?;
     Ok(Outcome::Passed)
 }
 

@@ -27,11 +27,11 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<Outcome, PipelineError> {
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let detectors = Arc::new(Detectors::common(detector));
     let evaluation = evaluate(&dataset, detectors, &options, sinks, &progress)?;
-    terminal::print(&report::evaluation(&evaluation));
     if let Some(path) = &args.json {
         let json = serde_json::to_vec_pretty(&evaluation)
             .map_err(|error| PipelineError::Refused(format!("cannot write the figures as JSON: {error}")))?;
         write_atomically(path, &json)?;
     }
+    terminal::print(&report::evaluation(&evaluation))?;
     Ok(Outcome::Passed)
 }

@@ -9,7 +9,7 @@ use crate::{Outcome, terminal};
 /// Prints the detector.
 pub(crate) fn run(args: &ShowArgs) -> Result<Outcome, PipelineError> {
     let detector = load_detector(&args.detector)?;
-    terminal::print(&described(&detector));
+    terminal::print(&described(&detector))?;
     Ok(Outcome::Passed)
 }
 

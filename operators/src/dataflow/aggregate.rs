@@ -36,7 +36,6 @@ pub trait Aggregate<'scope>: Sized {
     ///
     /// This comes before suppression, unlike in the first sketch of the graph: a region that spans two tiles has one area
     /// and one peak only after stitching.
-    #[expect(clippy::type_complexity, reason = "two streams are what this verb is about")]
     fn aggregate(
         self,
         resources: &Resources,

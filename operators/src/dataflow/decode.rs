@@ -42,7 +42,6 @@ pub struct UnreadableFrame {
 /// Decodes frames.
 pub trait Decode<'scope>: Sized {
     /// Splits frames into those with pixels and those without, each at its own time. `input_of` gives a camera's recipe.
-    #[expect(clippy::type_complexity, reason = "two streams are what this verb is about")]
     fn decode(
         self,
         resources: &Resources,

@@ -47,8 +47,10 @@ impl<'scope> Suppress<'scope> for StreamVec<'scope, u64, ScoredFrame> {
     ) -> StreamVec<'scope, u64, FoundFrame> {
         let latencies = latencies.clone();
         type Builder = CapacityContainerBuilder<Vec<FoundFrame>>;
+        // By time, camera and sequence.
+        type Held = BTreeMap<(u64, Arc<str>, u64), (Capability<u64>, ScoredFrame)>;
         self.unary_frontier::<Builder, _, _, _>(Pipeline, "Suppress", move |_, _| {
-            let mut held: BTreeMap<(u64, Arc<str>, u64), (Capability<u64>, ScoredFrame)> = BTreeMap::new();
+            let mut held: Held = BTreeMap::new();
             let mut artefacts: BTreeMap<Arc<str>, StaticArtefacts> = BTreeMap::new();
             move |(input, frontier), output| {
                 input.for_each(|time, frames| {

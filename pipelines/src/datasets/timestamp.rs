@@ -3,12 +3,16 @@
 const MICROS_PER_SECOND: u64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
 
+/// The end of the year 9999, which is as far as RFC 3339 goes. Nanoseconds since 1970, the likeliest mistake, lie beyond it
+/// (since 1978), and no window of time that begins before it can overflow.
+const MICROS_END: u64 = 253_402_300_800 * MICROS_PER_SECOND;
+
 /// Microseconds since 1970-01-01T00:00:00Z, of an integer in that unit or of an RFC 3339 time
 /// (`2026-05-04T06:30:00.250Z`, `2026-05-04 08:30:00+02:00`). Digits below the microsecond are cut off. None for anything
-/// else: times before 1970, dates that do not exist, leap seconds, times without a zone.
+/// else: times before 1970 or after 9999, dates that do not exist, leap seconds, times without a zone.
 pub(super) fn parse_micros(text: &str) -> Option<u64> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return text.parse().ok();
+        return text.parse().ok().filter(|micros| *micros < MICROS_END);
     }
     let (date, rest) = text.split_at_checked(10)?;
     let (clock, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked(8)?;
@@ -105,6 +109,10 @@ mod tests {
         assert_eq!(parse_micros("1970-01-01T00:00:01.25Z"), Some(1_250_000));
         assert_eq!(parse_micros("1970-01-01T00:00:01.1234569Z"), Some(1_123_456));
         assert_eq!(parse_micros("1777876200000000"), Some(1_777_876_200_000_000));
+        assert_eq!(
+            parse_micros("9999-12-31T23:59:59.999999Z"),
+            parse_micros("253402300799999999")
+        );
     }
 
     #[test]
@@ -128,6 +136,10 @@ mod tests {
             "-5",
             "1.5",
             "18446744073709551616",
+            "18446744073709551615",
+            "253402300800000000",
+            // Nanoseconds.
+            "1777876200000000000",
             "1969-12-31T23:59:59Z",
             "1970-01-01T00:30:00+01:00",
             "2026-02-29T00:00:00Z",

@@ -45,15 +45,22 @@ impl Heatmaps {
             .map(|stem| stem.to_string_lossy().into_owned());
         let stem = stem.map(|stem| format!("_{stem}")).unwrap_or_default();
         let name = format!("{}_{:06}{stem}.png", verdict.camera, verdict.seq);
-        let harmless = |c: char| {
-            if c.is_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        };
-        self.directory.join(name.chars().map(harmless).collect::<String>())
+        self.directory.join(harmless(&name))
     }
+}
+
+/// `name` without what a file name cannot hold or a shell would read. Such a character becomes `~` and its number, so that
+/// two cameras never share a file: `a b` and `a_b` differ.
+fn harmless(name: &str) -> String {
+    let mut file_name = String::with_capacity(name.len());
+    for c in name.chars() {
+        if c.is_alphanumeric() || "._-".contains(c) {
+            file_name.push(c);
+        } else {
+            file_name.push_str(&format!("~{:x}", u32::from(c)));
+        }
+    }
+    file_name
 }
 
 impl Sink for Heatmaps {

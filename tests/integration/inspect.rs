@@ -1,0 +1,241 @@
+//! `intakt inspect`: a verdict on every frame, in order, accounted for.
+
+use std::fs;
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::tempdir;
+
+use crate::support::{INTAKT, SHARED, decision, files, intakt, json_lines, stem};
+
+#[test]
+fn every_frame_gets_one_verdict_in_order() {
+    let dir = tempdir().unwrap();
+    for (camera, frames) in [("left", 7), ("right", 5)] {
+        fs::create_dir(dir.path().join(camera)).unwrap();
+        for n in 0..frames {
+            let source = if n == 3 { &SHARED.blotted } else { &SHARED.normal };
+            fs::copy(source, dir.path().join(camera).join(format!("{n}.png"))).unwrap();
+        }
+    }
+    fs::write(dir.path().join("right/2.png"), b"nothing").unwrap();
+    let ran = intakt(&[
+        &"inspect",
+        &SHARED.detector,
+        &dir.path().join("right"),
+        &dir.path().join("left"),
+    ])
+    .expect(1);
+    let verdicts = ran.verdicts();
+    let key = |verdict: &Value| {
+        let camera = verdict["camera"].as_str().unwrap().to_owned();
+        (
+            verdict["captured_at_us"].as_u64().unwrap(),
+            camera,
+            verdict["seq"].as_u64().unwrap(),
+        )
+    };
+    let keys: Vec<_> = verdicts.iter().map(key).collect();
+    assert!(keys.is_sorted_by(|a, b| a < b), "{keys:?}");
+    let mut expected: Vec<_> = (0..7).map(|seq| (seq * 100_000, "left".to_owned(), seq)).collect();
+    expected.extend((0..5).map(|seq| (seq * 100_000, "right".to_owned(), seq)));
+    expected.sort();
+    assert_eq!(keys, expected);
+    for verdict in &verdicts {
+        let unreadable = verdict["camera"] == "right" && verdict["seq"] == 2;
+        let expected = if unreadable {
+            "unreadable"
+        } else if verdict["seq"] == 3 {
+            "reject"
+        } else {
+            "pass"
+        };
+        assert_eq!(decision(verdict), expected, "{verdict}");
+        assert_eq!(verdict["reason"].is_string(), unreadable, "{verdict}");
+    }
+    assert!(
+        ran.stderr
+            .contains("captured 12 = judged 11 + unreadable 1 + dropped 0"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn exit_code_says_whether_everything_passed() {
+    let dir = tempdir().unwrap();
+    let torn = dir.path().join("torn.png");
+    fs::write(&torn, &fs::read(&SHARED.normal).unwrap()[..3000]).unwrap();
+    intakt(&[&"inspect", &SHARED.detector, &SHARED.normal]).expect(0);
+    intakt(&[&"inspect", &SHARED.detector, &SHARED.blotted]).expect(1);
+    intakt(&[&"inspect", &SHARED.detector, &torn]).expect(1);
+    intakt(&[&"inspect", &SHARED.detector, &dir.path().join("nowhere.png")]).expect_error(&["nowhere.png"]);
+}
+
+#[test]
+fn verdicts_hold_what_a_gate_and_a_person_need() {
+    let ran = intakt(&[&"inspect", &SHARED.detector, &SHARED.blotted]).expect(1);
+    let verdict = &ran.verdicts()[0];
+    let number = |key: &str| verdict[key].as_f64().unwrap();
+    assert!(number("image_score") > number("threshold"), "{verdict}");
+    assert!(
+        number("calibrated_score") > 0.5 && number("calibrated_score") <= 1.0,
+        "{verdict}"
+    );
+    assert_eq!(verdict["origin"].as_str().unwrap(), SHARED.blotted.to_str().unwrap());
+    let region = &verdict["regions"][0];
+    assert!(
+        region["area_px"].as_u64().unwrap() > 0 && region["peak"].as_f64().unwrap() > 0.5,
+        "{region}"
+    );
+    let keys: Vec<&str> = ran
+        .stdout
+        .split('"')
+        .filter(|word| verdict.get(*word).is_some())
+        .collect();
+    let in_order = [
+        "camera",
+        "seq",
+        "captured_at_us",
+        "origin",
+        "detector",
+        "decision",
+        "image_score",
+        "threshold",
+    ];
+    assert!(keys.starts_with(&in_order), "{keys:?}");
+}
+
+#[test]
+fn manifests_say_camera_and_time() {
+    let dir = tempdir().unwrap();
+    for name in ["a.png", "b.png", "c.png"] {
+        fs::copy(&SHARED.normal, dir.path().join(name)).unwrap();
+    }
+    let list = dir.path().join("list.csv");
+    let rows = "path,camera,captured_at\na.png,top,2026-05-04T06:30:02Z\nb.png,side,1777876201500000\nc.png,top,2026-05-04T06:30:01Z\n";
+    fs::write(&list, rows).unwrap();
+    let verdicts = intakt(&[&"inspect", &SHARED.detector, &list]).expect(0).verdicts();
+    let told: Vec<_> = verdicts
+        .iter()
+        .map(|v| (stem(v), v["camera"].as_str().unwrap(), v["seq"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(told, [("c", "top", 0), ("b", "side", 0), ("a", "top", 1)]);
+    assert_eq!(verdicts[0]["captured_at_us"], 1_777_876_201_000_000_u64);
+}
+
+#[test]
+fn rates_end_with_what_was_counted() {
+    let dir = tempdir().unwrap();
+    let rates = dir.path().join("rates.jsonl");
+    let (good, blots) = (SHARED.dataset.join("test/good"), SHARED.dataset.join("test/blot"));
+    let ran = intakt(&[&"inspect", &SHARED.detector, &good, &blots, &"--rates", &rates]).expect(1);
+    let rates = json_lines(&fs::read_to_string(&rates).unwrap());
+    for (camera, rejects) in [("good", 0), ("blot", 4)] {
+        for window_us in [60_000_000_u64, 900_000_000, 3_600_000_000] {
+            let of = |rate: &&Value| rate["camera"] == camera && rate["window_us"] == window_us;
+            let last = rates.iter().rfind(of).unwrap();
+            assert_eq!(
+                (&last["frames"], &last["rejects"], &last["unreadable"]),
+                (&4.into(), &rejects.into(), &0.into())
+            );
+        }
+    }
+    assert!(
+        ran.stderr.contains("100.0 %") && ran.stderr.contains("0.0 %"),
+        "{}",
+        ran.stderr
+    );
+}
+
+#[test]
+fn pictures_are_drawn_of_rejected_frames_only_unless_all_are_asked_for() {
+    let dir = tempdir().unwrap();
+    let torn = dir.path().join("torn.png");
+    fs::write(&torn, b"").unwrap();
+    let drawn = |all: bool| {
+        let pictures = dir.path().join(format!("pictures-{all}"));
+        let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"inspect", &SHARED.detector, &SHARED.normal];
+        args.extend([
+            &SHARED.blotted as &dyn AsRef<std::ffi::OsStr>,
+            &torn,
+            &"--heatmaps",
+            &pictures,
+        ]);
+        if all {
+            args.push(&"--all");
+        }
+        intakt(&args).expect(1);
+        let files = files(&pictures);
+        for (name, bytes) in &files {
+            let picture = image::load_from_memory(bytes).unwrap();
+            assert!(picture.width() >= 256 && picture.height() >= 256, "{name}");
+        }
+        files.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
+    };
+    let has = |names: &[String], stem: &str| names.iter().any(|name| name.contains(stem));
+    let rejected = drawn(false);
+    assert!(rejected.len() == 1 && has(&rejected, "blotted"), "{rejected:?}");
+    let all = drawn(true);
+    assert!(all.len() == 2 && has(&all, "blotted") && has(&all, "normal"), "{all:?}");
+    intakt(&[&"inspect", &SHARED.detector, &SHARED.normal, &"--all"]).expect(2);
+}
+
+#[test]
+fn verdicts_go_to_a_file_when_asked() {
+    let dir = tempdir().unwrap();
+    let lines = dir.path().join("verdicts.jsonl");
+    let ran = intakt(&[&"inspect", &SHARED.detector, &SHARED.normal, &"--jsonl", &lines]).expect(0);
+    assert!(ran.stdout.is_empty(), "{}", ran.stdout);
+    let printed = intakt(&[&"inspect", &SHARED.detector, &SHARED.normal]).expect(0);
+    assert_eq!(fs::read_to_string(&lines).unwrap(), printed.stdout);
+}
+
+#[test]
+fn a_full_disk_ends_the_run_with_an_error() {
+    let ran = intakt(&[&"inspect", &SHARED.detector, &SHARED.normal, &"--jsonl", &"/dev/full"]);
+    ran.expect_error(&["the run was stopped", "/dev/full", "No space left on device"]);
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_run_with_an_error() {
+    let frames = SHARED.dataset.join("train/good");
+    let mut child = Command::new(INTAKT)
+        .args(["inspect".as_ref(), SHARED.detector.as_os_str(), frames.as_os_str()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(2), "{said}");
+    assert!(
+        said.contains("error: the run was stopped") && said.contains("Broken pipe"),
+        "{said}"
+    );
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn cameras_of_similar_names_do_not_share_a_picture() {
+    let dir = tempdir().unwrap();
+    let cameras = ["a b", "a_b"].map(|camera| dir.path().join(camera));
+    for camera in &cameras {
+        fs::create_dir(camera).unwrap();
+        fs::copy(&SHARED.blotted, camera.join("part.png")).unwrap();
+    }
+    let pictures = dir.path().join("pictures");
+    intakt(&[
+        &"inspect",
+        &SHARED.detector,
+        &cameras[0],
+        &cameras[1],
+        &"--heatmaps",
+        &pictures,
+    ])
+    .expect(1);
+    let names: Vec<String> = files(&pictures).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["a_b_000000_part.png", "a~20b_000000_part.png"]);
+}

@@ -1,0 +1,22 @@
+//! The program as its users run it: arguments in, files, exit codes and sentences out.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+#![allow(
+    clippy::print_stdout,
+    reason = "figures of the real datasets are shown with `--nocapture`"
+)]
+
+mod bad_inputs;
+mod bad_settings;
+mod demo;
+mod determinism;
+mod evaluate;
+mod fit;
+mod formats;
+mod inspect;
+mod pictures;
+mod real_data;
+mod show;
+mod support;
+mod suppression;
+mod weights;
+mod without;
