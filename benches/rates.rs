@@ -4,7 +4,7 @@ mod support;
 
 use std::sync::Arc;
 
-use criterion::{Criterion, Throughput};
+use criterion::Throughput;
 use intakt_operators::dataflow::{HOP_US, RollingRates};
 use intakt_operators::{Decision, Verdict};
 use timely::container::CapacityContainerBuilder;
@@ -35,7 +35,7 @@ fn rolling_rates(interval_us: u64) {
         let cameras: Vec<Arc<str>> = (0..CAMERAS).map(|camera| format!("camera-{camera}").into()).collect();
         let nothing: Arc<str> = "".into();
         let mut input: InputHandle<u64, CapacityContainerBuilder<Vec<Verdict>>> = InputHandle::new();
-        let (probe, _) = worker.dataflow::<u64, _, _>(|scope| scope.input_from(&mut input).rolling_rates().probe());
+        let probe = worker.dataflow::<u64, _, _>(|scope| scope.input_from(&mut input).rolling_rates().probe().0);
         for seq in 0..VERDICTS {
             let captured_at_us = seq * interval_us;
             input.advance_to(captured_at_us);
