@@ -1,0 +1,84 @@
+//! What Intakt itself costs at the pace of a line: thirty frames a second through a detector that has nothing to do.
+//!
+//! Not criterion: what counts is not the time, which the camera decides, but the processor's share of it.
+
+#[path = "support/idle.rs"]
+mod idle;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use intakt_pipelines::{Detectors, InspectionReport, RunOptions, inspect};
+
+const FRAMES_PER_SECOND: u32 = 30;
+/// 10 s: Linux counts processor time in 10 ms, which is then a tenth of a percent.
+const FRAMES: u64 = 300;
+/// `USER_HZ`, which Linux promises to programs on all processors that Intakt runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// The share of one core that is accepted.
+const CPU_SHARE_MAX: f64 = 0.01;
+
+#[expect(clippy::print_stdout, reason = "figures are what a bench is for")]
+fn main() -> ExitCode {
+    // As criterion does: `cargo test --all-targets` runs benches without the flag, and wants no figures.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return ExitCode::SUCCESS;
+    }
+    let mut within = true;
+    for workers in [1, 2] {
+        let (report, share) = watched(workers);
+        let frame = report.latencies.iter().find(|summary| summary.stage == "frame");
+        let frame = frame.expect("frames were judged");
+        println!(
+            "paced/30 frames a second, {workers} workers: {:.2} % of a core over {:.1} s, frame p50 {} us, p99 {} us",
+            100.0 * share,
+            report.seconds,
+            frame.micros_p50,
+            frame.micros_p99
+        );
+        within &= share < CPU_SHARE_MAX;
+    }
+    if within { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// One run, and the processor time of this process per wall time of it.
+fn watched(workers: usize) -> (InspectionReport, f64) {
+    let detectors = Arc::new(Detectors::common(idle::detector()));
+    let options = RunOptions::new(workers, workers).expect("the system gives threads");
+    let (cpu_before, started) = (cpu_seconds(), Instant::now());
+    let streams = vec![idle::stream("camera", FRAMES, move |seq| {
+        wait_until(started + due(seq))
+    })];
+    let report = inspect(streams, detectors, &options, vec![]).expect("nothing fails");
+    assert_eq!(report.total(|account| account.judged), FRAMES, "every frame is judged");
+    let share = (cpu_seconds() - cpu_before) / started.elapsed().as_secs_f64();
+    (report, share)
+}
+
+/// When a frame is captured, from the start of the run.
+fn due(seq: u64) -> Duration {
+    Duration::from_secs(seq) / FRAMES_PER_SECOND
+}
+
+fn wait_until(due: Instant) {
+    while let Some(left) = due.checked_duration_since(Instant::now()) {
+        thread::park_timeout(left);
+    }
+}
+
+/// User and system time of this process, threads that have ended included (fields 14 and 15 of proc_pid_stat(5)).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").expect("this bench needs Linux");
+    // The name of the program may hold blanks: fields are counted from behind it, the third.
+    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+    let ticks = fields
+        .split_ascii_whitespace()
+        .skip(11)
+        .take(2)
+        .map(|ticks| ticks.parse::<f64>());
+    ticks
+        .map(|ticks| ticks.expect("a number of ticks") / TICKS_PER_SECOND)
+        .sum()
+}
