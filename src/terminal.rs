@@ -1,5 +1,5 @@
 //! What people read, on standard error; standard output is for data.
-#![expect(clippy::print_stderr, clippy::print_stdout, reason = "the one place that prints")]
+#![expect(clippy::print_stderr, reason = "the one place that prints")]
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
@@ -27,9 +27,11 @@ pub(crate) fn error(message: &str) {
 pub(crate) fn print(text: &str) -> Result<(), PipelineError> {
     match writeln!(std::io::stdout(), "{text}") {
         // A closed pipe is the reader's decision, no failure of ours.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(PipelineError::Io { action: "write", path: "standard output".into(), cause: error })
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(PipelineError::Io {
+            action: "write",
+            path: "standard output".into(),
+            cause: error,
+        }),
         _ => Ok(()),
     }
 }

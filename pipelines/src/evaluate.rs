@@ -99,10 +99,13 @@ pub fn evaluate(
     })
 }
 
+/// One frame, and the score and truth of each of its tiles.
+type Measured = (EvaluatedFrame, Vec<(f32, bool)>);
+
 /// Collects what the metrics need, per frame.
 struct Bench {
     items: Vec<Item>,
-    measured: Mutex<BTreeMap<u64, (EvaluatedFrame, Vec<(f32, bool)>)>>,
+    measured: Mutex<BTreeMap<u64, Measured>>,
     progress: Arc<dyn Progress>,
 }
 

@@ -18,7 +18,8 @@ pub(crate) fn fit(training: &Training<'_>, images: &[Surveyed]) -> Result<Scorer
         unreachable!("called for the global kNN only")
     };
     // By frame and tile, so that the bank does not depend on which tile came first.
-    let vectors: Arc<Mutex<BTreeMap<(u64, usize), Vec<f32>>>> = Arc::default();
+    type Vectors = Mutex<BTreeMap<(u64, usize), Vec<f32>>>;
+    let vectors: Arc<Vectors> = Arc::default();
     let filling = vectors.clone();
     training.each_tile(images, move |tiles| {
         let filling = filling.clone();

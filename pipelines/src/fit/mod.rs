@@ -17,15 +17,13 @@ use intakt_operators::detector::{CalibrationMethod, Detector, DetectorParts, Ima
 
 pub use backbone::BackboneChoice;
 pub use recipe::{DetectorKind, FitSettings};
+pub use survey::UNREADABLE_SHARE_MAX;
 pub use without::fit_without;
 
 use crate::datasets::{Dataset, Item, Need, Split};
 use crate::{PipelineError, Progress, RunOptions};
 use survey::{Surveyed, survey};
 use training::Training;
-
-/// Share of training images that may be unreadable: a few torn files are life, more mean that something else is wrong.
-pub const UNREADABLE_SHARE_MAX: f64 = 0.05;
 
 /// Fits a detector on `dataset`: embeds the training images, fits the scorer, and calibrates on the frames of the
 /// `calibrate` split, or where there is none on every fifth training image or so, chosen by content and held out. The same
@@ -74,34 +72,11 @@ fn select(
             .collect()
     };
     let (train, calibrate) = (of(Split::Train), of(Split::Calibrate));
-    let train = readable(survey(train, options, progress)?, progress)?;
+    let train = survey(train, options, progress)?;
     if calibrate.is_empty() {
         return Ok(survey::hold_out(train));
     }
-    Ok((train, readable(survey(calibrate, options, progress)?, progress)?))
-}
-
-/// Leaves unreadable images out, listing them.
-fn readable(
-    surveyed: Vec<Result<Surveyed, (Item, String)>>,
-    progress: &Arc<dyn Progress>,
-) -> Result<Vec<Surveyed>, PipelineError> {
-    let total = surveyed.len();
-    let mut readable = Vec::with_capacity(total);
-    for outcome in surveyed {
-        match outcome {
-            Ok(surveyed) => readable.push(surveyed),
-            Err((item, reason)) => progress.note(&format!("skipped \"{}\": {reason}", item.name)),
-        }
-    }
-    let unreadable = total - readable.len();
-    if readable.is_empty() || unreadable as f64 > UNREADABLE_SHARE_MAX * total as f64 {
-        return Err(PipelineError::Refused(format!(
-            "{unreadable} of {total} images are unreadable, more than {} %\n  hint: look at the files listed above",
-            UNREADABLE_SHARE_MAX * 100.0
-        )));
-    }
-    Ok(readable)
+    Ok((train, survey(calibrate, options, progress)?))
 }
 
 type FittedScorer = (Scorer, Option<BTreeMap<String, Tensor>>);

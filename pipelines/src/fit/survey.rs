@@ -14,6 +14,9 @@ use crate::datasets::Item;
 use crate::run::run_dataflow;
 use crate::{PipelineError, Progress, RunOptions};
 
+/// Share of training images that may be unreadable: a few torn files are life, more mean that something else is wrong.
+pub const UNREADABLE_SHARE_MAX: f64 = 0.05;
+
 /// Share of the training images that is held out to calibrate on: enough that the threshold rests on frames the detector
 /// does not know, few enough to leave most for fitting.
 const HELD_OUT_SHARE: f64 = 0.2;
@@ -44,24 +47,38 @@ impl Surveyed {
     }
 }
 
-/// Decodes every image. The order is that of `items`; an unreadable one comes with its reason.
+/// Decodes every image, and leaves out those that are unreadable, listing them. The order is that of `items`.
+///
+/// # Errors
+/// More than [`UNREADABLE_SHARE_MAX`] of the images are unreadable.
 pub(crate) fn survey(
     items: Vec<Item>,
     options: &RunOptions,
     progress: &Arc<dyn Progress>,
-) -> Result<Vec<Result<Surveyed, (Item, String)>>, PipelineError> {
-    progress.begin("reading images", items.len() as u64);
+) -> Result<Vec<Surveyed>, PipelineError> {
+    let total = items.len();
+    progress.begin("reading images", total as u64);
     let looked = map_frames(&items, options, progress, look)?;
     progress.end();
-    let surveyed = |(item, looked): (Item, Result<_, String>)| match looked {
-        Ok((sha256, sixteen_bit_max)) => Ok(Surveyed {
-            item,
-            sha256,
-            sixteen_bit_max,
-        }),
-        Err(reason) => Err((item, reason)),
-    };
-    Ok(items.into_iter().zip(looked).map(surveyed).collect())
+    let mut readable = Vec::with_capacity(total);
+    for (item, looked) in items.into_iter().zip(looked) {
+        match looked {
+            Ok((sha256, sixteen_bit_max)) => readable.push(Surveyed {
+                item,
+                sha256,
+                sixteen_bit_max,
+            }),
+            Err(reason) => progress.note(&format!("skipped \"{}\": {reason}", item.name)),
+        }
+    }
+    let unreadable = total - readable.len();
+    if readable.is_empty() || unreadable as f64 > UNREADABLE_SHARE_MAX * total as f64 {
+        return Err(PipelineError::Refused(format!(
+            "{unreadable} of {total} images are unreadable, more than {} %\n  hint: look at the files listed above",
+            UNREADABLE_SHARE_MAX * 100.0
+        )));
+    }
+    Ok(readable)
 }
 
 fn look(frame: &Frame) -> Result<([u8; 32], Option<u16>), String> {

@@ -7,7 +7,6 @@ use intakt_operators::dataflow::Tile;
 use intakt_operators::detector::{Detector, ImageRole, PadimSums};
 use timely::dataflow::operators::vec::Map;
 
-use super::readable;
 use super::sums::{Sums, fit};
 use super::survey::{Surveyed, hold_out, sixteen_bit_max, survey};
 use super::training::{FirstFailure, Training};
@@ -83,7 +82,7 @@ fn reread(
 ) -> Result<Vec<Surveyed>, PipelineError> {
     let in_detector = |item: &&Item| detector.manifest().iter().any(|entry| entry.name == item.name);
     let items: Vec<Item> = dataset.items.iter().filter(in_detector).cloned().collect();
-    let images = readable(survey(items, options, progress)?, progress)?;
+    let images = survey(items, options, progress)?;
     for entry in detector.manifest() {
         let now = images.iter().find(|image| image.item.name == entry.name);
         if now.is_none_or(|image| image.manifest_entry(entry.role) != *entry) {

@@ -2,9 +2,9 @@
 
 /// Scores up to here are not drawn: the texture of a normal part scores up to about this, and a normal image shall not be
 /// coloured.
-pub const TRANSPARENT_UP_TO: f32 = 0.35;
+pub(crate) const TRANSPARENT_UP_TO: f32 = 0.35;
 /// The calibrated score that rejects.
-pub const THRESHOLD: f32 = 0.5;
+pub(crate) const THRESHOLD: f32 = 0.5;
 
 /// Anchors of the scale: (calibrated score, colour, opacity). Hues as in Turbo (Mikhailov, "Turbo, an improved rainbow
 /// colormap for visualization", 2019), placed so that what is below the threshold stays blue and thin, and yellow to red
@@ -21,7 +21,7 @@ const ANCHORS: [(f32, [f32; 3], f32); 7] = [
 
 /// The colour of a calibrated score, and how much of the picture it hides, 0…1. Transparent for scores up to
 /// [`TRANSPARENT_UP_TO`] and for not-a-number; scores above 1 look like 1.
-pub fn score_colour(calibrated_score: f32) -> ([u8; 3], f32) {
+pub(crate) fn score_colour(calibrated_score: f32) -> ([u8; 3], f32) {
     if calibrated_score.is_nan() || calibrated_score <= TRANSPARENT_UP_TO {
         return (ANCHORS[0].1.map(|c| c as u8), 0.0);
     }

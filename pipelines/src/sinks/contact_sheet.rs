@@ -8,11 +8,11 @@ use super::canvas::{Canvas, Rgb};
 use super::text::{GLYPH_PX, draw_text, fitted, text_width_px};
 
 /// Cells on one sheet: more are not looked at, and memory stays bounded. The title says how many were left out.
-pub const CELLS_MAX: usize = 60;
+pub(crate) const CELLS_MAX: usize = 60;
 /// Smallest and largest side of a cell's picture, pixels.
-pub const CELL_SIDE_PX: std::ops::RangeInclusive<u32> = 48..=512;
+pub(crate) const CELL_SIDE_PX: std::ops::RangeInclusive<u32> = 48..=512;
 /// Most columns.
-pub const COLUMNS_MAX: usize = 12;
+pub(crate) const COLUMNS_MAX: usize = 12;
 
 const GROUND: Rgb = [24, 26, 29];
 const CELL_GROUND: Rgb = [38, 41, 46];

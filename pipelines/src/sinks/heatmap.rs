@@ -12,9 +12,9 @@ use super::text::{GLYPH_PX, draw_text, text_width_px};
 use upsample::Upsampled;
 
 /// Outlines drawn per frame, strongest first: beyond that a picture shows nothing but outlines.
-pub const OUTLINES_MAX: usize = 64;
+pub(crate) const OUTLINES_MAX: usize = 64;
 /// Captions drawn per frame, strongest first: more would cover what they name.
-pub const CAPTIONS_MAX: usize = 6;
+pub(crate) const CAPTIONS_MAX: usize = 6;
 
 const OUTLINE: Rgb = [255, 0, 90];
 /// Light and dark dashes by turns: either shows on any product, and neither is a colour of the scale.

@@ -5,10 +5,10 @@ use font8x8::{BASIC_FONTS, BLOCK_FONTS, BOX_FONTS, GREEK_FONTS, LATIN_FONTS, MIS
 use super::canvas::{Canvas, Rgb};
 
 /// Rows and columns of a letter at scale 1, pixels.
-pub const GLYPH_PX: usize = 8;
+pub(crate) const GLYPH_PX: usize = 8;
 
 /// The rows of a letter from the top; the lowest bit is the leftmost dot. A letter that the font lacks is shown as `?`.
-pub fn glyph(letter: char) -> [u8; GLYPH_PX] {
+pub(crate) fn glyph(letter: char) -> [u8; GLYPH_PX] {
     BASIC_FONTS
         .get(letter)
         .or_else(|| LATIN_FONTS.get(letter))
@@ -21,12 +21,12 @@ pub fn glyph(letter: char) -> [u8; GLYPH_PX] {
 }
 
 /// Width of `text` in pixels at `scale`.
-pub fn text_width_px(text: &str, scale: usize) -> usize {
+pub(crate) fn text_width_px(text: &str, scale: usize) -> usize {
     text.chars().count() * GLYPH_PX * scale
 }
 
 /// `text` cut to `width_px` pixels at `scale`; what was cut ends in `..`.
-pub fn fitted(text: &str, scale: usize, width_px: usize) -> String {
+pub(crate) fn fitted(text: &str, scale: usize, width_px: usize) -> String {
     let room = width_px / (GLYPH_PX * scale.max(1));
     if text.chars().count() <= room {
         return text.to_owned();

@@ -14,11 +14,16 @@ use intakt_pipelines::sources::synthetic::{SyntheticCamera, SyntheticLine};
 /// Rejected frames of each camera on the contact sheet: a page that can be taken in at a glance.
 const CELLS_PER_CAMERA: usize = 8;
 
+/// Score of a frame, whether it was rejected, whether it is defective.
+type Judged = (f32, bool, bool);
+/// Picture and calibrated score, by sequence.
+type Pictures = BTreeMap<u64, (Image, f64)>;
+
 /// Verdicts, pictures and truths of a run.
 pub(crate) struct Known {
     line: Arc<SyntheticLine>,
-    judged: Mutex<BTreeMap<Arc<str>, Vec<(f32, bool, bool)>>>,
-    pictures: Mutex<BTreeMap<Arc<str>, BTreeMap<u64, (Image, f64)>>>,
+    judged: Mutex<BTreeMap<Arc<str>, Vec<Judged>>>,
+    pictures: Mutex<BTreeMap<Arc<str>, Pictures>>,
 }
 
 impl Known {
