@@ -23,6 +23,12 @@ pub(crate) fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
     let started = Instant::now();
     refuse_unwritable(&args.output)?;
     let dataset = settings::dataset(&args.dataset)?;
+    let read = dataset
+        .items
+        .iter()
+        .map(|item| item.path.as_path())
+        .chain(args.weights.as_deref());
+    settings::refuse_overwriting(&args.output, read)?;
     let options = settings::run_options(args.machine)?;
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let detector = match (&args.without, &args.from) {

@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use intakt_pipelines::datasets::collect_images;
+use intakt_pipelines::datasets::{CameraFiles, collect_images};
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
 use intakt_pipelines::sources::{CameraStream, file_frames};
 use intakt_pipelines::{Detectors, PipelineError, Progress, inspect};
@@ -20,7 +20,9 @@ use crate::{Outcome, report, terminal};
 pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let detector = settings::detector(&args.detector, &args.suppression)?;
     let options = settings::run_options(args.machine)?;
-    let streams = streams(args)?;
+    let cameras = collect_images(&args.paths)?;
+    refuse_overwriting(args, &cameras)?;
+    let streams = streams(cameras);
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     progress.begin("inspecting", streams.iter().map(|(_, frames)| frames).sum());
     let streams = streams.into_iter().map(|(stream, _)| stream).collect();
@@ -37,9 +39,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
 }
 
 /// The cameras, each with its number of frames.
-fn streams(args: &InspectArgs) -> Result<Vec<(CameraStream, u64)>, PipelineError> {
-    let cameras = collect_images(&args.paths)?;
-    let stream = |camera: intakt_pipelines::datasets::CameraFiles| {
+fn streams(cameras: Vec<CameraFiles>) -> Vec<(CameraStream, u64)> {
+    let stream = |camera: CameraFiles| {
         let n_frames = camera.files.len() as u64;
         let files = camera
             .files
@@ -48,7 +49,27 @@ fn streams(args: &InspectArgs) -> Result<Vec<(CameraStream, u64)>, PipelineError
             .collect();
         (file_frames(camera.camera.into(), files), n_frames)
     };
-    Ok(cameras.into_iter().map(stream).collect())
+    cameras.into_iter().map(stream).collect()
+}
+
+fn refuse_overwriting(args: &InspectArgs, cameras: &[CameraFiles]) -> Result<(), PipelineError> {
+    let files = || {
+        cameras
+            .iter()
+            .flat_map(|camera| camera.files.iter().map(|file| file.path.as_path()))
+    };
+    let read = || {
+        args.paths
+            .iter()
+            .map(PathBuf::as_path)
+            .chain([args.detector.as_path()])
+            .chain(files())
+    };
+    let outputs = [Some(&args.jsonl), args.rates.as_ref()];
+    outputs
+        .into_iter()
+        .flatten()
+        .try_for_each(|output| settings::refuse_overwriting(output, read()))
 }
 
 fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {

@@ -30,6 +30,26 @@ pub(crate) fn run_options(args: MachineArgs) -> Result<RunOptions, PipelineError
     )
 }
 
+/// Refuses to write where something is that the command reads.
+pub(crate) fn refuse_overwriting<'a>(
+    output: &Path,
+    inputs: impl IntoIterator<Item = &'a Path>,
+) -> Result<(), PipelineError> {
+    // A path that cannot be resolved does not exist, so nothing is overwritten.
+    let Ok(target) = output.canonicalize() else {
+        return Ok(());
+    };
+    let same = |input: &&Path| input.canonicalize().is_ok_and(|input| input == target);
+    match inputs.into_iter().find(same) {
+        Some(input) => Err(PipelineError::Refused(format!(
+            "cannot write \"{}\": it is what the command reads from (\"{}\")\n  hint: name another file",
+            output.display(),
+            input.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Overlapping tiles: a quarter of the tile is shared unless the user says otherwise, which is more than a backbone's
 /// receptive field loses at a tile's edge.
 pub(crate) fn tiling(tile_px: u32, overlap_px: Option<u32>) -> Tiling {

@@ -11,6 +11,10 @@ use crate::Verdict;
 use crate::detector::Detector;
 use crate::postprocess::{judge, unreadable};
 
+/// Why a frame cannot be judged although it could be read.
+const NOTHING_INSPECTED: &str =
+    "nothing of the frame is inspected: the region of interest, the border and the dark margin leave no pixel";
+
 /// A verdict with what it rests on, for the sinks that draw or measure. It stays in its process.
 #[derive(Clone, Debug)]
 pub struct JudgedFrame {
@@ -41,16 +45,17 @@ impl<'scope> Judge<'scope> for StreamVec<'scope, u64, FoundFrame> {
         let (readable_latencies, unreadable_latencies) = (latencies.clone(), latencies.clone());
         let judged = self.map(move |found| {
             let frame = &found.scored.frame;
-            let verdict = judge(
-                &(&frame.frame).into(),
-                found.detector.id(),
-                &found.findings,
-                found.detector.calibration(),
-            );
             readable_latencies.record("frame", frame.admitted_at.elapsed());
+            let (stamp, detector) = ((&frame.frame).into(), &found.detector);
+            // A frame of which no pixel is looked at must not pass as if it had been.
+            let verdict = match found.findings.inspected {
+                true => judge(&stamp, detector.id(), &found.findings, detector.calibration()),
+                false => unreadable(&stamp, detector.id(), NOTHING_INSPECTED, detector.calibration()),
+            };
+            let evidence = found.findings.inspected.then_some(found);
             JudgedFrame {
                 verdict: Arc::new(verdict),
-                evidence: Some(found),
+                evidence,
             }
         });
         let refused = unreadable_frames.map(

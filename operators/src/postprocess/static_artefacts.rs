@@ -14,6 +14,21 @@ pub const SEEN_FRAMES_MIN: usize = 12;
 /// Regions remembered per frame, strongest first, which bounds the memory to half a megabyte a thousand cameras.
 const REGIONS_PER_FRAME_MAX: usize = 32;
 
+/// How much larger than the remembered one a region may be, as a fraction: dirt breathes with the light, but a defect that
+/// has grown together with it is more than dirt.
+const GROWTH_MAX: (u128, u128) = (3, 2);
+
+/// How much higher than the remembered one its calibrated peak may be: a defect on top of dirt stands out from it.
+const PEAK_RISE_MAX: f64 = 0.1;
+
+/// What is remembered of a region.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Seen {
+    bbox_px: RectPx,
+    area_px: u64,
+    peak: f64,
+}
+
 /// The memory of one camera. Feed it the camera's frames in order; it knows no clock, so a replay repeats it exactly.
 ///
 /// **The danger.** A tool that damages every part at the same place looks exactly like dirt on the lens: after
@@ -22,7 +37,7 @@ const REGIONS_PER_FRAME_MAX: usize = 32;
 /// [`StaticArtefact`](crate::SuppressionReason::StaticArtefact) regions needs somebody to look at it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct StaticArtefacts {
-    frames: VecDeque<Vec<RectPx>>,
+    frames: VecDeque<Vec<Seen>>,
 }
 
 impl StaticArtefacts {
@@ -38,20 +53,29 @@ impl StaticArtefacts {
         if self.frames.len() == REMEMBERED_FRAMES {
             self.frames.pop_front();
         }
-        let places = candidate_regions
-            .iter()
-            .take(REGIONS_PER_FRAME_MAX)
-            .map(|region| region.bbox_px);
+        let places = candidate_regions.iter().take(REGIONS_PER_FRAME_MAX).map(|region| Seen {
+            bbox_px: region.bbox_px,
+            area_px: region.area_px,
+            peak: region.peak,
+        });
         self.frames.push_back(places.collect());
     }
 
-    /// Whether `region` recurs: at least [`SEEN_FRAMES_MIN`] frames are remembered, and in 60 % of them or more some region's
-    /// rectangle overlaps its own by half (intersection over union).
+    /// Whether `region` recurs: at least [`SEEN_FRAMES_MIN`] frames are remembered, and in 60 % of them or more there is a
+    /// region whose rectangle overlaps its own by half (intersection over union) and that was nearly as large and as
+    /// strong. So a defect that touches the dirt, or lies on it, still counts.
     pub fn is_static(&self, region: &Region) -> bool {
-        let recurs = |places: &&Vec<RectPx>| places.iter().any(|place| same_place(*place, region.bbox_px));
+        let recurs = |frame: &&Vec<Seen>| frame.iter().any(|seen| is_same(*seen, region));
         let recurrences = self.frames.iter().filter(recurs).count();
         self.frames.len() >= SEEN_FRAMES_MIN && 10 * recurrences >= 6 * self.frames.len()
     }
+}
+
+fn is_same(seen: Seen, region: &Region) -> bool {
+    let (grown, whole) = GROWTH_MAX;
+    same_place(seen.bbox_px, region.bbox_px)
+        && u128::from(region.area_px) * whole <= u128::from(seen.area_px) * grown
+        && region.peak <= seen.peak + PEAK_RISE_MAX
 }
 
 /// Whether the intersection is at least half the union, in integers.
@@ -120,6 +144,23 @@ mod tests {
         assert!(!memory.is_static(&at(5, 5)), "19 of 32 frames are less than 60 %");
         assert!(memory.is_static(&at(100, 5)));
         assert_eq!(memory.frames.len(), REMEMBERED_FRAMES);
+    }
+
+    #[test]
+    fn a_defect_that_touches_dirt_or_lies_on_it_still_counts() {
+        let mut memory = StaticArtefacts::new();
+        (0..20).for_each(|_| memory.observe(&[at(50, 50)]));
+        assert!(memory.is_static(&at(50, 50)));
+        let grown = Region {
+            area_px: 91,
+            ..at(50, 50)
+        };
+        assert!(!memory.is_static(&grown), "half as large again is more than dirt");
+        let risen = Region {
+            peak: 0.91,
+            ..at(50, 50)
+        };
+        assert!(!memory.is_static(&risen), "it stands out from the dirt");
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Findings {
     pub suppressed: Vec<SuppressedRegion>,
     /// Regions beyond [`REGIONS_MAX`] that neither list holds.
     pub left_out: usize,
+    /// Whether any pixel of the frame is inspected; without one there is nothing to judge.
+    pub inspected: bool,
     /// Image score over what is inspected and not suppressed.
     pub image_score: f32,
     /// The map pixels of the regions that count.
@@ -82,7 +84,7 @@ pub fn suppress(
     search.sort_out(&labelled, candidates, &reasons, &mut allowed);
     let image_score = search.settle_image_score(&mut allowed);
     search.list_outside(&inspected);
-    search.finish(image_score)
+    search.finish(inspected.mask.bits.contains(&true), image_score)
 }
 
 /// One frame's search for regions.
@@ -226,7 +228,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn finish(mut self, image_score: f32) -> Findings {
+    fn finish(mut self, inspected: bool, image_score: f32) -> Findings {
         self.regions.sort_by(strongest_first);
         self.suppressed
             .sort_by(|left, right| strongest_first(&left.region, &right.region).then(left.reason.cmp(&right.reason)));
@@ -238,6 +240,7 @@ impl<'a> Search<'a> {
             regions: self.regions,
             suppressed: self.suppressed,
             left_out,
+            inspected,
             image_score,
             counted: self.counted,
         }

@@ -40,6 +40,7 @@ pub fn fit(
     settings.check().map_err(PipelineError::Refused)?;
     dataset.check(Need::Fit)?;
     let (fitted_on, held_out) = select(dataset, options, progress)?;
+    refuse_too_few(&fitted_on, &held_out)?;
     let sixteen_bit_max = survey::sixteen_bit_max(fitted_on.iter().chain(&held_out));
     let input = settings.input(sixteen_bit_max, dataset.layout);
     let backbone = backbone::prepare(settings, &input, &fitted_on, options, progress)?;
@@ -77,6 +78,19 @@ fn select(
         return Ok(survey::hold_out(train));
     }
     Ok((train, survey(calibrate, options, progress)?))
+}
+
+/// Two images give a spread, and one more a threshold.
+fn refuse_too_few(fitted_on: &[Surveyed], held_out: &[Surveyed]) -> Result<(), PipelineError> {
+    if fitted_on.len() >= 2 && !held_out.is_empty() {
+        return Ok(());
+    }
+    Err(PipelineError::Refused(format!(
+        "cannot fit on {} images with {} held out to calibrate on: it takes 2 and 1\n  hint: give at least 3 normal \
+         images; some hundred make a good detector",
+        fitted_on.len(),
+        held_out.len()
+    )))
 }
 
 type FittedScorer = (Scorer, Option<BTreeMap<String, Tensor>>);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use intakt_operators::dataflow::{FoundFrame, JudgedFrame};
 use intakt_operators::imaging::Image;
 use intakt_operators::{AnomalyMap, Decision, Verdict};
+use sha2::{Digest, Sha256};
 
 use super::{Sink, heatmap};
 use crate::png::encode_png;
@@ -49,6 +50,9 @@ impl Heatmaps {
     }
 }
 
+/// Longest name that every file system takes, with room for what a partial file is called. A longer one becomes its hash.
+const FILE_NAME_BYTES_MAX: usize = 200;
+
 /// `name` without what a file name cannot hold or a shell would read. Such a character becomes `~` and its number, so that
 /// two cameras never share a file: `a b` and `a_b` differ.
 fn harmless(name: &str) -> String {
@@ -59,6 +63,13 @@ fn harmless(name: &str) -> String {
         } else {
             file_name.push_str(&format!("~{:x}", u32::from(c)));
         }
+    }
+    if file_name.len() > FILE_NAME_BYTES_MAX {
+        let digest = Sha256::digest(name)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<String>();
+        file_name = format!("{}.png", &digest[..32]);
     }
     file_name
 }

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use image::imageops::FilterType;
 use intakt_kernels::{
-    GRAM_STEPS_PER_UNIT, GramSums, cholesky, gaussian_blur, inverse_lower, packed_len, resize_bilinear, whitened_norms,
+    GRAM_STEPS_PER_UNIT, GramSums, PositionGaussians, cholesky, gaussian_blur, inverse_lower, packed_len,
+    resize_bilinear,
 };
 
 use super::*;
@@ -97,6 +98,7 @@ fn aurocs(category: &str) -> (f64, f64) {
     let fitted = started.elapsed();
     let dims = builtin.layers().iter().map(|layer| layer.dims).sum();
     let (means, factors) = fit_gaussians(&builtin, &train);
+    let gaussians = PositionGaussians::new(dims, means, &factors);
 
     let (mut images, mut pixels) = (Vec::new(), Vec::new());
     let mut fastest = std::time::Duration::MAX;
@@ -107,7 +109,7 @@ fn aurocs(category: &str) -> (f64, f64) {
             let started = std::time::Instant::now();
             let embedding = embedding(&builtin, &image);
             fastest = fastest.min(started.elapsed());
-            let map = anomaly_map(&whitened_norms(dims, &factors, &means, &embedding));
+            let map = anomaly_map(&gaussians.whitened_norms(&embedding));
             images.push((map.iter().copied().fold(f32::MIN, f32::max), class != "good"));
             let mask = (class != "good").then(|| mask(category, class, &path));
             // Every third pixel: the area is the same to three digits.
