@@ -43,10 +43,7 @@ fn sizes_and_tiles_that_are_impossible_are_refused() {
     refused(&[&"--tile", &"64", &"--enlarge", &"9"], "--enlarge");
     refused(&[&"--tile", &"64", &"--size", &"64"], "cannot be used with");
     refused(&[&"--overlap", &"8"], "--tile");
-    refused(
-        &[&"--tile", &"64", &"--detector", &"padim"],
-        "cannot fit padim on tiles",
-    );
+    refused(&[&"--border", &"128"], "nothing of the frame is inspected");
 }
 
 #[test]

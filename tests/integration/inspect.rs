@@ -239,3 +239,26 @@ fn cameras_of_similar_names_do_not_share_a_picture() {
     let names: Vec<String> = files(&pictures).into_iter().map(|(name, _)| name).collect();
     assert_eq!(names, ["a_b_000000_part.png", "a~20b_000000_part.png"]);
 }
+
+#[test]
+fn an_output_that_is_an_input_is_refused_and_left_as_it_was() {
+    let dir = tempdir().unwrap();
+    let (detector, frame) = (dir.path().join("line.intakt"), dir.path().join("frame.png"));
+    std::fs::copy(&SHARED.detector, &detector).unwrap();
+    std::fs::copy(&SHARED.normal, &frame).unwrap();
+    let before = (std::fs::read(&detector).unwrap(), std::fs::read(&frame).unwrap());
+    for output in [&detector, &frame] {
+        for flag in ["--jsonl", "--rates"] {
+            let ran = intakt(&[&"inspect", &detector, &frame, &flag, output]).expect(2);
+            assert!(
+                ran.stderr.contains("it is what the command reads from"),
+                "{}",
+                ran.stderr
+            );
+        }
+    }
+    assert_eq!(
+        before,
+        (std::fs::read(&detector).unwrap(), std::fs::read(&frame).unwrap())
+    );
+}

@@ -9,6 +9,9 @@ use tempfile::tempdir;
 use crate::pictures::{blot, blotted, mask, normal};
 use crate::support::{Args, BLOT_PX, SHARED, decision, fit_small, intakt, overlaps};
 
+/// A blot far enough from the middle of the frame that its halo does not reach it.
+const CORNER_PX: [u32; 4] = [0, 0, 32, 32];
+
 /// The verdict on the blotted frame under some rules.
 fn under(rules: &Args<'_>) -> Value {
     let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"inspect", &SHARED.detector, &SHARED.blotted];
@@ -49,8 +52,29 @@ fn a_defect_outside_the_region_of_interest_does_not_count() {
 
 #[test]
 fn a_defect_in_the_border_does_not_count() {
-    assert_suppressed(&under(&[&"--border", &"127"]), BLOT_PX, "border");
-    assert_eq!(decision(&under(&[&"--border", &"8"])), "reject");
+    let dir = tempdir().unwrap();
+    let frame = dir.path().join("corner.png");
+    blotted(200, CORNER_PX).save(&frame).unwrap();
+    let of = |border: &str| {
+        let ran = intakt(&[&"inspect", &SHARED.detector, &frame, &"--border", &border]);
+        ran.verdicts().remove(0)
+    };
+    assert_suppressed(&of("120"), CORNER_PX, "border");
+    assert_eq!(decision(&of("0")), "reject");
+}
+
+#[test]
+fn a_frame_of_which_nothing_is_inspected_does_not_pass() {
+    for border in ["128", "4000000000"] {
+        let verdict = under(&[&"--border", &border]);
+        assert_eq!(decision(&verdict), "unreadable", "{verdict}");
+        assert!(
+            verdict["reason"]
+                .as_str()
+                .unwrap()
+                .contains("nothing of the frame is inspected")
+        );
+    }
 }
 
 #[test]
@@ -82,15 +106,17 @@ fn hysteresis_extends_regions() {
 fn rules_stated_at_fit_hold_until_they_are_overridden() {
     let dir = tempdir().unwrap();
     let detector = dir.path().join("detector.intakt");
-    fit_small(&SHARED.dataset, &detector, &[&"--border", &"127", &"--min-area", &"3"]);
+    fit_small(&SHARED.dataset, &detector, &[&"--border", &"120", &"--min-area", &"3"]);
+    let frame = dir.path().join("corner.png");
+    blotted(200, CORNER_PX).save(&frame).unwrap();
     let shown = intakt(&[&"show", &detector]).expect(0).stdout;
-    assert!(shown.contains("border 127 px, regions below 3 px"), "{shown}");
+    assert!(shown.contains("border 120 px, regions below 3 px"), "{shown}");
     let of = |more: &Args<'_>| {
-        let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"inspect", &detector, &SHARED.blotted];
+        let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"inspect", &detector, &frame];
         args.extend(more);
         intakt(&args).verdicts().remove(0)
     };
-    assert_suppressed(&of(&[]), BLOT_PX, "border");
+    assert_suppressed(&of(&[]), CORNER_PX, "border");
     assert_eq!(decision(&of(&[&"--border", &"0"])), "reject");
 }
 

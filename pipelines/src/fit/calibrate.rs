@@ -8,7 +8,7 @@ use intakt_operators::dataflow::{Offload, ScoredFrame};
 use intakt_operators::detector::{
     Calibration, CalibrationMethod, FrameStatistics, Recipe, Scorer, calibrate as choose_threshold,
 };
-use intakt_operators::postprocess::frame_statistics;
+use intakt_operators::postprocess::{InspectedArea, frame_statistics};
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Inspect, Probe};
 
@@ -73,6 +73,13 @@ fn statistics(
                     &resources,
                     move |ScoredFrame { frame, scores }| {
                         let truth = truths[frame.frame.seq as usize].clone();
+                        let area = InspectedArea::new(&scores.layout, scores.product_px, &rules.suppression);
+                        if !area.mask.bits.contains(&true) {
+                            return (
+                                frame.frame.seq,
+                                Err(format!("{}: nothing of the frame is inspected", frame.frame.origin)),
+                            );
+                        }
                         (frame.frame.seq, Ok(frame_statistics(scores, &rules, truth)))
                     },
                     |scored, message| (scored.frame.frame.seq, Err(message)),
