@@ -37,7 +37,7 @@ pub(crate) struct DemoArgs {
     #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(crate) frames: u64,
     /// Seed of the simulated line
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
     /// Directory for verdicts, detectors and pictures
     #[arg(long, default_value = "out/demo")]
