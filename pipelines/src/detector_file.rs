@@ -41,13 +41,25 @@ pub fn save_detector(detector: &Detector, path: &Path) -> Result<(), PipelineErr
 /// # Errors
 /// The file cannot be written; what was at `path` before is still there.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), PipelineError> {
+    replace(path, bytes, File::sync_data)
+}
+
+/// The same for a picture, which can be made again: it does not wait for the disk.
+///
+/// # Errors
+/// As [`write_atomically`].
+pub fn write_picture(path: &Path, bytes: &[u8]) -> Result<(), PipelineError> {
+    replace(path, bytes, |_| Ok(()))
+}
+
+fn replace(path: &Path, bytes: &[u8], settle: impl Fn(&File) -> std::io::Result<()>) -> Result<(), PipelineError> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     let beside = Path::new(&beside);
     let write = || {
         let mut file = File::create(beside)?;
         file.write_all(bytes)?;
-        file.sync_data()?;
+        settle(&file)?;
         fs::rename(beside, path)
     };
     write().map_err(|error| {

@@ -1,10 +1,10 @@
 //! Measures a detector on labelled images.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use intakt_operators::dataflow::{FoundFrame, JudgedFrame, LatencySummary};
+use intakt_operators::detector::Scorer;
 use intakt_operators::imaging::decode_mask;
 use intakt_operators::metrics::{DatasetMetrics, EvaluatedFrame, auroc, recall_at_false_reject_rate};
 use intakt_operators::postprocess::FrameScores;
@@ -72,21 +72,20 @@ pub fn evaluate(
     progress: &Arc<dyn Progress>,
 ) -> Result<Evaluation, PipelineError> {
     dataset.check(Need::Evaluate)?;
-    let items: Vec<Item> = dataset
-        .items
-        .iter()
-        .filter(|item| item.split == Split::Test)
-        .cloned()
-        .collect();
-    let files: Vec<(PathBuf, Option<u64>)> = items.iter().map(|item| (item.path.clone(), None)).collect();
-    progress.begin("evaluating", items.len() as u64);
+    let cameras = by_camera(dataset);
+    progress.begin("evaluating", cameras.values().map(|items| items.len() as u64).sum());
+    let stream = |(camera, items): (&Arc<str>, &Vec<Item>)| {
+        let files = items.iter().map(|item| (item.path.clone(), item.captured_at_us));
+        file_frames(camera.clone(), files.collect())
+    };
+    let streams = cameras.iter().map(stream).collect();
     let bench = Arc::new(Bench {
-        items,
+        cameras,
         measured: Mutex::default(),
         progress: progress.clone(),
     });
     sinks.push(bench.clone());
-    let report = inspect(vec![file_frames("test".into(), files)], detectors, options, sinks)?;
+    let report = inspect(streams, detectors, options, sinks)?;
     progress.end();
     let measured = std::mem::take(&mut *bench.measured.lock().unwrap_or_else(PoisonError::into_inner));
     let (frames, tiles): (Vec<EvaluatedFrame>, Vec<_>) = measured.into_values().unzip();
@@ -99,13 +98,28 @@ pub fn evaluate(
     })
 }
 
+/// The test images of every camera, in the order in which `inspect` would take them: by capture time, then by name.
+fn by_camera(dataset: &Dataset) -> BTreeMap<Arc<str>, Vec<Item>> {
+    let mut cameras: BTreeMap<Arc<str>, Vec<Item>> = BTreeMap::new();
+    for item in dataset.split(Split::Test) {
+        cameras
+            .entry(item.camera.as_str().into())
+            .or_default()
+            .push(item.clone());
+    }
+    for items in cameras.values_mut() {
+        items.sort_by(|a, b| (a.captured_at_us, &a.name).cmp(&(b.captured_at_us, &b.name)));
+    }
+    cameras
+}
+
 /// One frame, and the score and truth of each of its tiles.
 type Measured = (EvaluatedFrame, Vec<(f32, bool)>);
 
 /// Collects what the metrics need, per frame.
 struct Bench {
-    items: Vec<Item>,
-    measured: Mutex<BTreeMap<u64, Measured>>,
+    cameras: BTreeMap<Arc<str>, Vec<Item>>,
+    measured: Mutex<BTreeMap<(Arc<str>, u64), Measured>>,
     progress: Arc<dyn Progress>,
 }
 
@@ -117,7 +131,8 @@ impl Sink for Bench {
     fn draw(&self, judged: &JudgedFrame) -> Result<(), String> {
         self.progress.step();
         let Some(found) = &judged.evidence else { return Ok(()) };
-        let item = &self.items[judged.verdict.seq as usize];
+        let (camera, seq) = (&judged.verdict.camera, judged.verdict.seq);
+        let item = &self.cameras[camera][seq as usize];
         let frame = evaluated(
             found,
             item,
@@ -126,15 +141,15 @@ impl Sink for Bench {
         )?;
         let tiles = scored_tiles(&found.scored.scores, frame.truth_mask.as_ref());
         let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        measured.insert(judged.verdict.seq, (frame, tiles));
+        measured.insert((camera.clone(), seq), (frame, tiles));
         Ok(())
     }
 }
 
 fn evaluated(found: &FoundFrame, item: &Item, rejected: bool, image_score: f64) -> Result<EvaluatedFrame, String> {
     let scores = &found.scored.scores;
-    // A global feature says nothing about where: its map is one value.
-    let localises = scores.map.scores.windows(2).any(|pair| pair[0] != pair[1]);
+    // A global feature of the whole frame says nothing about where.
+    let localises = !matches!(found.detector.scorer(), Scorer::GlobalKnn(_)) || scores.layout.tiles.len() > 1;
     let truth_mask = truth_mask(item, &found.scored)?;
     Ok(EvaluatedFrame {
         image_score: image_score as f32,

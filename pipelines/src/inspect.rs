@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use intakt_operators::dataflow::{InOrder, LatencySummary, Offload, Rate, RateKey, RollingRates};
+use intakt_operators::dataflow::{InOrder, JudgedFrame, LatencySummary, Offload, Rate, RateKey, RollingRates};
 use intakt_operators::{Decision, Verdict};
 use serde::Serialize;
 use timely::dataflow::operators::vec::Map;
@@ -73,11 +73,16 @@ pub fn inspect(
         let mut judged = judged(frames, &resources, &detectors);
         if drawing {
             let (board, sinks) = (watching.clone(), sinks.clone());
-            let draw = move |judged: &intakt_operators::dataflow::JudgedFrame| {
+            let broken = watching.clone();
+            let drawing_panicked = move |judged: &JudgedFrame, message: String| {
+                broken.watch(Err(format!("drawing frame {} panicked: {message}", judged.verdict.seq)));
+                judged.clone()
+            };
+            let draw = move |judged: &JudgedFrame| {
                 sinks.iter().for_each(|sink| board.watch(sink.draw(judged)));
                 judged.clone()
             };
-            judged = judged.offload("draw", &resources, draw, |judged, _| judged.clone());
+            judged = judged.offload("draw", &resources, draw, drawing_panicked);
         }
         let (board, at_once) = (watching.clone(), sinks.clone());
         let verdicts = judged.map(move |judged| {

@@ -15,7 +15,7 @@ mod inspect;
 mod progress;
 mod run;
 
-pub use detector_file::{load_detector, save_detector, write_atomically};
+pub use detector_file::{load_detector, save_detector, write_atomically, write_picture};
 pub use detectors::Detectors;
 pub use error::PipelineError;
 pub use evaluate::{Evaluation, TileMetrics, evaluate};

@@ -103,7 +103,10 @@ pub(crate) fn run_dataflow(
 /// are nobody's, and the processor's share of an idle line is the user's.
 fn timely_config(workers: usize) -> timely::Config {
     let worker = timely::WorkerConfig::default().idle_spin(std::time::Duration::ZERO);
-    timely::Config { worker, ..timely::Config::process(workers) }
+    timely::Config {
+        worker,
+        ..timely::Config::process(workers)
+    }
 }
 
 fn take_every(waiting: &Mutex<Vec<Option<CameraStream>>>, index: usize, peers: usize) -> Vec<CameraStream> {

@@ -16,7 +16,9 @@ use intakt_pipelines::png::encode_png;
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
 use intakt_pipelines::sources::CameraStream;
 use intakt_pipelines::sources::synthetic::{SyntheticCamera, SyntheticLine};
-use intakt_pipelines::{Detectors, PipelineError, Progress, RunOptions, inspect, save_detector, write_atomically};
+use intakt_pipelines::{
+    Detectors, PipelineError, Progress, RunOptions, inspect, save_detector, write_atomically, write_picture,
+};
 
 use super::settings;
 use crate::cli::DemoArgs;
@@ -122,7 +124,7 @@ fn render_normal(line: &SyntheticLine, camera: SyntheticCamera, directory: &Path
     make(directory)?;
     for n in 0..NORMAL_FRAMES {
         let png = encode_png(&line.normal(camera, n).image).map_err(PipelineError::Refused)?;
-        write_atomically(&directory.join(format!("{n:04}.png")), &png)?;
+        write_picture(&directory.join(format!("{n:04}.png")), &png)?;
     }
     Ok(())
 }
@@ -141,9 +143,25 @@ fn stream(line: &Arc<SyntheticLine>, camera: SyntheticCamera, frames: u64) -> Ca
 
 fn heatmaps(out: &Path) -> Result<Heatmaps, PipelineError> {
     let directory = out.join("heatmaps");
-    // Pictures of an earlier run would be taken for this one's.
-    let _ = fs::remove_dir_all(&directory);
+    remove_earlier_pictures(&directory);
     Heatmaps::new(&directory, HeatmapSelection::Rejected).map_err(|cause| cannot_write(directory, cause))
+}
+
+/// Pictures of an earlier demo would be taken for this one's. Nothing else in the directory is touched.
+fn remove_earlier_pictures(directory: &Path) {
+    let of_demo = |name: &str| {
+        let rest = SyntheticCamera::ALL
+            .iter()
+            .find_map(|camera| name.strip_prefix(camera.name())?.strip_prefix('_'));
+        rest.and_then(|rest| rest.strip_suffix(".png"))
+            .is_some_and(|seq| seq.bytes().all(|digit| digit.is_ascii_digit()))
+    };
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(of_demo) {
+            // One that stays is overwritten or left over: no reason to stop.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn make(directory: &Path) -> Result<(), PipelineError> {

@@ -15,11 +15,11 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<Outcome, PipelineError> {
     let detector = settings::detector(&args.detector, &args.suppression)?;
     let dataset = settings::dataset(&args.dataset)?;
     if let Some(json) = &args.json {
-        let read = dataset.items.iter().map(|item| item.path.as_path());
-        settings::refuse_overwriting(
-            json,
-            read.chain([args.detector.as_path(), args.dataset.dataset.as_path()]),
-        )?;
+        let named = [&args.detector, &args.dataset.dataset]
+            .into_iter()
+            .chain(&args.suppression.roi);
+        let named = named.map(std::path::PathBuf::as_path);
+        settings::refuse_overwriting(json, settings::files(&dataset).chain(named))?;
     }
     let options = settings::run_options(args.machine)?;
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();

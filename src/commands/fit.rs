@@ -23,12 +23,13 @@ pub(crate) fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
     let started = Instant::now();
     refuse_unwritable(&args.output)?;
     let dataset = settings::dataset(&args.dataset)?;
-    let read = dataset
-        .items
-        .iter()
-        .map(|item| item.path.as_path())
-        .chain(args.weights.as_deref());
-    settings::refuse_overwriting(&args.output, read)?;
+    let named = [
+        Some(&args.dataset.dataset),
+        args.weights.as_ref(),
+        args.suppression.roi.as_ref(),
+    ];
+    let named = named.into_iter().flatten().map(std::path::PathBuf::as_path);
+    settings::refuse_overwriting(&args.output, settings::files(&dataset).chain(named))?;
     let options = settings::run_options(args.machine)?;
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let detector = match (&args.without, &args.from) {

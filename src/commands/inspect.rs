@@ -58,13 +58,16 @@ fn refuse_overwriting(args: &InspectArgs, cameras: &[CameraFiles]) -> Result<(),
             .iter()
             .flat_map(|camera| camera.files.iter().map(|file| file.path.as_path()))
     };
-    let read = || {
-        args.paths
-            .iter()
-            .map(PathBuf::as_path)
-            .chain([args.detector.as_path()])
-            .chain(files())
+    let named = || {
+        let paths = args.paths.iter().chain([&args.detector]).chain(&args.suppression.roi);
+        paths.map(PathBuf::as_path)
     };
+    let read = || named().chain(files());
+    if args.rates.as_ref() == Some(&args.jsonl) {
+        let refusal =
+            "cannot write verdicts and rates to the same place\n  hint: give `--jsonl` or `--rates` a file of its own";
+        return Err(PipelineError::Refused(refusal.to_owned()));
+    }
     let outputs = [Some(&args.jsonl), args.rates.as_ref()];
     outputs
         .into_iter()

@@ -30,6 +30,15 @@ pub(crate) fn run_options(args: MachineArgs) -> Result<RunOptions, PipelineError
     )
 }
 
+/// Every file that a dataset consists of.
+pub(crate) fn files(dataset: &Dataset) -> impl Iterator<Item = &Path> {
+    dataset
+        .items
+        .iter()
+        .flat_map(|item| std::iter::once(&item.path).chain(&item.masks))
+        .map(std::path::PathBuf::as_path)
+}
+
 /// Refuses to write where something is that the command reads.
 pub(crate) fn refuse_overwriting<'a>(
     output: &Path,
@@ -88,7 +97,13 @@ pub(crate) fn override_suppression(rules: &mut SuppressionRules, args: &Suppress
 /// The detector, with what does not count changed as typed.
 pub(crate) fn detector(path: &Path, args: &SuppressionArgs) -> Result<Detector, PipelineError> {
     let mut parts = intakt_pipelines::load_detector(path)?.into_parts();
+    let stated = parts.recipe.suppression.clone();
     override_suppression(&mut parts.recipe.suppression, args)?;
+    if parts.recipe.suppression != stated {
+        crate::terminal::say(
+            "note: the threshold was calibrated under the suppression rules stated at fit, not under these",
+        );
+    }
     Detector::new(parts).map_err(PipelineError::Refused)
 }
 

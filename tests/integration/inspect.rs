@@ -262,3 +262,44 @@ fn an_output_that_is_an_input_is_refused_and_left_as_it_was() {
         (std::fs::read(&detector).unwrap(), std::fs::read(&frame).unwrap())
     );
 }
+
+#[test]
+fn frames_of_one_moment_do_not_stop_a_camera_that_knows_static_artefacts() {
+    let dir = tempdir().unwrap();
+    let mut rows = String::from("path,split,label,camera,captured_at\n");
+    for n in 0..20 {
+        std::fs::copy(&SHARED.normal, dir.path().join(format!("{n}.png"))).unwrap();
+        rows += &format!("{n}.png,test,normal,one,2024-01-01T00:00:00Z\n");
+    }
+    let manifest = dir.path().join("line.csv");
+    std::fs::write(&manifest, rows).unwrap();
+    let args: [&dyn AsRef<std::ffi::OsStr>; 9] = [
+        &"inspect",
+        &SHARED.detector,
+        &manifest,
+        &"--static-artefacts",
+        &"true",
+        &"--pool",
+        &"1",
+        &"-w",
+        &"1",
+    ];
+    assert_eq!(intakt(&args).verdicts().len(), 20);
+}
+
+#[test]
+fn verdicts_and_rates_need_places_of_their_own() {
+    let dir = tempdir().unwrap();
+    let both = dir.path().join("both.jsonl");
+    let ran = intakt(&[
+        &"inspect",
+        &SHARED.detector,
+        &SHARED.normal,
+        &"--jsonl",
+        &both,
+        &"--rates",
+        &both,
+    ])
+    .expect(2);
+    assert!(ran.stderr.contains("to the same place"), "{}", ran.stderr);
+}

@@ -29,7 +29,7 @@ pub struct Admitted {
 struct Camera {
     inbox: Inbox,
     credit: Arc<Credit>,
-    newest_us: u64,
+    newest_us: Option<u64>,
     ended: bool,
 }
 
@@ -56,7 +56,7 @@ pub fn cameras<'scope>(
                 Camera {
                     inbox,
                     credit: Arc::default(),
-                    newest_us: 0,
+                    newest_us: None,
                     ended: false,
                 }
             })
@@ -89,11 +89,11 @@ pub fn cameras<'scope>(
                     }
                 }
             }
-            let newest_us = cameras.iter().map(|camera| camera.newest_us).max().unwrap_or(0);
+            let newest_us = cameras.iter().filter_map(|camera| camera.newest_us).max().unwrap_or(0);
             match cameras
                 .iter()
                 .filter(|camera| !camera.ended)
-                .map(|camera| camera.newest_us)
+                .map(|camera| camera.newest_us.unwrap_or(0))
                 .min()
             {
                 Some(least_us) => held.downgrade(&least_us.max(*held.time())),
@@ -111,9 +111,12 @@ pub fn cameras<'scope>(
     })
 }
 
-/// The time a frame enters at: its own, or the frontier's where a source breaks its promise of order.
+/// The time a frame enters at: its own, unless that is not behind the camera's last one and the frontier. Times of a camera
+/// are distinct, or a stage that waits for the frontier to pass a frame would wait for frames that its own credits keep out.
 fn admit(camera: &mut Camera, frame: &Frame, held: &Capability<u64>) -> u64 {
     assert_eq!(frame.camera, camera.inbox.camera, "a mailbox carries one camera");
-    camera.newest_us = camera.newest_us.max(frame.captured_at_us);
-    frame.captured_at_us.max(*held.time())
+    let after_last = camera.newest_us.map_or(0, |newest_us| newest_us + 1);
+    let time = frame.captured_at_us.max(after_last).max(*held.time());
+    camera.newest_us = Some(time);
+    time
 }

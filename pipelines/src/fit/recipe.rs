@@ -46,7 +46,7 @@ pub enum DetectorKind {
 /// What the user asked for.
 #[derive(Clone)]
 pub struct FitSettings {
-    /// The scorer; none: the best for the backbone and the tiling.
+    /// The scorer; none: patchcore on pretrained weights, padim on the built-in backbone, whose tiles it suits as well.
     pub detector: Option<DetectorKind>,
     /// The network.
     pub backbone: BackboneChoice,

@@ -42,7 +42,12 @@ pub(crate) fn accumulate(training: &Training<'_>, images: &[Surveyed]) -> Result
             let blocks = add_all(training, images, |tile, embedding, blocks: &Blocks| {
                 blocks.add(tile, embedding)
             })?;
-            let sums = PadimSums::from_blocks(blocks.into_blocks()).map_err(PipelineError::Refused)?;
+            let blocks = blocks.into_blocks();
+            if blocks.is_empty() {
+                let nothing = "cannot fit padim: no tile shows the product alone, without its margin\n  hint: use smaller tiles, or `--detector gaussian`";
+                return Err(PipelineError::Refused(nothing.to_owned()));
+            }
+            let sums = PadimSums::from_blocks(blocks).map_err(PipelineError::Refused)?;
             Ok(Sums::Padim(sums))
         }
         _ => {

@@ -127,7 +127,8 @@ pub(crate) fn map_frames<R: Clone + Send + 'static>(
 /// which others there are, so that taking one out moves no other.
 pub(crate) fn hold_out(images: Vec<Surveyed>) -> (Vec<Surveyed>, Vec<Surveyed>) {
     let by_share = |image: &Surveyed| rank(image) < HELD_OUT_SHARE;
-    if images.iter().filter(|image| by_share(image)).count() >= HELD_OUT_MIN {
+    let held_out = images.iter().filter(|image| by_share(image)).count();
+    if (HELD_OUT_MIN..=images.len() / 2).contains(&held_out) {
         return images.into_iter().partition(|image| !by_share(image));
     }
     let mut order: Vec<usize> = (0..images.len()).collect();

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Sink, heatmap};
 use crate::png::encode_png;
-use crate::write_atomically;
+use crate::write_picture;
 
 /// Which frames are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +86,7 @@ impl Sink for Heatmaps {
         };
         let path = self.path(&judged.verdict);
         let png = encode_png(&picture(found, &judged.verdict))?;
-        write_atomically(&path, &png).map_err(|error| error.to_string())
+        write_picture(&path, &png).map_err(|error| error.to_string())
     }
 }
 
