@@ -81,6 +81,29 @@ pub(crate) enum LayoutName {
     Csv,
 }
 
+/// What a fit is asked for; `--without` takes all of it from the detector.
+const FIT_SETTINGS: [&str; 19] = [
+    "detector",
+    "backbone",
+    "weights",
+    "size",
+    "crop",
+    "tile",
+    "overlap",
+    "layers",
+    "coreset_ratio",
+    "image_score",
+    "calibrate",
+    "false_reject_rate",
+    "keep_sums",
+    "roi",
+    "border",
+    "min_area",
+    "min_peak",
+    "hysteresis",
+    "static_artefacts",
+];
+
 #[derive(Debug, Args)]
 pub(crate) struct FitArgs {
     #[command(flatten)]
@@ -133,7 +156,7 @@ pub(crate) struct FitArgs {
     #[arg(long)]
     pub(crate) keep_sums: bool,
     /// Take this image of the dataset out of the detector given with --from, instead of fitting anew
-    #[arg(long, requires = "from")]
+    #[arg(long, requires = "from", conflicts_with_all = FIT_SETTINGS)]
     pub(crate) without: Option<String>,
     /// Detector that --without starts from; it was fitted with --keep-sums
     #[arg(long, requires = "without")]

@@ -115,8 +115,8 @@ pub(crate) fn inspection(report: &InspectionReport) -> String {
 /// Rolling rates at the end of the last hop.
 pub(crate) fn rates(rates: &[Rate]) -> String {
     let mut text = format!(
-        "{:24}{:>8}{:>9}{:>9}{:>13}\n",
-        "rates", "window", "frames", "rejects", "reject rate"
+        "{:24}{:>8}{:>9}{:>12}{:>9}{:>13}\n",
+        "rates", "window", "frames", "unreadable", "rejects", "reject rate"
     );
     for rate in rates {
         let share = rate
@@ -125,8 +125,8 @@ pub(crate) fn rates(rates: &[Rate]) -> String {
         let window = format!("{} min", rate.key.window_us / 60_000_000);
         let _ = writeln!(
             text,
-            "{:24}{window:>8}{:>9}{:>9}{share:>13}",
-            rate.key.camera, rate.frames, rate.rejects
+            "{:24}{window:>8}{:>9}{:>12}{:>9}{share:>13}",
+            rate.key.camera, rate.frames, rate.unreadable, rate.rejects
         );
     }
     text

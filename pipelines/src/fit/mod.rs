@@ -13,6 +13,7 @@ mod without;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use intakt_operators::Truth;
 use intakt_operators::detector::{CalibrationMethod, Detector, DetectorParts, ImageRole, Scorer, ScorerRecipe, Tensor};
 
 pub use backbone::BackboneChoice;
@@ -39,6 +40,15 @@ pub fn fit(
 ) -> Result<Detector, PipelineError> {
     settings.check().map_err(PipelineError::Refused)?;
     dataset.check(Need::Fit)?;
+    let kept_back = dataset
+        .split(Split::Test)
+        .filter(|item| item.truth == Truth::Normal)
+        .count();
+    if kept_back > 0 {
+        progress.note(&format!(
+            "{kept_back} normal images are left to `evaluate`: the detector never sees them"
+        ));
+    }
     let (fitted_on, held_out) = select(dataset, options, progress)?;
     refuse_too_few(&fitted_on, &held_out)?;
     let sixteen_bit_max = survey::sixteen_bit_max(fitted_on.iter().chain(&held_out));
