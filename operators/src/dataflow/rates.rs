@@ -58,8 +58,8 @@ impl Rate {
 
 /// Frames, rejects, unreadables: what differential adds up and takes away again.
 type Counts = (isize, isize, isize);
-/// One change of a rate: differential states a new count and takes the old one back.
-type RateChange = (RateKey, Counts, isize);
+/// One change of a rate at a time: differential states a new count and takes the old one back.
+type RateChange = (RateKey, Counts, u64, isize);
 
 /// Keeps rates over verdicts.
 pub trait RollingRates<'scope> {
@@ -79,7 +79,7 @@ impl<'scope> RollingRates<'scope> for StreamVec<'scope, u64, Verdict> {
                 .as_collection()
                 .count_total()
                 .inner
-                .map(move |((camera, counts), _, diff)| (RateKey { window_us, camera }, counts, diff))
+                .map(move |((camera, counts), time, diff)| (RateKey { window_us, camera }, counts, time, diff))
         });
         published(scope.concatenate(windows))
     }
@@ -111,12 +111,11 @@ fn published<'scope>(changes: StreamVec<'scope, u64, RateChange>) -> StreamVec<'
     changes.unary_frontier::<CapacityContainerBuilder<Vec<Rate>>, _, _, _>(to_first, "Publish", move |_, _| {
         let mut open: Open = BTreeMap::new();
         move |(input, frontier), output| {
-            input.for_each(|time, changes| {
-                let Some(capability) = time.retain_least(0) else { return };
-                let (_, rates) = open
-                    .entry(*capability.time())
-                    .or_insert_with(|| (capability, BTreeMap::new()));
-                for (key, counts, diff) in changes.drain(..) {
+            input.for_each(|stamp, changes| {
+                // By the change's own time: differential sends changes of many times in one message.
+                for (key, counts, time, diff) in changes.drain(..) {
+                    let hop = open.entry(time);
+                    let (_, rates) = hop.or_insert_with(|| (stamp.delayed(&time, 0), BTreeMap::new()));
                     // A count that is only taken back has become zero.
                     let rate = rates.entry(key).or_insert((0, 0, 0));
                     if diff > 0 {
