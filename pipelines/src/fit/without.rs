@@ -9,7 +9,7 @@ use timely::dataflow::operators::vec::Map;
 
 use super::sums::{Sums, fit};
 use super::survey::{Surveyed, hold_out, sixteen_bit_max, survey};
-use super::training::{FirstFailure, Training};
+use super::training::Training;
 use crate::datasets::{Dataset, Item};
 use crate::{PipelineError, Progress, RunOptions};
 
@@ -126,7 +126,7 @@ fn same_division(detector: &Detector, left: Vec<Surveyed>) -> Result<(Vec<Survey
 
 fn embeddings(training: &Training<'_>, images: &[Surveyed]) -> Result<Vec<FeatureMap>, PipelineError> {
     let collected = Arc::new(std::sync::Mutex::new(Vec::new()));
-    let (filling, failure) = (collected.clone(), FirstFailure::default());
+    let filling = collected.clone();
     training.each_tile(images, move |tiles| {
         let filling = filling.clone();
         tiles.flat_map(move |(_, embedding): (Tile, FeatureMap)| {
@@ -137,7 +137,6 @@ fn embeddings(training: &Training<'_>, images: &[Surveyed]) -> Result<Vec<Featur
             None
         })
     })?;
-    failure.into_result()?;
     let collected = std::mem::take(&mut *collected.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
     Ok(collected)
 }
