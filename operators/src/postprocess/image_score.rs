@@ -1,5 +1,7 @@
 //! From the scores of a frame's pixels and patches to one image score.
 
+use std::borrow::Cow;
+
 use super::inspected::InspectedArea;
 use super::stitch::{FrameScores, ScoredPatch};
 use crate::detector::{FrameStatistics, ImageScore, Recipe};
@@ -17,13 +19,57 @@ pub fn image_score(map: &AnomalyMap, patches: &[ScoredPatch], allowed: &Mask, ho
 /// What calibration needs of a held-out frame: over the area that is inspected, before any region is suppressed.
 pub fn frame_statistics(scores: &FrameScores, recipe: &Recipe, truth: Truth) -> FrameStatistics {
     let inspected = InspectedArea::new(&scores.layout, scores.product_px, &recipe.suppression).mask;
-    let of = |how| image_score(&scores.map, &scores.patches, &inspected, how);
+    let patches = patches_of(scores, &inspected);
+    let of = |how| image_score(&scores.map, &patches, &inspected, how);
     FrameStatistics {
         image_score: of(recipe.image_score),
         map_max: of(ImageScore::Max),
         map_median: median(&mut allowed_scores(&scores.map, &inspected)),
         truth,
     }
+}
+
+/// The patches that speak for what is inspected: all where the centre of at least one is inspected. Otherwise the area is
+/// smaller than a patch, or lies between the centres; then each patch within one patch of it is moved to the inspected pixel
+/// nearest to it (of equally near ones the first), or a defect there would be seen by none.
+pub(super) fn patches_of<'a>(scores: &'a FrameScores, inspected: &Mask) -> Cow<'a, [ScoredPatch]> {
+    let is_inspected = |patch| pixel_of(patch, &scores.map).is_some_and(|idx| inspected.bits[idx]);
+    if scores.patches.iter().any(is_inspected) || !inspected.bits.contains(&true) {
+        return Cow::Borrowed(&scores.patches);
+    }
+    let reach = patch_pitch_map_px(&scores.patches).ceil() as usize;
+    let moved = |patch| {
+        let [x_map, y_map] = nearest_inspected(patch, inspected, reach)?;
+        Some(ScoredPatch { x_map, y_map, ..*patch })
+    };
+    scores.patches.iter().filter_map(moved).collect()
+}
+
+/// Centre of the inspected pixel nearest to a patch, at most `reach` pixels away along either axis.
+fn nearest_inspected(patch: &ScoredPatch, inspected: &Mask, reach: usize) -> Option<[f32; 2]> {
+    let around = |centre: f32, len: usize| {
+        let pixel = (centre.max(0.0) as usize).min(len - 1);
+        pixel.saturating_sub(reach)..(pixel + reach + 1).min(len)
+    };
+    let columns = around(patch.x_map, inspected.width);
+    let pixels = around(patch.y_map, inspected.height).flat_map(|y| columns.clone().map(move |x| (y, x)));
+    pixels
+        .filter(|(y, x)| inspected.bits[y * inspected.width + x])
+        .map(|(y, x)| [x as f32 + 0.5, y as f32 + 0.5])
+        .min_by(|left, right| {
+            let away = |[x, y]: &[f32; 2]| (x - patch.x_map).powi(2) + (y - patch.y_map).powi(2);
+            away(left).total_cmp(&away(right))
+        })
+}
+
+/// Map pixels between neighbouring patches: the larger of the two directions; 0 where there is one patch.
+pub(super) fn patch_pitch_map_px(patches: &[ScoredPatch]) -> f32 {
+    let first = patches.first();
+    let beside = patches.windows(2).find(|pair| pair[0].y_map == pair[1].y_map);
+    let across = beside.map_or(0.0, |pair| pair[1].x_map - pair[0].x_map);
+    let below = first.and_then(|first| patches.iter().find(|patch| patch.y_map > first.y_map));
+    let down = first.zip(below).map_or(0.0, |(first, below)| below.y_map - first.y_map);
+    across.max(down).max(0.0)
 }
 
 /// An image score and the map pixel it came from.
@@ -107,6 +153,8 @@ fn median(scores: &mut [f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::RectPx;
+    use crate::imaging::FrameLayout;
 
     fn patch(x_map: f32, y_map: f32, distance: f32, weight: f32) -> ScoredPatch {
         ScoredPatch {
@@ -172,6 +220,70 @@ mod tests {
         assert_eq!(score(&allowed), 7.0);
         allowed.bits[5] = false;
         assert_eq!(score(&allowed), 4.5);
+    }
+
+    fn scores(width: usize, patches: Vec<ScoredPatch>) -> FrameScores {
+        let whole = RectPx {
+            x: 0,
+            y: 0,
+            width: width as u32,
+            height: width as u32,
+        };
+        FrameScores {
+            layout: FrameLayout {
+                frame_width_px: whole.width,
+                frame_height_px: whole.height,
+                map_width: width,
+                map_height: width,
+                frame_px_per_map_px: [1.0; 2],
+                map_origin_in_frame_px: [0.0; 2],
+                tiles: vec![whole],
+            },
+            map: AnomalyMap::new(width, width, vec![0.0; width * width]),
+            patches,
+            product_px: whole,
+        }
+    }
+
+    #[test]
+    fn an_area_between_the_patch_centres_is_seen_by_the_patches_around_it() {
+        let patches: Vec<_> = [(4.0, 4.0, 1.0), (12.0, 4.0, 2.0), (4.0, 12.0, 3.0), (12.0, 12.0, 9.0)]
+            .map(|(x, y, distance)| patch(x, y, distance, 1.0))
+            .to_vec();
+        let scores = scores(16, patches.clone());
+        let of = |pixels: &[(usize, usize)]| {
+            let mut inspected = Mask::filled(16, 16, false);
+            pixels.iter().for_each(|(x, y)| inspected.bits[y * 16 + x] = true);
+            let patches = patches_of(&scores, &inspected);
+            image_score(&scores.map, &patches, &inspected, ImageScore::Reweighted)
+        };
+        assert_eq!(
+            of(&[(4, 4), (11, 11)]),
+            1.0,
+            "a centre is inspected: the others stay where they are"
+        );
+        assert_eq!(of(&[(7, 7)]), 9.0);
+        assert_eq!(
+            of(&[(0, 5)]),
+            3.0,
+            "the patches on the right are more than a patch away"
+        );
+        assert_eq!(of(&[]), 0.0);
+        for (x, y) in (0..16).flat_map(|y| (0..16).map(move |x| (x, y))) {
+            assert!(of(&[(x, y)]) > 0.0, "{x},{y}");
+        }
+    }
+
+    #[test]
+    fn the_pitch_is_that_of_the_coarser_direction() {
+        let at = |centres: &[(f32, f32)]| {
+            let patches: Vec<_> = centres.iter().map(|&(x, y)| patch(x, y, 1.0, 1.0)).collect();
+            patch_pitch_map_px(&patches)
+        };
+        assert_eq!(at(&[(2.0, 4.0), (6.0, 4.0), (2.0, 12.0), (6.0, 12.0)]), 8.0);
+        assert_eq!(at(&[(4.0, 4.0), (4.0, 12.0)]), 8.0, "one column");
+        assert_eq!(at(&[(4.0, 4.0)]), 0.0);
+        assert_eq!(at(&[]), 0.0);
     }
 
     #[test]

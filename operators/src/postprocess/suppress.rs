@@ -1,11 +1,11 @@
 //! Decides which regions of an anomaly map count, by stated rules; what does not count is kept with its reason.
 
 use super::components::{Components, components, hysteresis_components};
-use super::image_score::{Evidence, evidence};
+use super::image_score::{Evidence, evidence, patch_pitch_map_px, patches_of};
 use super::inspected::InspectedArea;
 use super::measure::measure;
 use super::static_artefacts::StaticArtefacts;
-use super::stitch::FrameScores;
+use super::stitch::{FrameScores, ScoredPatch};
 use crate::detector::{Calibration, ImageScore, Recipe, SuppressionRules};
 use crate::{Mask, Region, SuppressedRegion, SuppressionReason};
 
@@ -82,7 +82,7 @@ pub fn suppress(
         .collect();
     let mut allowed = inspected.mask.clone();
     search.sort_out(&labelled, candidates, &reasons, &mut allowed);
-    let image_score = search.settle_image_score(&mut allowed);
+    let image_score = search.settle_image_score(&patches_of(scores, &inspected.mask), &mut allowed);
     search.list_outside(&inspected);
     search.finish(inspected.mask.bits.contains(&true), image_score)
 }
@@ -111,7 +111,7 @@ impl<'a> Search<'a> {
             // Every pixel above the threshold is in some region, so what remains of the halo cannot reject.
             ImageScore::Max => 0,
             ImageScore::TopMean(_) | ImageScore::Reweighted => {
-                (3.0 * recipe.blur_sigma_map_px() + patch_pitch_map_px(scores)).ceil() as usize
+                (3.0 * recipe.blur_sigma_map_px() + patch_pitch_map_px(&scores.patches)).ceil() as usize
             }
         };
         Self {
@@ -178,9 +178,9 @@ impl<'a> Search<'a> {
     }
 
     /// The image score over `allowed`, and a region for it where it exceeds its threshold without one.
-    fn settle_image_score(&mut self, allowed: &mut Mask) -> f32 {
+    fn settle_image_score(&mut self, patches: &[ScoredPatch], allowed: &mut Mask) -> f32 {
         let mut round = 0;
-        while let Some(found) = evidence(&self.scores.map, &self.scores.patches, allowed, self.how) {
+        while let Some(found) = evidence(&self.scores.map, patches, allowed, self.how) {
             if !self.regions.is_empty() || !self.calibration.image.exceeds(found.score) {
                 return found.score;
             }
@@ -250,12 +250,6 @@ impl<'a> Search<'a> {
 fn strongest_first(left: &Region, right: &Region) -> std::cmp::Ordering {
     let place = || (left.bbox_px, left.area_px).cmp(&(right.bbox_px, right.area_px));
     right.peak.total_cmp(&left.peak).then_with(place)
-}
-
-/// Map pixels between neighbouring patches; 0 where a tile has one column of them.
-fn patch_pitch_map_px(scores: &FrameScores) -> f32 {
-    let pitch = |pair: &[super::ScoredPatch]| (pair[0].y_map == pair[1].y_map).then_some(pair[1].x_map - pair[0].x_map);
-    scores.patches.windows(2).find_map(pitch).unwrap_or(0.0).max(0.0)
 }
 
 /// Sets every pixel within `radius` of a set one, in both directions (a square neighbourhood).

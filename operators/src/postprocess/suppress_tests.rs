@@ -513,3 +513,26 @@ fn milliseconds_per_frame() {
         );
     }
 }
+
+#[test]
+fn a_defect_in_a_region_of_interest_smaller_than_a_patch_is_rejected() {
+    for how in [ImageScore::Max, ImageScore::TopMean(3), ImageScore::Reweighted] {
+        for (x, y) in [(20, 20), (21, 23), (23, 20), (0, 0), (63, 47)] {
+            let mut roi = Mask::filled(HEIGHT, WIDTH, false);
+            roi.bits[y * WIDTH + x] = true;
+            let rules = SuppressionRules {
+                roi: Some(RoiMask::from_mask(&roi)),
+                ..SuppressionRules::default()
+            };
+            let recipe = recipe(how, rules);
+            let found = suppress(&scores(|_, _| 3.0), &recipe, &calibration(), None);
+            assert!(rejects(&found), "{how:?} at {x},{y}: {found:?}");
+            assert_eq!(
+                (found.regions.len(), found.regions[0].area_px),
+                (1, 4),
+                "{how:?} at {x},{y}"
+            );
+            assert!(!rejects(&suppress(&scores(|_, _| 1.0), &recipe, &calibration(), None)));
+        }
+    }
+}
