@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use intakt_operators::Verdict;
 use intakt_operators::dataflow::{JudgedFrame, LatencySummary, Rate};
+use intakt_operators::metrics::CLEARLY_DEFECTIVE_PX;
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::{Evaluation, InspectionReport, Progress};
 
@@ -72,14 +73,41 @@ pub(crate) fn evaluation(evaluation: &Evaluation) -> String {
         ("frames a second", format!("{:.1}", evaluation.frames_per_second)),
     ];
     let mut table = String::new();
-    for (name, value) in rows {
-        let _ = writeln!(table, "{name:18}{value}");
-    }
+    let mut list = |rows: &[(&str, String)]| {
+        for (name, value) in rows {
+            let _ = writeln!(table, "{name:18}{value}");
+        }
+    };
+    list(&rows);
     if let Some(tiles) = &evaluation.tiles {
-        let recall = share(tiles.tile_recall_at_1_percent_false_rejects);
-        let _ = writeln!(table, "tiles             {}", tiles.tiles);
-        let _ = writeln!(table, "  tile AUROC      {}", share(tiles.tile_auroc));
-        let _ = writeln!(table, "  tile recall     {recall} at 1 % of the other tiles rejected");
+        let rows = [
+            ("tiles", tiles.tiles.to_string()),
+            ("  defective", tiles.defective_tiles.to_string()),
+            ("  AUROC", share(tiles.tile_auroc)),
+            (
+                "  recall",
+                format!(
+                    "{} at 1 % false rejects",
+                    share(tiles.tile_recall_at_1_percent_false_rejects)
+                ),
+            ),
+            (
+                "  clearly so",
+                format!(
+                    "{} with over {CLEARLY_DEFECTIVE_PX} defective pixels",
+                    tiles.clearly_defective_tiles
+                ),
+            ),
+            ("  AUROC of these", share(tiles.clear_tile_auroc)),
+            (
+                "  recall of these",
+                format!(
+                    "{} at 1 % false rejects",
+                    share(tiles.clear_tile_recall_at_1_percent_false_rejects)
+                ),
+            ),
+        ];
+        list(&rows);
     }
     table + "\n" + &latencies(&evaluation.latencies)
 }

@@ -1,12 +1,12 @@
 //! Measures a detector on labelled images.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use intakt_operators::dataflow::{FoundFrame, JudgedFrame, LatencySummary};
 use intakt_operators::detector::Scorer;
 use intakt_operators::imaging::decode_mask;
-use intakt_operators::metrics::{DatasetMetrics, EvaluatedFrame, auroc, recall_at_false_reject_rate};
+use intakt_operators::metrics::{DatasetMetrics, DatasetTally, EvaluatedFrame, EvaluatedTile, TileMetrics};
 use intakt_operators::postprocess::FrameScores;
 use intakt_operators::{Decision, Mask, RectPx, Truth};
 use serde::Serialize;
@@ -31,33 +31,6 @@ pub struct Evaluation {
     pub frames_per_second: f64,
     /// Per stage.
     pub latencies: Vec<LatencySummary>,
-}
-
-/// What the anomaly maps say of single tiles: a tile's score is the highest pixel in it, and it is defective when the truth
-/// marks any pixel in it.
-#[derive(Clone, Debug, Serialize)]
-pub struct TileMetrics {
-    /// Tiles that were inspected.
-    pub tiles: usize,
-    /// How well the scores rank defective tiles above the others.
-    pub tile_auroc: Option<f64>,
-    /// Share of defective tiles found at the threshold that rejects 1 % of the others.
-    pub tile_recall_at_1_percent_false_rejects: Option<f64>,
-}
-
-/// Share of normal tiles that may be rejected in [`TileMetrics`].
-const TILE_FALSE_REJECT_RATE: f64 = 0.01;
-
-impl TileMetrics {
-    fn of(tiles: Vec<(f32, bool)>) -> Option<Self> {
-        let (scores, defective): (Vec<f32>, Vec<bool>) = tiles.into_iter().unzip();
-        let recall = recall_at_false_reject_rate(&scores, &defective, TILE_FALSE_REJECT_RATE);
-        (!scores.is_empty()).then(|| Self {
-            tiles: scores.len(),
-            tile_auroc: auroc(&scores, &defective),
-            tile_recall_at_1_percent_false_rejects: recall,
-        })
-    }
 }
 
 /// Runs the test split through the same dataflow as `inspect` and measures the verdicts against the labels and masks.
@@ -87,11 +60,10 @@ pub fn evaluate(
     sinks.push(bench.clone());
     let report = inspect(streams, detectors, options, sinks)?;
     progress.end();
-    let measured = std::mem::take(&mut *bench.measured.lock().unwrap_or_else(PoisonError::into_inner));
-    let (frames, tiles): (Vec<EvaluatedFrame>, Vec<_>) = measured.into_values().unzip();
+    let Measured { frames, tiles } = std::mem::take(&mut *bench.lock());
     Ok(Evaluation {
-        metrics: DatasetMetrics::of(frames),
-        tiles: TileMetrics::of(tiles.into_iter().flatten().collect()),
+        metrics: frames.measure(),
+        tiles: TileMetrics::of(&tiles),
         unreadable: report.total(|account| account.unreadable),
         frames_per_second: report.total(|account| account.captured) as f64 / report.seconds,
         latencies: report.latencies,
@@ -113,14 +85,24 @@ fn by_camera(dataset: &Dataset) -> BTreeMap<Arc<str>, Vec<Item>> {
     cameras
 }
 
-/// One frame, and the score and truth of each of its tiles.
-type Measured = (EvaluatedFrame, Vec<(f32, bool)>);
+/// What the metrics need of the frames seen so far. None of them depends on the order of the frames.
+#[derive(Default)]
+struct Measured {
+    frames: DatasetTally,
+    tiles: Vec<EvaluatedTile>,
+}
 
-/// Collects what the metrics need, per frame.
+/// Collects what the metrics need, per frame; the frame and its map are let go.
 struct Bench {
     cameras: BTreeMap<Arc<str>, Vec<Item>>,
-    measured: Mutex<BTreeMap<(Arc<str>, u64), Measured>>,
+    measured: Mutex<Measured>,
     progress: Arc<dyn Progress>,
+}
+
+impl Bench {
+    fn lock(&self) -> MutexGuard<'_, Measured> {
+        self.measured.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Sink for Bench {
@@ -139,9 +121,10 @@ impl Sink for Bench {
             judged.verdict.decision == Decision::Reject,
             judged.verdict.image_score,
         )?;
-        let tiles = scored_tiles(&found.scored.scores, frame.truth_mask.as_ref());
-        let mut measured = self.measured.lock().unwrap_or_else(PoisonError::into_inner);
-        measured.insert((camera.clone(), seq), (frame, tiles));
+        let tiles = evaluated_tiles(&found.scored.scores, frame.truth_mask.as_ref());
+        let mut measured = self.lock();
+        measured.frames.add(&frame);
+        measured.tiles.extend(tiles);
         Ok(())
     }
 }
@@ -163,7 +146,7 @@ fn evaluated(found: &FoundFrame, item: &Item, rejected: bool, image_score: f64) 
 }
 
 /// Score and truth of every inspected tile; none where the frame is not tiled.
-fn scored_tiles(scores: &FrameScores, truth: Option<&Mask>) -> Vec<(f32, bool)> {
+fn evaluated_tiles(scores: &FrameScores, truth: Option<&Mask>) -> Vec<EvaluatedTile> {
     let tiles = &scores.layout.tiles;
     if tiles.len() < 2 {
         return Vec::new();
@@ -175,12 +158,15 @@ fn scored_tiles(scores: &FrameScores, truth: Option<&Mask>) -> Vec<(f32, bool)> 
             .flat_map(move |row| columns.clone().map(move |column| row * width + column))
     };
     let score = |tile: &RectPx| pixels(tile).map(|pixel| scores.map.scores[pixel]).fold(0.0, f32::max);
-    let defective = |tile: &RectPx| truth.is_some_and(|truth| pixels(tile).any(|pixel| truth.bits[pixel]));
+    let defective = |tile: &RectPx| truth.map_or(0, |truth| pixels(tile).filter(|&pixel| truth.bits[pixel]).count());
     let shows_product = |tile: &&RectPx| scores.layout.map_rect_to_frame(**tile).overlaps(scores.product_px);
     tiles
         .iter()
         .filter(shows_product)
-        .map(|tile| (score(tile), defective(tile)))
+        .map(|tile| EvaluatedTile {
+            score: score(tile),
+            defective_px: defective(tile) as u64,
+        })
         .collect()
 }
 

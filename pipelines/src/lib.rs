@@ -18,7 +18,7 @@ mod run;
 pub use detector_file::{load_detector, save_detector, write_atomically, write_picture};
 pub use detectors::Detectors;
 pub use error::PipelineError;
-pub use evaluate::{Evaluation, TileMetrics, evaluate};
+pub use evaluate::{Evaluation, evaluate};
 pub use inspect::{CameraAccount, InspectionReport, inspect};
 pub use progress::{Progress, Silent};
 pub use run::RunOptions;

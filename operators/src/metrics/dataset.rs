@@ -75,25 +75,20 @@ pub struct DatasetMetrics {
 }
 
 impl DatasetMetrics {
-    /// Measures the frames, each of which may be dropped once it was taken in: 13 bytes a frame and what
-    /// [`PixelScores`] needs for its pixels are held. The result does not depend on their order.
-    ///
-    /// All pixels of a normal frame are normal. An anomalous frame without a mask counts for the metrics of images and
-    /// verdicts only, and so does a frame with neither map nor predicted mask.
-    ///
-    /// Panics where map and masks of a frame differ in size (a bug of ours).
+    /// Measures the frames, as [`DatasetTally`] does one by one.
     pub fn of(frames: impl IntoIterator<Item: Borrow<EvaluatedFrame>>) -> Self {
-        let mut seen = Seen::default();
+        let mut tally = DatasetTally::default();
         for frame in frames {
-            seen.add(frame.borrow());
+            tally.add(frame.borrow());
         }
-        seen.measure()
+        tally.measure()
     }
 }
 
-/// What is kept of the frames taken in so far.
+/// What is kept of the frames taken in so far: 13 bytes a frame and what [`PixelScores`] needs for its pixels. The metrics do
+/// not depend on the order of the frames.
 #[derive(Default)]
-struct Seen {
+pub struct DatasetTally {
     scores: Vec<f32>,
     labels: Vec<bool>,
     confusion: Confusion,
@@ -102,8 +97,14 @@ struct Seen {
     distances_px: Vec<f64>,
 }
 
-impl Seen {
-    fn add(&mut self, frame: &EvaluatedFrame) {
+impl DatasetTally {
+    /// Takes a frame in, which may be dropped afterwards.
+    ///
+    /// All pixels of a normal frame are normal. An anomalous frame without a mask counts for the metrics of images and
+    /// verdicts only, and so does a frame with neither map nor predicted mask.
+    ///
+    /// Panics where map and masks of a frame differ in size (a bug of ours).
+    pub fn add(&mut self, frame: &EvaluatedFrame) {
         self.scores.push(frame.image_score);
         self.labels.push(frame.truth_anomalous);
         self.confusion.count(frame.rejected, frame.truth_anomalous);
@@ -132,7 +133,8 @@ impl Seen {
         }
     }
 
-    fn measure(mut self) -> DatasetMetrics {
+    /// The metrics of all frames taken in.
+    pub fn measure(mut self) -> DatasetMetrics {
         let best = f1_max(&self.scores, &self.labels);
         let pixels = self.pixels.rank();
         // Sums of floats depend on their order; the order of distances does not depend on that of the frames.

@@ -11,12 +11,14 @@ mod order;
 mod pixels;
 mod ranking;
 mod regions;
+mod tiles;
 
 pub use confusion::Confusion;
-pub use dataset::{AUPRO_FPR_LIMIT, DatasetMetrics, EvaluatedFrame};
+pub use dataset::{AUPRO_FPR_LIMIT, DatasetMetrics, DatasetTally, EvaluatedFrame};
 pub use pixels::{PixelScores, RankedPixels, aupro, pixel_auroc};
 pub use ranking::{F1Max, auroc, average_precision, f1_max, recall_at_false_reject_rate};
 pub use regions::{RegionHits, distance, mass_center, region_hits};
 
 #[cfg(test)]
 mod parity_tests;
+pub use tiles::{CLEARLY_DEFECTIVE_PX, EvaluatedTile, TILE_FALSE_REJECT_RATE, TileMetrics};
