@@ -42,8 +42,8 @@ pub(crate) fn judged<'scope>(
         move |camera| smoothing(camera).recipe().blur_sigma_map_px(),
     );
     scored
-        .suppress(&resources.latencies, of())
-        .judge(unreadable, &resources.latencies, of())
+        .suppress(unreadable, &resources.latencies, of())
+        .judge(&resources.latencies, of())
 }
 
 /// From frames to anomaly maps. Whatever cannot be mapped leaves by the second stream.
@@ -59,7 +59,10 @@ pub(crate) fn scored<'scope>(
     StreamVec<'scope, u64, UnreadableFrame>,
 ) {
     let (decoded, undecodable) = frames.decode(resources, input_of);
-    let tiles = decoded.patch().embed(resources, embed).score(resources, score);
+    let tiles = decoded
+        .patch()
+        .embed(&resources.latencies, embed)
+        .score(resources, score);
     let (scored, unscorable) = tiles.aggregate(resources, sigma_of);
     (scored, undecodable.concat(unscorable))
 }

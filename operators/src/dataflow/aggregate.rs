@@ -85,6 +85,7 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
 fn unreadable(frame: &DecodedFrame, reason: String) -> UnreadableFrame {
     UnreadableFrame {
         frame: frame.frame.clone(),
+        ordinal: frame.ordinal,
         reason,
         admitted_at: frame.admitted_at,
     }

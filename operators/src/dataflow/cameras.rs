@@ -20,6 +20,8 @@ const CLOSING_POLL: Duration = Duration::from_millis(1);
 pub struct Admitted {
     /// The frame.
     pub frame: Frame,
+    /// Position among the frames of its camera that were let in, counted from 0 without gaps.
+    pub ordinal: u64,
     /// Given back when the last stage lets go of the frame.
     pub permit: Arc<Permit>,
     /// For latencies only: it never reaches a verdict.
@@ -30,6 +32,7 @@ struct Camera {
     inbox: Inbox,
     credit: Arc<Credit>,
     newest_us: Option<u64>,
+    admitted: u64,
     ended: bool,
 }
 
@@ -57,6 +60,7 @@ pub fn cameras<'scope>(
                     inbox,
                     credit: Arc::default(),
                     newest_us: None,
+                    admitted: 0,
                     ended: false,
                 }
             })
@@ -76,10 +80,13 @@ pub fn cameras<'scope>(
                         Post::Frame(frame) => {
                             progressed = true;
                             let time = admit(camera, &frame, held);
+                            let ordinal = camera.admitted;
+                            camera.admitted += 1;
                             let permit = Arc::new(camera.credit.take(&waker));
                             let admitted_at = Instant::now();
                             output.session(&held.delayed(&time)).give(Admitted {
                                 frame,
+                                ordinal,
                                 permit,
                                 admitted_at,
                             });

@@ -16,6 +16,8 @@ use crate::{Frame, RectPx};
 pub struct DecodedFrame {
     /// The frame as received.
     pub frame: Frame,
+    /// Position among the frames of its camera that were let in.
+    pub ordinal: u64,
     /// Its pixels.
     pub image: Image,
     /// Where its tiles and the pixels of its anomaly map lie.
@@ -33,6 +35,8 @@ pub struct DecodedFrame {
 pub struct UnreadableFrame {
     /// The frame as received.
     pub frame: Frame,
+    /// Position among the frames of its camera that were let in.
+    pub ordinal: u64,
     /// What was wrong.
     pub reason: String,
     /// When it came in; for latencies only.
@@ -63,6 +67,7 @@ impl<'scope> Decode<'scope> for StreamVec<'scope, u64, Admitted> {
     ) {
         let unreadable = |admitted: &Admitted, reason: String| UnreadableFrame {
             frame: admitted.frame.clone(),
+            ordinal: admitted.ordinal,
             reason,
             admitted_at: admitted.admitted_at,
         };
@@ -98,6 +103,7 @@ fn decode_frame(admitted: &Admitted, input: &InputRecipe) -> Result<DecodedFrame
     let (frame, admitted_at, permit) = (frame.clone(), admitted.admitted_at, admitted.permit.clone());
     Ok(DecodedFrame {
         frame,
+        ordinal: admitted.ordinal,
         image,
         layout,
         product_px,

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use timely::dataflow::StreamVec;
-use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 
-use super::{FoundFrame, Latencies, UnreadableFrame};
+use super::{Found, FoundFrame, Latencies, UnreadableFrame};
 use crate::Verdict;
 use crate::detector::Detector;
 use crate::postprocess::{judge, unreadable};
@@ -26,53 +25,52 @@ pub struct JudgedFrame {
 
 /// Turns findings into verdicts.
 pub trait Judge<'scope> {
-    /// One verdict per frame, at the frame's own time: the findings', and `Unreadable` for the frames of the other stream.
+    /// One verdict per frame, at the frame's own time.
     fn judge(
         self,
-        unreadable_frames: StreamVec<'scope, u64, UnreadableFrame>,
         latencies: &Latencies,
         detector_of: impl Fn(&str) -> Arc<Detector> + 'static,
     ) -> StreamVec<'scope, u64, JudgedFrame>;
 }
 
-impl<'scope> Judge<'scope> for StreamVec<'scope, u64, FoundFrame> {
+impl<'scope> Judge<'scope> for StreamVec<'scope, u64, Found> {
     fn judge(
         self,
-        unreadable_frames: StreamVec<'scope, u64, UnreadableFrame>,
         latencies: &Latencies,
         detector_of: impl Fn(&str) -> Arc<Detector> + 'static,
     ) -> StreamVec<'scope, u64, JudgedFrame> {
-        let (readable_latencies, unreadable_latencies) = (latencies.clone(), latencies.clone());
-        let judged = self.map(move |found| {
-            let frame = &found.scored.frame;
-            readable_latencies.record("frame", frame.admitted_at.elapsed());
-            let (stamp, detector) = ((&frame.frame).into(), &found.detector);
-            // A frame of which no pixel is looked at must not pass as if it had been.
-            let verdict = match found.findings.inspected {
-                true => judge(&stamp, detector.id(), &found.findings, detector.calibration()),
-                false => unreadable(&stamp, detector.id(), NOTHING_INSPECTED, detector.calibration()),
+        let latencies = latencies.clone();
+        self.map(move |found| {
+            let (admitted_at, judged) = match found {
+                Ok(found) => (found.scored.frame.admitted_at, judge_found(found)),
+                Err(unreadable) => (
+                    unreadable.admitted_at,
+                    refuse(&unreadable, &detector_of(&unreadable.frame.camera)),
+                ),
             };
-            let evidence = found.findings.inspected.then_some(found);
-            JudgedFrame {
-                verdict: Arc::new(verdict),
-                evidence,
-            }
-        });
-        let refused = unreadable_frames.map(
-            move |UnreadableFrame {
-                      frame,
-                      reason,
-                      admitted_at,
-                  }| {
-                let detector = detector_of(&frame.camera);
-                let verdict = unreadable(&(&frame).into(), detector.id(), reason, detector.calibration());
-                unreadable_latencies.record("frame", admitted_at.elapsed());
-                JudgedFrame {
-                    verdict: Arc::new(verdict),
-                    evidence: None,
-                }
-            },
-        );
-        judged.concat(refused)
+            latencies.record("frame", admitted_at.elapsed());
+            judged
+        })
+    }
+}
+
+fn judge_found(found: FoundFrame) -> JudgedFrame {
+    let (stamp, detector) = ((&found.scored.frame.frame).into(), &found.detector);
+    // A frame of which no pixel is looked at must not pass as if it had been.
+    let verdict = match found.findings.inspected {
+        true => judge(&stamp, detector.id(), &found.findings, detector.calibration()),
+        false => unreadable(&stamp, detector.id(), NOTHING_INSPECTED, detector.calibration()),
+    };
+    JudgedFrame {
+        verdict: Arc::new(verdict),
+        evidence: found.findings.inspected.then_some(found),
+    }
+}
+
+fn refuse(UnreadableFrame { frame, reason, .. }: &UnreadableFrame, detector: &Detector) -> JudgedFrame {
+    let verdict = unreadable(&frame.into(), detector.id(), reason, detector.calibration());
+    JudgedFrame {
+        verdict: Arc::new(verdict),
+        evidence: None,
     }
 }

@@ -14,7 +14,12 @@ const LATENCY_MAX_US: u64 = 60_000_000;
 /// microsecond, at a few records per frame.
 #[derive(Clone, Default)]
 pub struct Latencies {
-    stages: Arc<Mutex<BTreeMap<&'static str, Histogram<u64>>>>,
+    stages: Arc<Mutex<BTreeMap<&'static str, Stage>>>,
+}
+
+struct Stage {
+    micros: Histogram<u64>,
+    total: Duration,
 }
 
 /// Quantiles of one stage, microseconds.
@@ -30,27 +35,34 @@ pub struct LatencySummary {
     pub micros_p99: u64,
     /// Longest.
     pub micros_max: u64,
+    /// Of all runs together.
+    pub micros_total: u64,
 }
 
 impl Latencies {
     /// Counts one run of `stage`.
     pub fn record(&self, stage: &'static str, took: Duration) {
         let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-        let histogram = stages
-            .entry(stage)
-            .or_insert_with(|| Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("constant bounds are valid"));
-        histogram.saturating_record((took.as_micros() as u64).clamp(1, LATENCY_MAX_US));
+        let stage = stages.entry(stage).or_insert_with(|| Stage {
+            micros: Histogram::new_with_bounds(1, LATENCY_MAX_US, 3).expect("constant bounds are valid"),
+            total: Duration::ZERO,
+        });
+        stage.total += took;
+        stage
+            .micros
+            .saturating_record((took.as_micros() as u64).clamp(1, LATENCY_MAX_US));
     }
 
     /// Quantiles of every stage that ran, by name.
     pub fn summaries(&self) -> Vec<LatencySummary> {
         let stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-        let summary = |(stage, histogram): (&&'static str, &Histogram<u64>)| LatencySummary {
-            stage,
-            count: histogram.len(),
-            micros_p50: histogram.value_at_quantile(0.5),
-            micros_p99: histogram.value_at_quantile(0.99),
-            micros_max: histogram.max(),
+        let summary = |(name, Stage { micros, total }): (&&'static str, &Stage)| LatencySummary {
+            stage: name,
+            count: micros.len(),
+            micros_p50: micros.value_at_quantile(0.5),
+            micros_p99: micros.value_at_quantile(0.99),
+            micros_max: micros.max(),
+            micros_total: total.as_micros() as u64,
         };
         stages.iter().map(summary).collect()
     }
@@ -68,6 +80,7 @@ mod tests {
         }
         let summary = &latencies.summaries()[0];
         assert_eq!((summary.stage, summary.count), ("embed", 100));
+        assert_eq!(summary.micros_total, 5_050_000);
         assert!(summary.micros_p50.abs_diff(50_000) < 100, "{summary:?}");
         assert!(summary.micros_p99.abs_diff(99_000) < 200, "{summary:?}");
     }

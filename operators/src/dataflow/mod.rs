@@ -38,5 +38,5 @@ pub use patch::{Patch, Tile};
 pub use pool::{POOL_THREAD_PREFIX, Pool};
 pub use rates::{HOP_US, Rate, RateKey, RollingRates, WINDOWS_US};
 pub use score::{Score, ScoredTile};
-pub use suppress::{FoundFrame, Suppress};
+pub use suppress::{Found, FoundFrame, Suppress};
 pub use waker::Waker;

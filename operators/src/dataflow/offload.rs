@@ -77,17 +77,44 @@ impl<'scope, D: Send + 'static> Offload<'scope, D> for StreamVec<'scope, u64, D>
         work: impl Fn(&D) -> R + Send + Sync + 'static,
         on_panic: impl Fn(&D, String) -> R + Send + Sync + 'static,
     ) -> StreamVec<'scope, u64, R> {
-        let scope = self.scope();
-        let Resources { pool, latencies } = resources.clone();
-        let jobs_max = pool.threads() * JOBS_PER_THREAD;
-        let answer = Arc::new(move |record: &D| {
+        let latencies = resources.latencies.clone();
+        let timed = move |record: &D| {
             let started = Instant::now();
-            let result = catch_unwind(AssertUnwindSafe(|| work(record)))
-                .unwrap_or_else(|panic| on_panic(record, message_of(panic.as_ref())));
+            let result = answered(record, &work, &on_panic);
             latencies.record(stage, started.elapsed());
             result
-        });
-        self.unary::<CapacityContainerBuilder<Vec<R>>, _, _, _>(Pipeline, stage, move |_, info| {
+        };
+        self.on_pool(stage, &resources.pool, timed)
+    }
+}
+
+/// The result of `work`, or the answer to its panic.
+pub(super) fn answered<D, R>(record: &D, work: impl Fn(&D) -> R, on_panic: impl Fn(&D, String) -> R) -> R {
+    catch_unwind(AssertUnwindSafe(|| work(record))).unwrap_or_else(|panic| on_panic(record, message_of(panic.as_ref())))
+}
+
+/// [`Offload`] without its histogram, for a job that is more than one stage.
+pub(super) trait OnPool<'scope, D> {
+    /// As [`Offload::offload`]; `answer` must not panic.
+    fn on_pool<R: Send + 'static>(
+        self,
+        name: &str,
+        pool: &Pool,
+        answer: impl Fn(&D) -> R + Send + Sync + 'static,
+    ) -> StreamVec<'scope, u64, R>;
+}
+
+impl<'scope, D: Send + 'static> OnPool<'scope, D> for StreamVec<'scope, u64, D> {
+    fn on_pool<R: Send + 'static>(
+        self,
+        name: &str,
+        pool: &Pool,
+        answer: impl Fn(&D) -> R + Send + Sync + 'static,
+    ) -> StreamVec<'scope, u64, R> {
+        let scope = self.scope();
+        let (pool, answer) = (pool.clone(), Arc::new(answer));
+        let jobs_max = pool.threads() * JOBS_PER_THREAD;
+        self.unary::<CapacityContainerBuilder<Vec<R>>, _, _, _>(Pipeline, name, move |_, info| {
             let waker = Waker::new(scope.worker().sync_activator_for(info.address.to_vec()));
             let (reply, replies) = unbounded::<(u64, R)>();
             let mut waiting: VecDeque<(Capability<u64>, D)> = VecDeque::new();

@@ -85,22 +85,42 @@ impl<'scope> RollingRates<'scope> for StreamVec<'scope, u64, Verdict> {
     }
 }
 
+/// What happened per camera and hop, as one record with the time of the hop's start. It leaves there when the frontier has
+/// passed the hop, and the frontier behind moves hop by hop: everything that differential does happens once a hop, not once
+/// a frame.
 fn counted<'scope>(verdicts: StreamVec<'scope, u64, Verdict>) -> StreamVec<'scope, u64, (Arc<str>, u64, Counts)> {
     type Builder = CapacityContainerBuilder<Vec<(Arc<str>, u64, Counts)>>;
-    verdicts.unary::<Builder, _, _, _>(Pipeline, "Count", |_, _| {
-        move |input, output| {
-            input.for_each(|capability, verdicts| {
+    verdicts.unary_frontier::<Builder, _, _, _>(Pipeline, "Count", |capability, _| {
+        let mut capability = Some(capability);
+        let mut hops: BTreeMap<u64, BTreeMap<Arc<str>, Counts>> = BTreeMap::new();
+        move |(input, frontier), output| {
+            input.for_each(|stamp, verdicts| {
                 // The frame's time in the dataflow, not `captured_at_us`: they differ for a frame that came late.
-                let Some(time) = capability.least().copied() else {
+                let Some(hop) = stamp.least().map(|time| time / HOP_US * HOP_US) else {
                     return;
                 };
-                let count = |verdict: Verdict| {
-                    let rejected = isize::from(verdict.decision == Decision::Reject);
-                    let unreadable = isize::from(matches!(verdict.decision, Decision::Unreadable { .. }));
-                    (verdict.camera, time, (1, rejected, unreadable))
-                };
-                output.session(&capability).give_iterator(verdicts.drain(..).map(count));
+                let cameras = hops.entry(hop).or_default();
+                for verdict in verdicts.drain(..) {
+                    let (frames, rejects, unreadable) = cameras.entry(verdict.camera).or_default();
+                    *frames += 1;
+                    *rejects += isize::from(verdict.decision == Decision::Reject);
+                    *unreadable += isize::from(matches!(verdict.decision, Decision::Unreadable { .. }));
+                }
             });
+            let Some(held) = capability.as_mut() else { return };
+            let reached = frontier.frontier().first().map(|reached| reached / HOP_US * HOP_US);
+            while let Some(entry) = hops.first_entry()
+                && reached.is_none_or(|reached| *entry.key() < reached)
+            {
+                let (hop, cameras) = entry.remove_entry();
+                held.downgrade(&hop);
+                let counts = cameras.into_iter().map(|(camera, counts)| (camera, hop, counts));
+                output.session(held).give_iterator(counts);
+            }
+            match reached {
+                Some(reached) => held.downgrade(&reached.max(*held.time())),
+                None => capability = None,
+            }
         }
     })
 }

@@ -1,8 +1,11 @@
 //! Scores embeddings.
 
+use std::time::Instant;
+
 use timely::dataflow::StreamVec;
 
-use super::{EmbeddedTile, Offload, Resources, Tile};
+use super::offload::{OnPool, answered};
+use super::{EmbeddedTile, Resources, Tile};
 use crate::FeatureMap;
 use crate::detector::PatchScores;
 
@@ -17,8 +20,8 @@ pub struct ScoredTile {
 
 /// Scores tiles.
 pub trait Score<'scope> {
-    /// Replaces each embedding by its scores, at its own time, in the order in which they become ready. `score` is given the
-    /// camera's name and the embedding.
+    /// Replaces each tile by its scores, at its own time, in the order in which they become ready: one pool job embeds and
+    /// scores it. `score` is given the camera's name and the embedding.
     fn score(
         self,
         resources: &Resources,
@@ -32,21 +35,18 @@ impl<'scope> Score<'scope> for StreamVec<'scope, u64, EmbeddedTile> {
         resources: &Resources,
         score: impl Fn(&str, &FeatureMap) -> Result<PatchScores, String> + Send + Sync + 'static,
     ) -> StreamVec<'scope, u64, ScoredTile> {
-        self.offload(
-            "score",
-            resources,
-            move |EmbeddedTile { tile, embedding }| {
-                let scored = |embedding| score(&tile.frame.frame.camera, embedding);
-                let scores = embedding.as_ref().map_err(Clone::clone).and_then(scored);
-                ScoredTile {
-                    tile: tile.clone(),
-                    scores,
-                }
-            },
-            |EmbeddedTile { tile, .. }, message| ScoredTile {
-                tile: tile.clone(),
-                scores: Err(format!("the scorer panicked: {message}")),
-            },
-        )
+        let latencies = resources.latencies.clone();
+        let scores = move |embedded: &EmbeddedTile| {
+            let embedding = embedded.embedding()?;
+            let started = Instant::now();
+            let scores = score(&embedded.tile.frame.frame.camera, &embedding);
+            latencies.record("score", started.elapsed());
+            scores
+        };
+        let on_panic = |_: &EmbeddedTile, message| Err(format!("the backbone or the scorer panicked: {message}"));
+        self.on_pool("score", &resources.pool, move |embedded: &EmbeddedTile| ScoredTile {
+            tile: embedded.tile.clone(),
+            scores: answered(embedded, &scores, on_panic),
+        })
     }
 }

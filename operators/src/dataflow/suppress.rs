@@ -10,7 +10,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
-use super::{Latencies, ScoredFrame};
+use super::{Latencies, ScoredFrame, UnreadableFrame};
 use crate::detector::Detector;
 use crate::postprocess::{Findings, StaticArtefacts, suppress};
 
@@ -27,60 +27,81 @@ pub struct FoundFrame {
 
 /// Finds regions and suppresses.
 pub trait Suppress<'scope> {
-    /// Adds its findings to each frame, at the frame's own time.
+    /// Adds its findings to each frame, at the frame's own time; `unreadable` frames pass through.
     ///
-    /// Where a camera's rules know static artefacts, its frames wait until the frontier has passed their time, so that they
-    /// are looked at in order of capture and the result does not depend on which frame the pool ended first. Other
-    /// cameras' frames leave at once.
+    /// Where a camera's rules know static artefacts, its frames leave in the order in which they were let in, so that the
+    /// result does not depend on which frame the pool ended first. Other cameras' frames leave at once. Nothing waits for
+    /// the frontier: a frame that did would hold a credit that a later one needs to move it.
     fn suppress(
         self,
+        unreadable: StreamVec<'scope, u64, UnreadableFrame>,
         latencies: &Latencies,
         detector_of: impl Fn(&str) -> Arc<Detector> + 'static,
-    ) -> StreamVec<'scope, u64, FoundFrame>;
+    ) -> StreamVec<'scope, u64, Found>;
 }
+
+/// A frame with its regions, or without any because it has no map.
+pub type Found = Result<FoundFrame, UnreadableFrame>;
 
 impl<'scope> Suppress<'scope> for StreamVec<'scope, u64, ScoredFrame> {
     fn suppress(
         self,
+        unreadable: StreamVec<'scope, u64, UnreadableFrame>,
         latencies: &Latencies,
         detector_of: impl Fn(&str) -> Arc<Detector> + 'static,
-    ) -> StreamVec<'scope, u64, FoundFrame> {
+    ) -> StreamVec<'scope, u64, Found> {
         let latencies = latencies.clone();
-        type Builder = CapacityContainerBuilder<Vec<FoundFrame>>;
-        // By time, camera and sequence.
-        type Held = BTreeMap<(u64, Arc<str>, u64), (Capability<u64>, ScoredFrame)>;
-        self.unary_frontier::<Builder, _, _, _>(Pipeline, "Suppress", move |_, _| {
-            let mut held: Held = BTreeMap::new();
-            let mut artefacts: BTreeMap<Arc<str>, StaticArtefacts> = BTreeMap::new();
-            move |(input, frontier), output| {
-                input.for_each(|time, frames| {
-                    let Some(capability) = time.retain_least(0) else { return };
-                    for scored in frames.drain(..) {
-                        let frame = &scored.frame.frame;
-                        let detector = detector_of(&frame.camera);
-                        if detector.recipe().suppression.static_artefacts {
-                            let key = (*capability.time(), frame.camera.clone(), frame.seq);
-                            held.insert(key, (capability.clone(), scored));
-                        } else {
-                            output
-                                .session(&capability)
-                                .give(find(scored, detector, None, &latencies));
-                        }
+        type Builder = CapacityContainerBuilder<Vec<Found>>;
+        self.binary::<_, Builder, _, _, _, _>(unreadable, Pipeline, Pipeline, "Suppress", move |_, _| {
+            let mut queues: BTreeMap<Arc<str>, Queue> = BTreeMap::new();
+            move |scored_frames, unreadable_frames, output| {
+                let mut take = |capability: &Capability<u64>, next: Next| {
+                    let (camera, ordinal) = match &next {
+                        Ok(scored) => (&scored.frame.frame.camera, scored.frame.ordinal),
+                        Err(unreadable) => (&unreadable.frame.camera, unreadable.ordinal),
+                    };
+                    let detector = detector_of(camera);
+                    if !detector.recipe().suppression.static_artefacts {
+                        let found = next.map(|scored| find(scored, detector, None, &latencies));
+                        output.session(capability).give(found);
+                        return;
                     }
+                    let queue = queues.entry(camera.clone()).or_default();
+                    queue.waiting.insert(ordinal, (capability.clone(), next));
+                    while let Some((capability, next)) = queue.waiting.remove(&queue.next_ordinal) {
+                        queue.next_ordinal += 1;
+                        let artefacts = Some(&mut queue.artefacts);
+                        let found = next.map(|scored| find(scored, detector.clone(), artefacts, &latencies));
+                        output.session(&capability).give(found);
+                    }
+                };
+                scored_frames.for_each(|stamp, frames| {
+                    let Some(capability) = stamp.retain_least(0) else {
+                        return;
+                    };
+                    frames.drain(..).for_each(|scored| take(&capability, Ok(scored)));
                 });
-                while let Some(entry) = held.first_entry()
-                    && !frontier.less_equal(&entry.key().0)
-                {
-                    let ((_, camera, _), (capability, scored)) = entry.remove_entry();
-                    let detector = detector_of(&camera);
-                    let memory = artefacts.entry(camera).or_default();
-                    output
-                        .session(&capability)
-                        .give(find(scored, detector, Some(memory), &latencies));
-                }
+                unreadable_frames.for_each(|stamp, frames| {
+                    let Some(capability) = stamp.retain_least(0) else {
+                        return;
+                    };
+                    frames
+                        .drain(..)
+                        .for_each(|unreadable| take(&capability, Err(unreadable)));
+                });
             }
         })
     }
+}
+
+type Next = Result<ScoredFrame, UnreadableFrame>;
+
+/// The frames of a camera that came before their turn, and what it remembers.
+#[derive(Default)]
+struct Queue {
+    next_ordinal: u64,
+    waiting: BTreeMap<u64, (Capability<u64>, Next)>,
+    artefacts: StaticArtefacts,
 }
 
 fn find(

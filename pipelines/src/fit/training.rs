@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use intakt_operators::dataflow::{Decode, DecodedFrame, Embed, EmbeddedTile, Patch, Tile};
+use intakt_operators::dataflow::{Decode, DecodedFrame, Embed, EmbeddedTile, Offload, Patch, Tile};
 use intakt_operators::detector::Recipe;
 use intakt_operators::detector::backbone::Backbone;
 use intakt_operators::{FeatureMap, RectPx};
@@ -106,10 +106,16 @@ impl Training<'_> {
                 let decoded = decoded.inspect(move |_: &Arc<DecodedFrame>| progress.step());
                 let tiles = decoded
                     .patch()
-                    .embed(&resources, move |tile| {
+                    .embed(&resources.latencies, move |tile| {
                         embed_tile(tile, backbone.as_ref(), &recipe.input, &recipe.embedding)
                     })
-                    .flat_map(move |EmbeddedTile { tile, embedding }| {
+                    .offload(
+                        "embed",
+                        &resources,
+                        |embedded: &EmbeddedTile| (embedded.tile.clone(), embedded.embedding()),
+                        |embedded, message| (embedded.tile.clone(), Err(format!("the backbone panicked: {message}"))),
+                    )
+                    .flat_map(move |(tile, embedding)| {
                         let kept = embedding
                             .map_err(|reason| unembeddable.note(cannot_fit(&tile.frame.frame.origin, &reason)));
                         kept.ok().map(|embedding| (tile, embedding))
