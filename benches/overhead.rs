@@ -45,7 +45,7 @@ fn saturated(criterion: &mut Criterion) {
 fn run(n_frames: u64, detectors: &Arc<Detectors>, options: &RunOptions) -> Duration {
     let per_camera = n_frames / CAMERAS;
     let streams = (0..CAMERAS)
-        .map(|camera| idle::stream(&format!("camera-{camera}"), per_camera, |_| ()))
+        .map(|camera| idle::stream(&format!("camera-{camera}"), per_camera, |_| ()).boxed())
         .collect();
     let started = Instant::now();
     let report = inspect(streams, detectors.clone(), options, vec![]).expect("nothing fails");

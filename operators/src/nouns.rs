@@ -228,6 +228,57 @@ pub struct Verdict {
     pub suppressed: Vec<SuppressedRegion>,
 }
 
+/// A frame that was captured and never looked at. It has no verdict, and counts in every rate's denominator.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct DroppedFrame {
+    /// Name of the camera.
+    pub camera: Arc<str>,
+    /// Position in the camera's stream.
+    pub seq: u64,
+    /// Event time, microseconds.
+    pub captured_at_us: u64,
+    /// Why.
+    pub reason: DropReason,
+}
+
+/// Why a frame was dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DropReason {
+    /// A newer frame came while the camera's queue was full (`overflow = "drop-oldest"`).
+    DropOldest,
+    /// It came while the camera's queue was full (`overflow = "drop-newest"`).
+    DropNewest,
+}
+
+/// What became of a frame: every captured frame has exactly one outcome.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    /// It was judged, or unreadable.
+    Judged(Arc<Verdict>),
+    /// It was dropped.
+    Dropped(DroppedFrame),
+}
+
+impl Outcome {
+    /// Name of the camera.
+    pub fn camera(&self) -> &Arc<str> {
+        match self {
+            Self::Judged(verdict) => &verdict.camera,
+            Self::Dropped(dropped) => &dropped.camera,
+        }
+    }
+
+    /// Position in the camera's stream.
+    pub fn seq(&self) -> u64 {
+        match self {
+            Self::Judged(verdict) => verdict.seq,
+            Self::Dropped(dropped) => dropped.seq,
+        }
+    }
+}
+
 /// What a frame truly is, said by somebody who knows.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -49,7 +49,7 @@ pub fn evaluate(
     progress.begin("evaluating", cameras.values().map(|items| items.len() as u64).sum());
     let stream = |(camera, items): (&Arc<str>, &Vec<Item>)| {
         let files = items.iter().map(|item| (item.path.clone(), item.captured_at_us));
-        file_frames(camera.clone(), files.collect())
+        file_frames(camera.clone(), files.collect()).boxed()
     };
     let streams = cameras.iter().map(stream).collect();
     let bench = Arc::new(Bench {

@@ -13,7 +13,7 @@ use timely::dataflow::operators::{Inspect, Probe};
 use crate::graph::judged;
 use crate::run::run_dataflow;
 use crate::sinks::Sink;
-use crate::sources::{CameraStream, StopFlag};
+use crate::sources::{Source, StopFlag};
 use crate::{Detectors, PipelineError, RunOptions};
 
 /// What became of the frames of one camera.
@@ -51,13 +51,13 @@ impl InspectionReport {
     }
 }
 
-/// Runs `streams` through `detectors` until they end. Every frame gets exactly one verdict; `sinks` are given the verdicts in
+/// Runs `sources` through `detectors` until they end. Every frame gets exactly one verdict; `sinks` are given the verdicts in
 /// order of time, camera and sequence, and the rates as windows move. Nothing that they see depends on `options`.
 ///
 /// # Errors
 /// A sink that fails stops the run: frames that are under way are still judged, no further ones are read.
 pub fn inspect(
-    streams: Vec<CameraStream>,
+    sources: Vec<Box<dyn Source>>,
     detectors: Arc<Detectors>,
     options: &RunOptions,
     sinks: Vec<Arc<dyn Sink>>,
@@ -65,11 +65,10 @@ pub fn inspect(
     let started = Instant::now();
     let board = Arc::new(Board::default());
     let sinks: Arc<[Arc<dyn Sink>]> = sinks.into();
-    let streams = streams.into_iter().map(|stream| stream.until(&board.stop)).collect();
     let resources = options.resources.clone();
     let watching = board.clone();
     let drawing = sinks.iter().any(|sink| sink.draws());
-    let captured = run_dataflow(streams, options, move |frames, closed| {
+    let captured = run_dataflow(sources, options, &board.stop, move |frames, closed| {
         let mut judged = judged(frames, &resources, &detectors);
         if drawing {
             let (board, sinks) = (watching.clone(), sinks.clone());

@@ -9,7 +9,7 @@ use intakt_operators::dataflow::{Admitted, Outbox, Resources, cameras, mailbox};
 use timely::dataflow::{ProbeHandle, StreamVec};
 
 use crate::PipelineError;
-use crate::sources::CameraStream;
+use crate::sources::{Next, Source, StopFlag};
 
 /// Frames read ahead of the dataflow per camera: the next one is there when a credit comes back.
 const MAILBOX_DEPTH: usize = 2;
@@ -49,29 +49,32 @@ pub(crate) type Captured = BTreeMap<Arc<str>, u64>;
 /// Builds the dataflow on every worker with `build` and runs it until every camera has ended. `build` is given the frames and
 /// a probe that it attaches to whatever must have seen the end of the last hop.
 pub(crate) fn run_dataflow(
-    streams: Vec<CameraStream>,
+    sources: Vec<Box<dyn Source>>,
     options: &RunOptions,
+    stop: &StopFlag,
     build: impl for<'scope> Fn(StreamVec<'scope, u64, Admitted>, ProbeHandle<u64>) + Send + Sync + 'static,
 ) -> Result<Captured, PipelineError> {
-    let counters: BTreeMap<Arc<str>, Arc<AtomicU64>> = streams
+    let counters: BTreeMap<Arc<str>, Arc<AtomicU64>> = sources
         .iter()
-        .map(|stream| (stream.camera.clone(), Arc::default()))
+        .map(|source| (source.camera().clone(), Arc::default()))
         .collect();
-    assert_eq!(counters.len(), streams.len(), "cameras have names of their own");
+    assert_eq!(counters.len(), sources.len(), "cameras have names of their own");
     let readers = Arc::new(Mutex::new(Vec::new()));
     let (workers, credit_max) = (options.workers, options.credit_max());
-    let waiting: Mutex<Vec<Option<CameraStream>>> = Mutex::new(streams.into_iter().map(Some).collect());
+    let waiting: Mutex<Vec<Option<Box<dyn Source>>>> = Mutex::new(sources.into_iter().map(Some).collect());
+    let stop = stop.clone();
     let (worker_counters, worker_readers) = (counters.clone(), readers.clone());
     let guards = timely::execute(timely_config(workers), move |worker| {
         let mine = take_every(&waiting, worker.index(), worker.peers());
         let mut inboxes = Vec::new();
-        for stream in mine {
-            let (outbox, inbox) = mailbox(stream.camera.clone(), MAILBOX_DEPTH);
+        for source in mine {
+            let camera = source.camera().clone();
+            let (outbox, inbox) = mailbox(camera.clone(), MAILBOX_DEPTH);
             inboxes.push(inbox);
-            let counter = worker_counters[&stream.camera].clone();
+            let (counter, stop) = (worker_counters[&camera].clone(), stop.clone());
             let reader = thread::Builder::new()
-                .name(format!("read-{}", stream.camera))
-                .spawn(move || read(stream, &outbox, &counter))
+                .name(format!("read-{camera}"))
+                .spawn(move || read(source, &outbox, &counter, &stop))
                 .expect("the system gives a thread per camera");
             worker_readers
                 .lock()
@@ -109,7 +112,7 @@ fn timely_config(workers: usize) -> timely::Config {
     }
 }
 
-fn take_every(waiting: &Mutex<Vec<Option<CameraStream>>>, index: usize, peers: usize) -> Vec<CameraStream> {
+fn take_every(waiting: &Mutex<Vec<Option<Box<dyn Source>>>>, index: usize, peers: usize) -> Vec<Box<dyn Source>> {
     let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
     waiting
         .iter_mut()
@@ -119,11 +122,17 @@ fn take_every(waiting: &Mutex<Vec<Option<CameraStream>>>, index: usize, peers: u
         .collect()
 }
 
-fn read(stream: CameraStream, outbox: &Outbox, captured: &AtomicU64) {
-    for frame in stream.frames {
-        captured.fetch_add(1, Ordering::AcqRel);
-        if outbox.send(frame).is_err() {
-            return;
+fn read(mut source: Box<dyn Source>, outbox: &Outbox, captured: &AtomicU64, stop: &StopFlag) {
+    loop {
+        match source.next(stop) {
+            Next::Frame(frame) => {
+                captured.fetch_add(1, Ordering::AcqRel);
+                if outbox.send(frame).is_err() {
+                    return;
+                }
+            }
+            Next::Trouble(_) => {}
+            Next::Ended => return,
         }
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
     let detectors = Arc::new(fit_cameras(&line, &args.out, &options)?);
     terminal::say(&format!("\ninspecting {} frames of three cameras", 3 * args.frames));
     let streams = SyntheticCamera::ALL
-        .map(|camera| stream(&line, camera, args.frames))
+        .map(|camera| stream(&line, camera, args.frames).boxed())
         .into();
     let verdicts = args.out.join("verdicts.jsonl");
     let known = Arc::new(Known::new(line));

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let streams = streams(cameras);
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     progress.begin("inspecting", streams.iter().map(|(_, frames)| frames).sum());
-    let streams = streams.into_iter().map(|(stream, _)| stream).collect();
+    let streams = streams.into_iter().map(|(stream, _)| stream.boxed()).collect();
     let sinks = sinks(args, &progress)?;
     let report = inspect(streams, Arc::new(Detectors::common(detector)), &options, sinks)?;
     progress.end();

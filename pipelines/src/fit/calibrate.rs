@@ -18,6 +18,7 @@ use crate::PipelineError;
 use crate::datasets::Item;
 use crate::graph::{embed_tile, scored};
 use crate::run::run_dataflow;
+use crate::sources::StopFlag;
 
 /// Scores `held_out` with `scorer`, through the same graph as `inspect`, and calibrates.
 pub(crate) fn calibrate(
@@ -54,6 +55,7 @@ fn statistics(
     run_dataflow(
         streams(&items, training.options.workers),
         training.options,
+        &StopFlag::default(),
         move |frames, closed| {
             let (input, backbone, scorer) = (input.clone(), backbone.clone(), scorer.clone());
             let (embedding, sigma, rules): (_, _, Arc<Recipe>) =

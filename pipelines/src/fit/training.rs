@@ -14,7 +14,7 @@ use super::survey::Surveyed;
 use crate::datasets::Item;
 use crate::graph::embed_tile;
 use crate::run::run_dataflow;
-use crate::sources::{CameraStream, file_frames};
+use crate::sources::{CameraStream, Source, StopFlag, file_frames};
 use crate::{PipelineError, Progress, RunOptions};
 
 /// What a fit works with.
@@ -46,7 +46,7 @@ impl FirstFailure {
 }
 
 /// The images, dealt out to one stream per worker; `seq` and time of a frame are its index in `items`.
-pub(crate) fn streams(items: &[Item], workers: usize) -> Vec<CameraStream> {
+pub(crate) fn streams(items: &[Item], workers: usize) -> Vec<Box<dyn Source>> {
     let shard = |worker: usize| {
         let camera: Arc<str> = format!("shard-{worker}").into();
         let mine: Vec<(usize, std::path::PathBuf)> = items
@@ -66,10 +66,11 @@ pub(crate) fn streams(items: &[Item], workers: usize) -> Vec<CameraStream> {
             frame.seq = index;
             frame
         });
-        CameraStream {
+        let stream = CameraStream {
             camera: stream.camera,
             frames: Box::new(frames),
-        }
+        };
+        stream.boxed()
     };
     (0..workers.min(items.len())).map(shard).collect()
 }
@@ -98,6 +99,7 @@ impl Training<'_> {
         run_dataflow(
             streams(&items, self.options.workers),
             self.options,
+            &StopFlag::default(),
             move |frames, closed| {
                 let (recipe, backbone, input) = (recipe.clone(), backbone.clone(), input.clone());
                 let (undecodable, unembeddable) = (noted.clone(), noted.clone());

@@ -1,12 +1,12 @@
-//! A camera as a source of frames.
+//! A source whose frames are an iterator's.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use intakt_operators::Frame;
 
-/// The frames of one camera in order of capture, `seq` counted from 0 without gaps. Drained by a thread of its own, which
-/// waits while the dataflow is busy.
+use super::{Next, Source, StopFlag};
+
+/// The frames of one camera in order of capture, `seq` counted from 0 without gaps. They wait while the dataflow is busy.
 pub struct CameraStream {
     /// Name of the camera; every frame carries it.
     pub camera: Arc<str>,
@@ -14,30 +14,32 @@ pub struct CameraStream {
     pub frames: Box<dyn Iterator<Item = Frame> + Send>,
 }
 
-/// Ends all streams that were made with it, for example because nobody can take their verdicts any more.
-#[derive(Clone, Default)]
-pub struct StopFlag(Arc<AtomicBool>);
-
-impl StopFlag {
-    /// No further frame is read.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::Release);
-    }
-
-    /// Whether it was stopped.
-    pub fn is_stopped(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+impl CameraStream {
+    /// The stream as a source among others.
+    pub fn boxed(self) -> Box<dyn Source> {
+        Box::new(self)
     }
 }
 
-impl CameraStream {
-    /// The same stream, which ends when `flag` is set.
-    #[must_use]
-    pub fn until(self, flag: &StopFlag) -> Self {
-        let flag = flag.clone();
-        Self {
-            camera: self.camera,
-            frames: Box::new(self.frames.take_while(move |_| !flag.is_stopped())),
+impl Source for CameraStream {
+    fn camera(&self) -> &Arc<str> {
+        &self.camera
+    }
+
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    fn resume_at(&mut self, seq: u64) {
+        let seq = usize::try_from(seq).unwrap_or(usize::MAX);
+        let frames = std::mem::replace(&mut self.frames, Box::new(std::iter::empty()));
+        self.frames = Box::new(frames.skip(seq));
+    }
+
+    fn next(&mut self, stop: &StopFlag) -> Next {
+        if stop.is_stopped() {
+            return Next::Ended;
         }
+        self.frames.next().map_or(Next::Ended, Next::Frame)
     }
 }

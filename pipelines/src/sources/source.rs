@@ -1,0 +1,90 @@
+//! What every source of frames keeps to.
+
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use intakt_operators::Frame;
+
+/// Longest time that [`Source::next`] goes on after its stop flag was set.
+pub const STOP_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// The frames of one camera, drained by a thread of its own.
+///
+/// A source numbers its frames from 0 (or from where [`Source::resume_at`] put it) without gaps: also those that turn out to
+/// be broken, whose `bytes` are then the reason. It holds at most one frame beyond the one it hands out, so that memory and
+/// back-pressure are the mailbox's affair. What goes wrong with a camera is told, not hidden, and does not end it.
+pub trait Source: Send {
+    /// Name of the camera; every frame carries it.
+    fn camera(&self) -> &Arc<str>;
+
+    /// Whether the camera goes on while nobody takes its frames. A live camera's oldest frames are dropped under overload,
+    /// the others' wait.
+    fn is_live(&self) -> bool;
+
+    /// Continues at frame `seq`. A source that can be read again leaves out the frames before it; a live one numbers on.
+    fn resume_at(&mut self, seq: u64);
+
+    /// Waits for what comes next, at most [`STOP_WAIT_MAX`] longer than `stop` is not set.
+    fn next(&mut self, stop: &StopFlag) -> Next;
+}
+
+/// What a source has to say.
+#[derive(Debug)]
+pub enum Next {
+    /// A frame.
+    Frame(Frame),
+    /// Why no frame comes at the moment, once per trouble: "connection refused, next try in 2 s". Ask again.
+    Trouble(String),
+    /// No further frame will come, or `stop` is set.
+    Ended,
+}
+
+/// Ends all sources that look at it, for example because nobody can take their verdicts any more.
+#[derive(Clone, Default)]
+pub struct StopFlag(Arc<(Mutex<bool>, Condvar)>);
+
+impl StopFlag {
+    /// No further frame is read; whoever waits is woken.
+    pub fn stop(&self) {
+        let (stopped, changed) = &*self.0;
+        *stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        changed.notify_all();
+    }
+
+    /// Whether it was stopped.
+    pub fn is_stopped(&self) -> bool {
+        *self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for `pause`, or less if it is stopped meanwhile. Whether it was stopped.
+    pub fn wait(&self, pause: Duration) -> bool {
+        let (stopped, changed) = &*self.0;
+        let until = Instant::now() + pause;
+        let mut stopped = stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*stopped {
+            let Some(left) = until.checked_duration_since(Instant::now()) else {
+                return false;
+            };
+            let waited = changed.wait_timeout(stopped, left);
+            stopped = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+/// Where a source takes the time from that a live camera does not tell.
+pub trait Clock: Send + Sync {
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    fn now_us(&self) -> u64;
+}
+
+/// The system's clock.
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now_us(&self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        // A clock before 1970 is no clock; the frames then count as captured at the epoch.
+        since.map_or(0, |since| since.as_micros() as u64)
+    }
+}
