@@ -49,7 +49,7 @@ pub(crate) struct DemoArgs {
 /// How the work is spread over the machine; no result depends on it
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct MachineArgs {
-    /// Dataflow workers [default: number of cores]
+    /// Dataflow workers [default: 1; fit: number of cores]
     #[arg(short, long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub(crate) workers: Option<u16>,
     /// Threads for decoding, embedding and scoring [default: number of cores]

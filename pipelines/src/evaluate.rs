@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use intakt_operators::dataflow::{FoundFrame, JudgedFrame, LatencySummary};
-use intakt_operators::detector::Scorer;
+use intakt_operators::detector::{Scorer, SuppressionRules};
 use intakt_operators::imaging::decode_mask;
 use intakt_operators::metrics::{DatasetMetrics, DatasetTally, EvaluatedFrame, EvaluatedTile, TileMetrics};
-use intakt_operators::postprocess::FrameScores;
+use intakt_operators::postprocess::{FrameScores, InspectedArea};
 use intakt_operators::{Decision, Mask, RectPx, Truth};
 use serde::Serialize;
 
@@ -121,7 +121,8 @@ impl Sink for Bench {
             judged.verdict.decision == Decision::Reject,
             judged.verdict.image_score,
         )?;
-        let tiles = evaluated_tiles(&found.scored.scores, frame.truth_mask.as_ref());
+        let rules = &found.detector.recipe().suppression;
+        let tiles = evaluated_tiles(&found.scored.scores, rules, frame.truth_mask.as_ref());
         let mut measured = self.lock();
         measured.frames.add(&frame);
         measured.tiles.extend(tiles);
@@ -145,24 +146,26 @@ fn evaluated(found: &FoundFrame, item: &Item, rejected: bool, image_score: f64) 
     })
 }
 
-/// Score and truth of every inspected tile; none where the frame is not tiled.
-fn evaluated_tiles(scores: &FrameScores, truth: Option<&Mask>) -> Vec<EvaluatedTile> {
+/// Score and truth of every inspected tile, over its pixels that are inspected: the margin that some tiles share is not the
+/// product. None where the frame is not tiled.
+fn evaluated_tiles(scores: &FrameScores, rules: &SuppressionRules, truth: Option<&Mask>) -> Vec<EvaluatedTile> {
     let tiles = &scores.layout.tiles;
     if tiles.len() < 2 {
         return Vec::new();
     }
+    let inspected = InspectedArea::new(&scores.layout, scores.product_px, rules).mask;
     let width = scores.map.width;
     let pixels = |tile: &RectPx| {
         let columns = tile.x as usize..(tile.x + tile.width) as usize;
         (tile.y as usize..(tile.y + tile.height) as usize)
             .flat_map(move |row| columns.clone().map(move |column| row * width + column))
+            .filter(|&pixel| inspected.bits[pixel])
     };
     let score = |tile: &RectPx| pixels(tile).map(|pixel| scores.map.scores[pixel]).fold(0.0, f32::max);
     let defective = |tile: &RectPx| truth.map_or(0, |truth| pixels(tile).filter(|&pixel| truth.bits[pixel]).count());
-    let shows_product = |tile: &&RectPx| scores.layout.map_rect_to_frame(**tile).overlaps(scores.product_px);
     tiles
         .iter()
-        .filter(shows_product)
+        .filter(|tile| pixels(tile).next().is_some())
         .map(|tile| EvaluatedTile {
             score: score(tile),
             defective_px: defective(tile) as u64,

@@ -30,7 +30,7 @@ pub(crate) fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
     ];
     let named = named.into_iter().flatten().map(std::path::PathBuf::as_path);
     settings::refuse_overwriting(&args.output, settings::files(&dataset).chain(named))?;
-    let options = settings::run_options(args.machine)?;
+    let options = settings::fit_options(args.machine)?;
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let detector = match (&args.without, &args.from) {
         (Some(image), Some(from)) => fit_without(load_detector(from)?, &dataset, image, &options, &progress)?,

@@ -21,13 +21,25 @@ pub(crate) fn dataset(args: &DatasetArgs) -> Result<Dataset, PipelineError> {
     Ok(Dataset::open(&args.dataset, layout, args.fabric.as_deref())?)
 }
 
-/// Workers and threads: as asked, or one per core.
+/// Workers and threads to inspect with: as asked, or one worker, which only moves frames, and a pool thread per core.
 pub(crate) fn run_options(args: MachineArgs) -> Result<RunOptions, PipelineError> {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    options(args, 1)
+}
+
+/// Workers and threads to fit with: as asked, or one per core, because workers choose the coreset.
+pub(crate) fn fit_options(args: MachineArgs) -> Result<RunOptions, PipelineError> {
+    options(args, cores())
+}
+
+fn options(args: MachineArgs, workers: usize) -> Result<RunOptions, PipelineError> {
     RunOptions::new(
-        args.workers.map_or(cores, usize::from),
-        args.pool.map_or(cores, usize::from),
+        args.workers.map_or(workers, usize::from),
+        args.pool.map_or_else(cores, usize::from),
     )
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Every file that a dataset consists of.

@@ -264,11 +264,15 @@ fn an_output_that_is_an_input_is_refused_and_left_as_it_was() {
 }
 
 #[test]
-fn frames_of_one_moment_do_not_stop_a_camera_that_knows_static_artefacts() {
+fn frames_of_one_moment_and_broken_ones_do_not_stop_a_camera_that_knows_static_artefacts() {
     let dir = tempdir().unwrap();
     let mut rows = String::from("path,split,label,camera,captured_at\n");
     for n in 0..20 {
-        std::fs::copy(&SHARED.normal, dir.path().join(format!("{n}.png"))).unwrap();
+        let frame = dir.path().join(format!("{n}.png"));
+        match n % 4 {
+            2 => std::fs::write(frame, b"torn").unwrap(),
+            _ => drop(std::fs::copy(&SHARED.normal, frame).unwrap()),
+        }
         rows += &format!("{n}.png,test,normal,one,2024-01-01T00:00:00Z\n");
     }
     let manifest = dir.path().join("line.csv");
@@ -284,7 +288,12 @@ fn frames_of_one_moment_do_not_stop_a_camera_that_knows_static_artefacts() {
         &"-w",
         &"1",
     ];
-    assert_eq!(intakt(&args).verdicts().len(), 20);
+    let verdicts = intakt(&args).verdicts();
+    let unreadable = verdicts
+        .iter()
+        .filter(|verdict| decision(verdict) == "unreadable")
+        .count();
+    assert_eq!((verdicts.len(), unreadable), (20, 5));
 }
 
 #[test]

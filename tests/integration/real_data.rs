@@ -223,16 +223,23 @@ fn fabric_strips_are_inspected_in_tiles_and_every_defect_lies_in_one() {
     let figures: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     assert_eq!(figures["unreadable"], 0, "{figures}");
     // A hard set: a PyTorch reference reached 0.93 and 0.95. The floors catch what breaks, not what varies.
-    for (key, floor) in [("image_auroc", 0.9), ("pixel_auroc", 0.93), ("tile_auroc", 0.5)] {
+    for (key, floor) in [("image_auroc", 0.9), ("pixel_auroc", 0.93), ("tile_auroc", 0.57)] {
         assert!(
             figures[key].as_f64().is_some_and(|reached| reached >= floor),
             "{key}: {figures}"
         );
     }
-    assert!(
-        figures["pixel_auroc"].as_f64().is_some() && figures["region_hit_rate"].as_f64().is_some(),
-        "{figures}"
-    );
+    for (key, floor) in [
+        ("region_hit_rate", 0.2),
+        ("tile_recall_at_1_percent_false_rejects", 0.1),
+        ("clear_tile_auroc", 0.65),
+        ("clear_tile_recall_at_1_percent_false_rejects", 0.2),
+    ] {
+        assert!(
+            figures[key].as_f64().is_some_and(|reached| reached >= floor),
+            "{key}: {figures}"
+        );
+    }
     every_defect_lies_in_a_tile(&aitex, &detector);
 }
 

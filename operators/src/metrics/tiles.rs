@@ -14,9 +14,9 @@ pub const CLEARLY_DEFECTIVE_PX: u64 = 20;
 /// One inspected tile of a labelled frame.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EvaluatedTile {
-    /// The highest pixel of the anomaly map in it.
+    /// The highest inspected pixel of the anomaly map in it.
     pub score: f32,
-    /// Pixels in it that the truth marks.
+    /// Inspected pixels in it that the truth marks.
     pub defective_px: u64,
 }
 
