@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use intakt_operators::Truth;
 
 use super::files::{Found, Lister, contents, name_of};
-use super::hash::split_normals;
 use super::masks::Masks;
 use super::mvtec::item;
+use super::split::split_normals;
 use super::{Dataset, DatasetError, Item, Layout, Split};
 
 const NORMAL: &str = "NODefect_images";

@@ -6,9 +6,9 @@ use intakt_operators::Truth;
 
 use super::detect::has_signs_of;
 use super::files::{Found, Lister, contents, folder_name};
-use super::hash::split_normals;
 use super::masks::Masks;
 use super::mvtec::{item, missing_mask};
+use super::split::split_normals;
 use super::{Dataset, DatasetError, Item, Layout, Split};
 
 const NORMAL: &str = "normal";

@@ -21,11 +21,11 @@ mod detect;
 mod error;
 mod files;
 mod folder;
-mod hash;
 mod manifest;
 mod masks;
 mod mvtec;
 mod rows;
+mod split;
 #[cfg(test)]
 mod tests;
 mod timestamp;
@@ -42,7 +42,6 @@ pub use check::Need;
 pub use collect::{CameraFiles, FileFrame, collect_images};
 pub use detect::detect;
 pub use error::DatasetError;
-pub use hash::{ManifestEntry, hash_file, manifest_hash};
 
 use files::Lister;
 
