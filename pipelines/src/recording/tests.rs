@@ -294,8 +294,8 @@ fn a_flipped_byte_never_panics_and_never_changes_an_event() {
         file.seek(SeekFrom::Start(position as u64)).unwrap();
         file.write_all(&[byte]).unwrap();
     };
-    for position in 0..whole.len() {
-        put(position, whole[position] ^ 1 << random.below(8));
+    for (position, &byte) in whole.iter().enumerate() {
+        put(position, byte ^ 1 << random.below(8));
         let (found, cuts, error) = read(dir.path());
         assert_eq!(spell_all(&found), expected[..found.len()], "byte {position} flipped");
         let is_told = error.is_some() || !cuts.is_empty();
