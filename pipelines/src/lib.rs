@@ -2,6 +2,7 @@
 
 pub mod datasets;
 pub mod png;
+pub mod recording;
 pub mod sinks;
 pub mod sources;
 
