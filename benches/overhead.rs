@@ -45,10 +45,10 @@ fn saturated(criterion: &mut Criterion) {
 fn run(n_frames: u64, detectors: &Arc<Detectors>, options: &RunOptions) -> Duration {
     let per_camera = n_frames / CAMERAS;
     let streams = (0..CAMERAS)
-        .map(|camera| idle::stream(&format!("camera-{camera}"), per_camera, |_| ()).boxed())
+        .map(|camera| idle::stream(&format!("camera-{camera}"), per_camera, |_| ()).into())
         .collect();
     let started = Instant::now();
-    let report = inspect(streams, detectors.clone(), options, vec![]).expect("nothing fails");
+    let report = inspect(streams, detectors.clone(), options, vec![], None).expect("nothing fails");
     let took = started.elapsed();
     assert_eq!(
         report.total(|account| account.judged),

@@ -71,8 +71,8 @@ fn watched(workers: usize) -> (InspectionReport, f64) {
     let detectors = Arc::new(Detectors::common(idle::detector()));
     let options = RunOptions::new(workers, workers).expect("the system gives threads");
     let (cpu_before, started) = (cpu_seconds(), Instant::now());
-    let streams = vec![idle::stream("camera", FRAMES, move |seq| wait_until(started + due(seq))).boxed()];
-    let report = inspect(streams, detectors, &options, vec![]).expect("nothing fails");
+    let streams = vec![idle::stream("camera", FRAMES, move |seq| wait_until(started + due(seq))).into()];
+    let report = inspect(streams, detectors, &options, vec![], None).expect("nothing fails");
     assert_eq!(report.total(|account| account.judged), FRAMES, "every frame is judged");
     let share = (cpu_seconds() - cpu_before) / started.elapsed().as_secs_f64();
     (report, share)

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use criterion::Throughput;
 use intakt_operators::dataflow::{HOP_US, RollingRates};
-use intakt_operators::{Decision, Verdict};
+use intakt_operators::{Decision, Outcome, Verdict};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::InputHandle;
 use timely::dataflow::operators::{Input, Probe};
@@ -34,12 +34,12 @@ fn rolling_rates(interval_us: u64) {
     let guards = timely::execute(timely::Config::process(1), move |worker| {
         let cameras: Vec<Arc<str>> = (0..CAMERAS).map(|camera| format!("camera-{camera}").into()).collect();
         let nothing: Arc<str> = "".into();
-        let mut input: InputHandle<u64, CapacityContainerBuilder<Vec<Verdict>>> = InputHandle::new();
+        let mut input: InputHandle<u64, CapacityContainerBuilder<Vec<Outcome>>> = InputHandle::new();
         let probe = worker.dataflow::<u64, _, _>(|scope| scope.input_from(&mut input).rolling_rates().probe().0);
         for seq in 0..VERDICTS {
             let captured_at_us = seq * interval_us;
             input.advance_to(captured_at_us);
-            input.send(Verdict {
+            let verdict = Verdict {
                 camera: cameras[(seq % CAMERAS) as usize].clone(),
                 seq: seq / CAMERAS,
                 captured_at_us,
@@ -55,7 +55,8 @@ fn rolling_rates(interval_us: u64) {
                 calibrated_score: 0.0,
                 regions: vec![],
                 suppressed: vec![],
-            });
+            };
+            input.send(Outcome::Judged(verdict.into()));
             if seq % BATCH == BATCH - 1 {
                 worker.step();
             }

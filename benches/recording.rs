@@ -45,6 +45,7 @@ fn record(dir: &Path, bytes: &Arc<[u8]>) {
             captured_at_us: seq * 100_000,
             origin: "".into(),
             bytes: Ok(bytes.clone()),
+            recorded: None,
         };
         let time_us = frame.captured_at_us;
         recorder.record(RecordedEvent::Frame {

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Give a verdict on every image
     Inspect(InspectArgs),
+    /// Give the verdicts on a recorded run again, or what another detector or threshold would have decided
+    Replay(ReplayArgs),
     /// Say what is in a detector file
     Show(ShowArgs),
 }
@@ -253,8 +255,46 @@ pub(crate) struct InspectArgs {
     /// Print the regions that were suppressed, with their reasons
     #[arg(long)]
     pub(crate) log_suppressed: bool,
+    /// Record the frames as received into this directory, for `replay`
+    #[arg(long)]
+    pub(crate) record: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) suppression: SuppressionArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplayArgs {
+    /// Directory that `inspect --record` wrote
+    pub(crate) recording: PathBuf,
+    /// Detector file to use instead of the recorded ones
+    #[arg(long)]
+    pub(crate) detector: Option<PathBuf>,
+    /// Image score above which frames are rejected, instead of the detectors' own threshold
+    #[arg(long)]
+    pub(crate) threshold: Option<f32>,
+    /// Event time per wall time: max, or a number (1 is the pace of the recorded line)
+    #[arg(long, default_value = "max")]
+    pub(crate) speed: String,
+    /// Cameras to replay, separated by commas [default: all]
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) cameras: Option<Vec<String>>,
+    /// Leave out what entered before this time (2026-01-05T06:00:00Z, or microseconds)
+    #[arg(long)]
+    pub(crate) from: Option<String>,
+    /// Leave out what entered at this time or later
+    #[arg(long)]
+    pub(crate) to: Option<String>,
+    /// Print the frames whose decision differs from the recorded one, instead of all verdicts
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Write verdicts as JSON lines to this file; - is standard output [default: -, with --diff: nowhere]
+    #[arg(long)]
+    pub(crate) jsonl: Option<PathBuf>,
+    /// Write rolling rates as JSON lines to this file; - is standard output
+    #[arg(long)]
+    pub(crate) rates: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 }

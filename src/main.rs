@@ -19,6 +19,7 @@ fn main() -> ExitCode {
         Command::Fit(args) => commands::fit::run(args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
         Command::Inspect(args) => commands::inspect::run(&args),
+        Command::Replay(args) => commands::replay::run(&args),
         Command::Show(args) => commands::show::run(&args),
     };
     match outcome {

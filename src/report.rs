@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use intakt_operators::Verdict;
+use intakt_operators::Outcome;
 use intakt_operators::dataflow::{JudgedFrame, LatencySummary, Rate};
 use intakt_operators::metrics::CLEARLY_DEFECTIVE_PX;
 use intakt_pipelines::sinks::Sink;
@@ -23,7 +23,10 @@ impl Sink for Counted {
 pub(crate) struct SuppressedLog(pub(crate) Arc<dyn Progress>);
 
 impl Sink for SuppressedLog {
-    fn verdict(&self, verdict: &Verdict) -> Result<(), String> {
+    fn outcome(&self, outcome: &Outcome) -> Result<(), String> {
+        let Outcome::Judged(verdict) = outcome else {
+            return Ok(());
+        };
         for suppressed in &verdict.suppressed {
             let (region, reason) = (&suppressed.region, suppressed.reason);
             self.0.note(&format!(

@@ -108,6 +108,7 @@ pub(crate) fn stream(camera: &str, n_frames: u64, mut wait: impl FnMut(u64) + Se
             captured_at_us: seq * 1_000_000 / 30,
             origin: origin.clone(),
             bytes: Ok(bytes.clone()),
+            recorded: None,
         }
     };
     CameraStream {

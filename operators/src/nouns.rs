@@ -26,6 +26,17 @@ pub struct Frame {
     pub origin: Arc<str>,
     /// The encoded image (PNG, JPEG, BMP, TIFF), or the reason why its bytes could not be read.
     pub bytes: Result<Arc<[u8]>, Arc<str>>,
+    /// When it entered the dataflow, where it comes from a recording.
+    pub recorded: Option<Stamp>,
+}
+
+/// The time of a frame in the dataflow, and what that says about the frames after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Stamp {
+    /// When it enters, microseconds of event time: when it was captured, unless it is late or its camera's clock is wrong.
+    pub time_us: u64,
+    /// No later frame of its camera enters before this.
+    pub low_us: u64,
 }
 
 /// An axis-aligned rectangle in pixels: `x..x + width`, `y..y + height`.

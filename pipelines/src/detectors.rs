@@ -18,27 +18,27 @@ struct Assigned {
     input: Arc<InputRecipe>,
 }
 
-impl From<Detector> for Assigned {
-    fn from(detector: Detector) -> Self {
+impl From<Arc<Detector>> for Assigned {
+    fn from(detector: Arc<Detector>) -> Self {
         Self {
             input: Arc::new(detector.recipe().input.clone()),
-            detector: Arc::new(detector),
+            detector,
         }
     }
 }
 
 impl Detectors {
     /// One detector for all cameras.
-    pub fn common(detector: Detector) -> Self {
+    pub fn common(detector: impl Into<Arc<Detector>>) -> Self {
         Self {
-            common: detector.into(),
+            common: detector.into().into(),
             own: BTreeMap::new(),
         }
     }
 
     /// Lets `camera` be looked at by a detector of its own.
-    pub fn assign(&mut self, camera: &str, detector: Detector) {
-        self.own.insert(camera.into(), detector.into());
+    pub fn assign(&mut self, camera: &str, detector: impl Into<Arc<Detector>>) {
+        self.own.insert(camera.into(), detector.into().into());
     }
 
     /// The detector of `camera`.

@@ -49,7 +49,7 @@ pub fn evaluate(
     progress.begin("evaluating", cameras.values().map(|items| items.len() as u64).sum());
     let stream = |(camera, items): (&Arc<str>, &Vec<Item>)| {
         let files = items.iter().map(|item| (item.path.clone(), item.captured_at_us));
-        file_frames(camera.clone(), files.collect()).boxed()
+        file_frames(camera.clone(), files.collect()).into()
     };
     let streams = cameras.iter().map(stream).collect();
     let bench = Arc::new(Bench {
@@ -58,7 +58,7 @@ pub fn evaluate(
         progress: progress.clone(),
     });
     sinks.push(bench.clone());
-    let report = inspect(streams, detectors, options, sinks)?;
+    let report = inspect(streams, detectors, options, sinks, None)?;
     progress.end();
     let Measured { frames, tiles } = std::mem::take(&mut *bench.lock());
     Ok(Evaluation {

@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use intakt_operators::dataflow::{InOrder, JudgedFrame, LatencySummary, Offload, Rate, RateKey, RollingRates};
-use intakt_operators::{Decision, Verdict};
+use intakt_operators::dataflow::{Cameras, InOrder, JudgedFrame, LatencySummary, Offload, Rate, RateKey, RollingRates};
+use intakt_operators::{Decision, Outcome};
 use serde::Serialize;
 use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Inspect, Probe};
+use timely::dataflow::operators::{Concat, Inspect, Probe};
 
 use crate::graph::judged;
-use crate::run::run_dataflow;
+use crate::record::Record;
+use crate::recording::Recorder;
+use crate::run::{Camera, OnTrouble, run_dataflow};
 use crate::sinks::Sink;
-use crate::sources::{Source, StopFlag};
+use crate::sources::StopFlag;
 use crate::{Detectors, PipelineError, RunOptions};
 
 /// What became of the frames of one camera.
@@ -27,7 +29,7 @@ pub struct CameraAccount {
     pub rejected: u64,
     /// Frames of which no image could be made.
     pub unreadable: u64,
-    /// Frames discarded under overload. Files wait instead, so there are none.
+    /// Frames dropped under overload. Files wait instead, so there are none.
     pub dropped: u64,
 }
 
@@ -51,60 +53,77 @@ impl InspectionReport {
     }
 }
 
-/// Runs `sources` through `detectors` until they end. Every frame gets exactly one verdict; `sinks` are given the verdicts in
-/// order of time, camera and sequence, and the rates as windows move. Nothing that they see depends on `options`.
+/// Runs the frames of `cameras` through `detectors` until they end. Every frame gets exactly one verdict; `sinks` are given the verdicts in
+/// order of time, camera and sequence, and the rates as windows move. Nothing that they see depends on `options`. `recorder`
+/// is given what was let in and what was dropped; it is not finished, and its troubles are no failure of the inspection.
 ///
 /// # Errors
 /// A sink that fails stops the run: frames that are under way are still judged, no further ones are read.
 pub fn inspect(
-    sources: Vec<Box<dyn Source>>,
+    cameras: Vec<Camera>,
     detectors: Arc<Detectors>,
     options: &RunOptions,
     sinks: Vec<Arc<dyn Sink>>,
+    recorder: Option<&Arc<Recorder>>,
 ) -> Result<InspectionReport, PipelineError> {
     let started = Instant::now();
     let board = Arc::new(Board::default());
     let sinks: Arc<[Arc<dyn Sink>]> = sinks.into();
-    let resources = options.resources.clone();
+    let (resources, recorder) = (options.resources.clone(), recorder.cloned());
     let watching = board.clone();
     let drawing = sinks.iter().any(|sink| sink.draws());
-    let captured = run_dataflow(sources, options, &board.stop, move |frames, closed| {
-        let mut judged = judged(frames, &resources, &detectors);
-        if drawing {
-            let (board, sinks) = (watching.clone(), sinks.clone());
-            let broken = watching.clone();
-            let drawing_panicked = move |judged: &JudgedFrame, message: String| {
-                broken.watch(Err(format!("drawing frame {} panicked: {message}", judged.verdict.seq)));
-                judged.clone()
+    let told = sinks.clone();
+    let on_trouble: OnTrouble =
+        Arc::new(move |camera, reason| told.iter().for_each(|sink| sink.trouble(camera, reason)));
+    let captured = run_dataflow(
+        cameras,
+        options,
+        &board.stop.clone(),
+        on_trouble,
+        move |cameras, closed| {
+            let Cameras { frames, dropped } = match recorder.clone() {
+                Some(recorder) => cameras.record(&recorder),
+                None => cameras,
             };
-            let draw = move |judged: &JudgedFrame| {
-                sinks.iter().for_each(|sink| board.watch(sink.draw(judged)));
-                judged.clone()
-            };
-            judged = judged.offload("draw", &resources, draw, drawing_panicked);
-        }
-        let (board, at_once) = (watching.clone(), sinks.clone());
-        let verdicts = judged.map(move |judged| {
-            at_once.iter().for_each(|sink| board.watch(sink.at_once(&judged)));
-            Verdict::clone(&judged.verdict)
-        });
-        let (board, log) = (watching.clone(), sinks.clone());
-        verdicts
-            .clone()
-            .in_order(|verdict| (verdict.camera.clone(), verdict.seq))
-            .inspect(move |verdict| {
-                board.count(verdict);
-                log.iter().for_each(|sink| board.watch(sink.verdict(verdict)));
-            });
-        let (board, published) = (watching.clone(), sinks.clone());
-        verdicts
-            .rolling_rates()
-            .inspect(move |rate| {
-                board.rate(rate);
-                published.iter().for_each(|sink| board.watch(sink.rate(rate)));
-            })
-            .probe_with(&closed);
-    })?;
+            let mut judged = judged(frames, &resources, &detectors);
+            if drawing {
+                let (board, sinks) = (watching.clone(), sinks.clone());
+                let broken = watching.clone();
+                let drawing_panicked = move |judged: &JudgedFrame, message: String| {
+                    broken.watch(Err(format!("drawing frame {} panicked: {message}", judged.verdict.seq)));
+                    judged.clone()
+                };
+                let draw = move |judged: &JudgedFrame| {
+                    sinks.iter().for_each(|sink| board.watch(sink.draw(judged)));
+                    judged.clone()
+                };
+                judged = judged.offload("draw", &resources, draw, drawing_panicked);
+            }
+            let (board, at_once) = (watching.clone(), sinks.clone());
+            let outcomes = judged
+                .map(move |judged| {
+                    at_once.iter().for_each(|sink| board.watch(sink.at_once(&judged)));
+                    Outcome::Judged(judged.verdict)
+                })
+                .concat(dropped.map(|(dropped, _)| Outcome::Dropped(dropped)));
+            let (board, log) = (watching.clone(), sinks.clone());
+            outcomes
+                .clone()
+                .in_order(|outcome| (outcome.camera().clone(), outcome.seq()))
+                .inspect(move |outcome| {
+                    board.count(outcome);
+                    log.iter().for_each(|sink| board.watch(sink.outcome(outcome)));
+                });
+            let (board, published) = (watching.clone(), sinks.clone());
+            outcomes
+                .rolling_rates()
+                .inspect(move |rate| {
+                    board.rate(rate);
+                    published.iter().for_each(|sink| board.watch(sink.rate(rate)));
+                })
+                .probe_with(&closed);
+        },
+    )?;
     board.report(
         captured,
         options.resources.latencies.summaries(),
@@ -132,9 +151,13 @@ impl Board {
         }
     }
 
-    fn count(&self, verdict: &Verdict) {
+    fn count(&self, outcome: &Outcome) {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let account = accounts.entry(verdict.camera.clone()).or_default();
+        let account = accounts.entry(outcome.camera().clone()).or_default();
+        let Outcome::Judged(verdict) = outcome else {
+            account.dropped += 1;
+            return;
+        };
         match verdict.decision {
             Decision::Unreadable { .. } => account.unreadable += 1,
             Decision::Pass => account.judged += 1,

@@ -14,6 +14,7 @@ pub mod fit;
 mod graph;
 mod inspect;
 mod progress;
+mod record;
 mod run;
 
 pub use detector_file::{load_detector, save_detector, write_atomically, write_picture};
@@ -22,4 +23,4 @@ pub use error::PipelineError;
 pub use evaluate::{Evaluation, evaluate};
 pub use inspect::{CameraAccount, InspectionReport, inspect};
 pub use progress::{Progress, Silent};
-pub use run::RunOptions;
+pub use run::{Camera, Intake, RunOptions};

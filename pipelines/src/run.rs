@@ -1,18 +1,16 @@
 //! Runs one dataflow over the streams of some cameras until they end.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use intakt_operators::dataflow::{Admitted, Outbox, Resources, cameras, mailbox};
+use intakt_operators::dataflow::{
+    Admitted, CameraInput, Cameras, Outbox, Overflow, Patience, Resources, cameras, mailbox,
+};
 use timely::dataflow::{ProbeHandle, StreamVec};
 
 use crate::PipelineError;
 use crate::sources::{Next, Source, StopFlag};
-
-/// Frames read ahead of the dataflow per camera: the next one is there when a credit comes back.
-const MAILBOX_DEPTH: usize = 2;
 
 /// How a run is spread over the machine. No result depends on it.
 #[derive(Clone)]
@@ -36,54 +34,119 @@ impl RunOptions {
         })
     }
 
-    /// Frames of one camera alive at once: every pool thread has one to work on and one to follow, so memory stays at a few
-    /// frames per camera and thread whatever the length of the stream.
+    /// Frames of one camera alive at once, where nothing else is asked for: every pool thread has one to work on and one to
+    /// follow, so memory stays at a few frames per camera and thread whatever the length of the stream.
     fn credit_max(&self) -> usize {
         (2 * self.resources.pool.threads()).max(4)
+    }
+}
+
+/// How the frames of a camera are let in.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Intake {
+    /// What happens to a frame that finds the camera's queue full.
+    pub overflow: Overflow,
+    /// Frames that wait in the queue.
+    pub depth: usize,
+    /// Frames alive in the dataflow; none: as many as keep the threads busy.
+    pub credit: Option<usize>,
+    /// When frames are late, and when others no longer wait for them.
+    pub patience: Patience,
+}
+
+impl Intake {
+    /// Of files, which wait: the next frame is there when a credit comes back.
+    pub const FILES: Self = Self {
+        overflow: Overflow::Block,
+        depth: 2,
+        credit: None,
+        patience: Patience::FILES,
+    };
+
+    /// Of a recording, whose frames enter when they did: its cameras are as far apart as they were.
+    pub const REPLAY: Self = Self {
+        patience: Patience {
+            skew_max_us: None,
+            ..Patience::FILES
+        },
+        ..Self::FILES
+    };
+
+    /// Of a live camera, whose newest frames count: a quarter of a second of slack at 15 frames a second.
+    pub const LIVE: Self = Self {
+        overflow: Overflow::DropOldest,
+        depth: 4,
+        credit: None,
+        patience: Patience::LIVE,
+    };
+}
+
+/// A source, and how its frames are let in.
+pub struct Camera {
+    /// Where the frames come from.
+    pub source: Box<dyn Source>,
+    /// How they are let in.
+    pub intake: Intake,
+}
+
+impl<S: Source + 'static> From<S> for Camera {
+    fn from(source: S) -> Self {
+        Box::<dyn Source>::from(Box::new(source)).into()
+    }
+}
+
+impl From<Box<dyn Source>> for Camera {
+    fn from(source: Box<dyn Source>) -> Self {
+        let intake = if source.is_live() { Intake::LIVE } else { Intake::FILES };
+        Self { source, intake }
     }
 }
 
 /// Frames that every camera delivered.
 pub(crate) type Captured = BTreeMap<Arc<str>, u64>;
 
-/// Builds the dataflow on every worker with `build` and runs it until every camera has ended. `build` is given the frames and
-/// a probe that it attaches to whatever must have seen the end of the last hop.
+/// What is told when a camera has trouble: its name and the reason.
+pub(crate) type OnTrouble = Arc<dyn Fn(&Arc<str>, &str) + Send + Sync>;
+
+/// Builds the dataflow on every worker with `build` and runs it until every camera has ended. `build` is given what the
+/// cameras deliver and a probe that it attaches to whatever must have seen the end of the last hop.
 pub(crate) fn run_dataflow(
-    sources: Vec<Box<dyn Source>>,
+    cameras_of_run: Vec<Camera>,
     options: &RunOptions,
     stop: &StopFlag,
-    build: impl for<'scope> Fn(StreamVec<'scope, u64, Admitted>, ProbeHandle<u64>) + Send + Sync + 'static,
+    on_trouble: OnTrouble,
+    build: impl for<'scope> Fn(Cameras<'scope>, ProbeHandle<u64>) + Send + Sync + 'static,
 ) -> Result<Captured, PipelineError> {
-    let counters: BTreeMap<Arc<str>, Arc<AtomicU64>> = sources
+    let names: Captured = cameras_of_run
         .iter()
-        .map(|source| (source.camera().clone(), Arc::default()))
+        .map(|camera| (camera.source.camera().clone(), 0))
         .collect();
-    assert_eq!(counters.len(), sources.len(), "cameras have names of their own");
-    let readers = Arc::new(Mutex::new(Vec::new()));
+    assert_eq!(names.len(), cameras_of_run.len(), "cameras have names of their own");
+    let readers: Arc<Mutex<Vec<thread::JoinHandle<(Arc<str>, u64)>>>> = Arc::default();
     let (workers, credit_max) = (options.workers, options.credit_max());
-    let waiting: Mutex<Vec<Option<Box<dyn Source>>>> = Mutex::new(sources.into_iter().map(Some).collect());
-    let stop = stop.clone();
-    let (worker_counters, worker_readers) = (counters.clone(), readers.clone());
+    let waiting: Mutex<Vec<Option<Camera>>> = Mutex::new(cameras_of_run.into_iter().map(Some).collect());
+    let (stop, worker_readers) = (stop.clone(), readers.clone());
     let guards = timely::execute(timely_config(workers), move |worker| {
-        let mine = take_every(&waiting, worker.index(), worker.peers());
-        let mut inboxes = Vec::new();
-        for source in mine {
+        let mut inputs = Vec::new();
+        for Camera { source, intake } in take_every(&waiting, worker.index(), worker.peers()) {
             let camera = source.camera().clone();
-            let (outbox, inbox) = mailbox(camera.clone(), MAILBOX_DEPTH);
-            inboxes.push(inbox);
-            let (counter, stop) = (worker_counters[&camera].clone(), stop.clone());
+            let (outbox, inbox) = mailbox(camera.clone(), intake.depth, intake.overflow);
+            inputs.push(CameraInput {
+                inbox,
+                credit_max: intake.credit.unwrap_or(credit_max),
+                patience: intake.patience,
+            });
+            let (stop, on_trouble) = (stop.clone(), on_trouble.clone());
             let reader = thread::Builder::new()
                 .name(format!("read-{camera}"))
-                .spawn(move || read(source, &outbox, &counter, &stop))
+                .spawn(move || read(source, &outbox, &stop, &on_trouble))
                 .expect("the system gives a thread per camera");
-            worker_readers
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .push(reader);
+            let mut readers = worker_readers.lock().unwrap_or_else(PoisonError::into_inner);
+            readers.push(reader);
         }
         worker.dataflow::<u64, _, _>(|scope| {
             let closed = ProbeHandle::new();
-            build(cameras(scope, inboxes, credit_max, closed.clone()), closed);
+            build(cameras(scope, inputs, closed.clone()), closed);
         });
     })
     .map_err(|error| PipelineError::Refused(format!("cannot start the dataflow: {error}")))?;
@@ -91,15 +154,22 @@ pub(crate) fn run_dataflow(
         outcome.map_err(PipelineError::Stopped)?;
     }
     let readers = std::mem::take(&mut *readers.lock().unwrap_or_else(PoisonError::into_inner));
-    for reader in readers {
-        reader
-            .join()
-            .map_err(|_| PipelineError::Stopped("a source panicked".to_owned()))?;
-    }
-    Ok(counters
+    let panicked = |_| PipelineError::Stopped("a source panicked".to_owned());
+    readers
         .into_iter()
-        .map(|(camera, counter)| (camera, counter.load(Ordering::Acquire)))
-        .collect())
+        .map(|reader| reader.join().map_err(panicked))
+        .collect()
+}
+
+/// [`run_dataflow`] over files, which wait instead of being dropped and can have no trouble.
+pub(crate) fn run_files(
+    files: Vec<Camera>,
+    options: &RunOptions,
+    build: impl for<'scope> Fn(StreamVec<'scope, u64, Admitted>, ProbeHandle<u64>) + Send + Sync + 'static,
+) -> Result<(), PipelineError> {
+    let on_trouble: OnTrouble = Arc::new(|_, _| ());
+    let build = move |cameras: Cameras<'_>, closed| build(cameras.frames, closed);
+    run_dataflow(files, options, &StopFlag::default(), on_trouble, build).map(drop)
 }
 
 /// Workers that park at once when they have nothing to do: at a camera's rate the microseconds that spinning saves per frame
@@ -112,7 +182,7 @@ fn timely_config(workers: usize) -> timely::Config {
     }
 }
 
-fn take_every(waiting: &Mutex<Vec<Option<Box<dyn Source>>>>, index: usize, peers: usize) -> Vec<Box<dyn Source>> {
+fn take_every(waiting: &Mutex<Vec<Option<Camera>>>, index: usize, peers: usize) -> Vec<Camera> {
     let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
     waiting
         .iter_mut()
@@ -122,17 +192,21 @@ fn take_every(waiting: &Mutex<Vec<Option<Box<dyn Source>>>>, index: usize, peers
         .collect()
 }
 
-fn read(mut source: Box<dyn Source>, outbox: &Outbox, captured: &AtomicU64, stop: &StopFlag) {
+/// Reads a source to its end; its camera, and how many frames it captured.
+fn read(mut source: Box<dyn Source>, outbox: &Outbox, stop: &StopFlag, on_trouble: &OnTrouble) -> (Arc<str>, u64) {
+    let camera = source.camera().clone();
     loop {
-        match source.next(stop) {
-            Next::Frame(frame) => {
-                captured.fetch_add(1, Ordering::AcqRel);
-                if outbox.send(frame).is_err() {
-                    return;
-                }
+        let gone = match source.next(stop) {
+            Next::Frame(frame) => outbox.send(frame).is_err(),
+            Next::Dropped(dropped, stamp) => outbox.send_dropped(dropped, stamp).is_err(),
+            Next::Trouble(reason) => {
+                on_trouble(&camera, &reason);
+                false
             }
-            Next::Trouble(_) => {}
-            Next::Ended => return,
+            Next::Ended => true,
+        };
+        if gone {
+            return (camera, outbox.captured());
         }
     }
 }

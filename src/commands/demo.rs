@@ -40,7 +40,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
     let detectors = Arc::new(fit_cameras(&line, &args.out, &options)?);
     terminal::say(&format!("\ninspecting {} frames of three cameras", 3 * args.frames));
     let streams = SyntheticCamera::ALL
-        .map(|camera| stream(&line, camera, args.frames).boxed())
+        .map(|camera| stream(&line, camera, args.frames).into())
         .into();
     let verdicts = args.out.join("verdicts.jsonl");
     let known = Arc::new(Known::new(line));
@@ -48,7 +48,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
     let sinks: Vec<Arc<dyn Sink>> = vec![
         live.clone(),
         known.clone(),
-        Arc::new(Jsonl::verdicts(
+        Arc::new(Jsonl::outcomes(
             Box::new(BufWriter::new(create(&verdicts)?)),
             &verdicts.to_string_lossy(),
         )),
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
         )),
         Arc::new(heatmaps(&args.out)?),
     ];
-    let report = inspect(streams, detectors, &options, sinks)?;
+    let report = inspect(streams, detectors, &options, sinks, None)?;
     live.finish();
     terminal::say(&report::inspection(&report));
     let sheet = args.out.join("contact_sheet.png");

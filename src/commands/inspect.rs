@@ -8,9 +8,9 @@ use std::sync::Arc;
 use intakt_pipelines::datasets::{CameraFiles, collect_images};
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
 use intakt_pipelines::sources::{CameraStream, file_frames};
-use intakt_pipelines::{Detectors, PipelineError, Progress, inspect};
+use intakt_pipelines::{Detectors, InspectionReport, PipelineError, Progress, inspect};
 
-use super::settings;
+use super::{recording, settings};
 use crate::cli::InspectArgs;
 use crate::progress::Shown;
 use crate::report::{Counted, SuppressedLog};
@@ -25,17 +25,30 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let streams = streams(cameras);
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     progress.begin("inspecting", streams.iter().map(|(_, frames)| frames).sum());
-    let streams = streams.into_iter().map(|(stream, _)| stream.boxed()).collect();
-    let sinks = sinks(args, &progress)?;
-    let report = inspect(streams, Arc::new(Detectors::common(detector)), &options, sinks)?;
+    let mut sinks = sinks(args, &progress)?;
+    let detectors = Arc::new(Detectors::common(detector));
+    let names = streams.iter().map(|(stream, _)| stream.camera.clone()).collect();
+    let making = match &args.record {
+        Some(directory) => Some(recording::make(directory, names, &detectors)?),
+        None => None,
+    };
+    sinks.extend(making.iter().map(|making| making.verdicts.clone() as Arc<dyn Sink>));
+    let streams = streams.into_iter().map(|(stream, _)| stream.into()).collect();
+    let recorder = making.as_ref().map(|making| &making.recorder);
+    let report = inspect(streams, detectors, &options, sinks, recorder);
+    making.into_iter().for_each(recording::Making::finish);
+    let report = report?;
     progress.end();
     terminal::say(&report::inspection(&report));
-    let unremarkable = report.total(|account| account.rejected + account.unreadable) == 0;
-    Ok(if unremarkable {
-        Outcome::Passed
-    } else {
-        Outcome::Rejected
-    })
+    Ok(outcome_of(&report))
+}
+
+/// How the program ends after a run.
+pub(crate) fn outcome_of(report: &InspectionReport) -> Outcome {
+    match report.total(|account| account.rejected + account.unreadable) {
+        0 => Outcome::Passed,
+        _ => Outcome::Rejected,
+    }
 }
 
 /// The cameras, each with its number of frames.
@@ -77,7 +90,7 @@ fn refuse_overwriting(args: &InspectArgs, cameras: &[CameraFiles]) -> Result<(),
 
 fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {
     let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(Counted(progress.clone()))];
-    sinks.push(Arc::new(Jsonl::verdicts(
+    sinks.push(Arc::new(Jsonl::outcomes(
         writer(&args.jsonl)?,
         &args.jsonl.to_string_lossy(),
     )));
@@ -103,7 +116,8 @@ fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn
     Ok(sinks)
 }
 
-fn writer(path: &Path) -> Result<Box<dyn Write + Send>, PipelineError> {
+/// Where JSON lines go: a file, or standard output for `-`.
+pub(crate) fn writer(path: &Path) -> Result<Box<dyn Write + Send>, PipelineError> {
     if path == Path::new("-") {
         return Ok(Box::new(io::stdout()));
     }

@@ -4,6 +4,9 @@ pub(crate) mod demo;
 pub(crate) mod evaluate;
 pub(crate) mod fit;
 pub(crate) mod inspect;
+pub(crate) mod replay;
 pub(crate) mod show;
 
+mod flips;
+mod recording;
 mod settings;

@@ -71,6 +71,13 @@ pub(crate) fn refuse_overwriting<'a>(
     }
 }
 
+/// Refuses to write into a directory that the command reads.
+pub(crate) fn refuse_overwriting_in(output: &Path, directory: &Path) -> Result<(), PipelineError> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let files: Vec<std::path::PathBuf> = entries.map(|entry| entry.path()).collect();
+    refuse_overwriting(output, files.iter().map(std::path::PathBuf::as_path))
+}
+
 /// Overlapping tiles: a quarter of the tile is shared unless the user says otherwise, which is more than a backbone's
 /// receptive field loses at a tile's edge.
 pub(crate) fn tiling(tile_px: u32, overlap_px: Option<u32>) -> Tiling {

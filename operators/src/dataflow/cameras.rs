@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::generic::operator::source;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 use super::mailbox::Post;
-use super::{Credit, HOP_US, Inbox, Permit, Waker};
-use crate::Frame;
+use super::{Credit, HOP_US, Inbox, Patience, Permit, Waker, Watermark};
+use crate::{DroppedFrame, Frame, Stamp};
 
 /// How often a closing source looks whether the last hop is through.
 const CLOSING_POLL: Duration = Duration::from_millis(1);
@@ -20,6 +21,8 @@ const CLOSING_POLL: Duration = Duration::from_millis(1);
 pub struct Admitted {
     /// The frame.
     pub frame: Frame,
+    /// When it enters, and what that says of the frames after it.
+    pub stamp: Stamp,
     /// Position among the frames of its camera that were let in, counted from 0 without gaps.
     pub ordinal: u64,
     /// Given back when the last stage lets go of the frame.
@@ -28,102 +31,207 @@ pub struct Admitted {
     pub admitted_at: Instant,
 }
 
-struct Camera {
-    inbox: Inbox,
-    credit: Arc<Credit>,
-    newest_us: Option<u64>,
-    admitted: u64,
-    ended: bool,
+/// A camera as the dataflow sees it.
+pub struct CameraInput {
+    /// Where its frames come from.
+    pub inbox: Inbox,
+    /// Most of its frames alive at once.
+    pub credit_max: usize,
+    /// When its frames are late.
+    pub patience: Patience,
 }
 
-/// Emits the frames of this worker's cameras, each at its own `captured_at_us`, round robin, at most `credit_max` alive per
-/// camera. A camera's frames come in order of capture; the frontier is the least of the cameras' newest frames, so nothing
-/// is late. At the end the frontier stops at the end of the last hop until `closed` has seen it, because an empty frontier
-/// would not tell the rates that the hop is over.
+/// What cameras deliver.
+pub struct Cameras<'scope> {
+    /// The frames that were let in.
+    pub frames: StreamVec<'scope, u64, Admitted>,
+    /// The frames that were dropped before.
+    pub dropped: StreamVec<'scope, u64, (DroppedFrame, Stamp)>,
+}
+
+struct Camera {
+    inbox: Inbox,
+    credit_max: usize,
+    credit: Arc<Credit>,
+    admitted: u64,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    NothingWaits,
+    FrameWaits,
+    Ended,
+}
+
+/// Emits the frames of this worker's cameras, round robin, at most `credit_max` alive per camera, each at the time that the
+/// [`Watermark`] gives it; the frontier is the watermark's too. Times are event times, so results depend on frames and not
+/// on when they happened to arrive, save that a live camera which was silent for too long is late.
 ///
-/// `credit_max` is at least 2: a stage that waits for the frontier holds one frame until the next has come in.
+/// At the end the frontier stops at the end of the last hop until `closed` has seen it, because an empty frontier would not
+/// tell the rates that the hop is over.
 pub fn cameras<'scope>(
     scope: Scope<'scope, u64>,
-    inboxes: Vec<Inbox>,
-    credit_max: usize,
+    inputs: Vec<CameraInput>,
     closed: ProbeHandle<u64>,
-) -> StreamVec<'scope, u64, Admitted> {
-    assert!(credit_max >= 2, "a camera needs at least two frames in flight");
-    source::<_, CapacityContainerBuilder<Vec<Admitted>>, _, _>(scope, "Cameras", move |capability, info| {
-        let activator = scope.activator_for(info.address.clone());
-        let waker = Waker::new(scope.worker().sync_activator_for(info.address.to_vec()));
-        let mut cameras: Vec<Camera> = inboxes
-            .into_iter()
-            .map(|inbox| {
-                inbox.attach(&waker);
-                Camera {
-                    inbox,
-                    credit: Arc::default(),
-                    newest_us: None,
-                    admitted: 0,
-                    ended: false,
-                }
-            })
-            .collect();
-        let mut capability = Some(capability);
-        move |output| {
+) -> Cameras<'scope> {
+    let mut builder = OperatorBuilder::new("Cameras".to_owned(), scope);
+    let info = builder.operator_info();
+    let (frames_output, frames) = builder.new_output();
+    let (dropped_output, dropped) = builder.new_output();
+    type Output<D> = OutputBuilder<u64, CapacityContainerBuilder<Vec<D>>>;
+    let mut frames_output: Output<Admitted> = OutputBuilder::from(frames_output);
+    let mut dropped_output: Output<(DroppedFrame, Stamp)> = OutputBuilder::from(dropped_output);
+    let activator = scope.activator_for(info.address.clone());
+    let waker = Waker::new(scope.worker().sync_activator_for(info.address.to_vec()));
+    builder.build(move |capabilities| {
+        let mut gate = Gate::new(inputs, &waker, Instant::now());
+        let mut capabilities = capabilities;
+        let mut timer: Option<Instant> = None;
+        move |_| {
             waker.disarm();
-            let Some(held) = capability.as_mut() else { return };
-            let mut progressed = true;
-            while progressed {
-                progressed = false;
-                for camera in cameras.iter_mut().filter(|camera| !camera.ended) {
-                    if camera.credit.out() >= credit_max {
-                        continue; // the permit that comes back wakes us
-                    }
-                    match camera.inbox.take() {
-                        Post::Frame(frame) => {
-                            progressed = true;
-                            let time = admit(camera, &frame, held);
-                            let ordinal = camera.admitted;
-                            camera.admitted += 1;
-                            let permit = Arc::new(camera.credit.take(&waker));
-                            let admitted_at = Instant::now();
-                            output.session(&held.delayed(&time)).give(Admitted {
-                                frame,
-                                ordinal,
-                                permit,
-                                admitted_at,
-                            });
-                        }
-                        Post::Nothing => {}
-                        Post::Ended => camera.ended = true,
-                    }
+            let [for_frames, for_dropped] = capabilities.as_mut_slice() else {
+                return;
+            };
+            let now = Instant::now();
+            let (mut frames, mut drops) = (frames_output.activate(), dropped_output.activate());
+            gate.let_in(
+                now,
+                &waker,
+                |admitted| {
+                    frames
+                        .session(&for_frames.delayed(&admitted.stamp.time_us))
+                        .give(admitted)
+                },
+                |dropped| drops.session(&for_dropped.delayed(&dropped.1.time_us)).give(dropped),
+            );
+            if gate.watermark.all_ended() {
+                let end = gate.watermark.latest_us() / HOP_US * HOP_US + HOP_US;
+                downgrade(for_frames, end);
+                downgrade(for_dropped, end);
+                if gate.cameras.is_empty() || !closed.less_than(&end) {
+                    capabilities.clear();
+                } else {
+                    activator.activate_after(CLOSING_POLL);
                 }
+                return;
             }
-            let newest_us = cameras.iter().filter_map(|camera| camera.newest_us).max().unwrap_or(0);
-            match cameras
-                .iter()
-                .filter(|camera| !camera.ended)
-                .map(|camera| camera.newest_us.unwrap_or(0))
-                .min()
-            {
-                Some(least_us) => held.downgrade(&least_us.max(*held.time())),
-                None => {
-                    let end = newest_us / HOP_US * HOP_US + HOP_US;
-                    held.downgrade(&end.max(*held.time()));
-                    if cameras.is_empty() || !closed.less_than(&end) {
-                        capability = None;
-                    } else {
-                        activator.activate_after(CLOSING_POLL);
-                    }
+            let reached = gate.advance(now);
+            downgrade(for_frames, reached);
+            downgrade(for_dropped, reached);
+            if timer.is_none_or(|timer| timer <= now) {
+                timer = gate.watermark.next_silence();
+                if let Some(due) = timer {
+                    // A moment later, so that the silence is over when it is looked at.
+                    activator.activate_after(due.saturating_duration_since(now) + CLOSING_POLL);
                 }
             }
         }
-    })
+    });
+    Cameras { frames, dropped }
 }
 
-/// The time a frame enters at: its own, unless that is not behind the camera's last one and the frontier. Times of a camera
-/// are distinct, or a stage that waits for the frontier to pass a frame would wait for frames that its own credits keep out.
-fn admit(camera: &mut Camera, frame: &Frame, held: &Capability<u64>) -> u64 {
-    assert_eq!(frame.camera, camera.inbox.camera, "a mailbox carries one camera");
-    let after_last = camera.newest_us.map_or(0, |newest_us| newest_us + 1);
-    let time = frame.captured_at_us.max(after_last).max(*held.time());
-    camera.newest_us = Some(time);
-    time
+fn downgrade(capability: &mut Capability<u64>, time: u64) {
+    capability.downgrade(&time.max(*capability.time()));
+}
+
+/// The cameras of one worker and their clock.
+struct Gate {
+    cameras: Vec<Camera>,
+    watermark: Watermark,
+}
+
+impl Gate {
+    fn new(inputs: Vec<CameraInput>, waker: &Arc<Waker>, now: Instant) -> Self {
+        let watermark = Watermark::new(inputs.iter().map(|input| input.patience), now);
+        let camera = |input: CameraInput| {
+            input.inbox.attach(waker);
+            Camera {
+                inbox: input.inbox,
+                credit_max: input.credit_max.max(1),
+                credit: Arc::default(),
+                admitted: 0,
+                state: State::NothingWaits,
+            }
+        };
+        Self {
+            cameras: inputs.into_iter().map(camera).collect(),
+            watermark,
+        }
+    }
+
+    /// Lets in what may come in, until nothing more may.
+    fn let_in(
+        &mut self,
+        now: Instant,
+        waker: &Arc<Waker>,
+        mut admit: impl FnMut(Admitted),
+        mut drop: impl FnMut((DroppedFrame, Stamp)),
+    ) {
+        let mut progressed = true;
+        while progressed {
+            (0..self.cameras.len()).for_each(|idx| self.look(idx, &mut drop));
+            progressed = false;
+            for idx in 0..self.cameras.len() {
+                if let Some(admitted) = self.next(idx, now, waker) {
+                    progressed = true;
+                    admit(admitted);
+                }
+            }
+        }
+    }
+
+    /// Takes the drops out of a mailbox, and looks what waits in it.
+    fn look(&mut self, idx: usize, drop: &mut impl FnMut((DroppedFrame, Stamp))) {
+        let camera = &mut self.cameras[idx];
+        if camera.state == State::Ended {
+            return;
+        }
+        for (dropped, recorded) in camera.inbox.take_dropped() {
+            let captured_at_us = recorded.map_or(dropped.captured_at_us, |recorded| recorded.time_us);
+            drop((dropped, self.watermark.stamp_dropped(idx, captured_at_us)));
+        }
+        camera.state = match camera.inbox.look() {
+            Post::Frame { time_us } => {
+                self.watermark.offer(idx, time_us);
+                State::FrameWaits
+            }
+            Post::Nothing => State::NothingWaits,
+            Post::Ended => {
+                self.watermark.end(idx);
+                State::Ended
+            }
+        };
+    }
+
+    /// The camera's next frame, where it has one and may let it in.
+    fn next(&mut self, idx: usize, now: Instant, waker: &Arc<Waker>) -> Option<Admitted> {
+        let camera = &mut self.cameras[idx];
+        // A permit that comes back wakes us.
+        let may_enter = camera.state == State::FrameWaits
+            && camera.credit.out() < camera.credit_max
+            && self.watermark.may_enter(idx);
+        let frame = may_enter.then(|| camera.inbox.take()).flatten()?;
+        assert_eq!(frame.camera, camera.inbox.camera, "a mailbox carries one camera");
+        camera.state = State::NothingWaits;
+        let stamp = match frame.recorded {
+            Some(recorded) => self.watermark.repeat(idx, recorded, now),
+            None => self.watermark.stamp(idx, frame.captured_at_us, now),
+        };
+        let ordinal = camera.admitted;
+        camera.admitted += 1;
+        Some(Admitted {
+            frame,
+            stamp,
+            ordinal,
+            permit: Arc::new(camera.credit.take(waker)),
+            admitted_at: now,
+        })
+    }
+
+    fn advance(&mut self, now: Instant) -> u64 {
+        let cameras = &self.cameras;
+        self.watermark
+            .advance(now, |idx| cameras[idx].state == State::FrameWaits)
+    }
 }

@@ -1,60 +1,87 @@
 //! The bounded queue between the thread that reads a camera and the dataflow.
 
-use std::sync::{Arc, OnceLock};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crossbeam::channel::{Receiver, SendError, Sender, TryRecvError, bounded};
+use serde::{Deserialize, Serialize};
 
 use super::Waker;
-use crate::Frame;
+use crate::{DropReason, DroppedFrame, Frame, Stamp};
+
+/// Drops that wait to be published: at a thousand a second a minute's worth. Beyond that the reader waits, because the
+/// dataflow has stopped for good and nothing may go uncounted.
+const DROPS_MAX: usize = 65_536;
+
+/// What happens to a frame that finds the queue full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Overflow {
+    /// Its reader waits.
+    Block,
+    /// The oldest frame in the queue is dropped for it: a late verdict is a missed part.
+    DropOldest,
+    /// It is dropped.
+    DropNewest,
+}
 
 /// The reading thread's end. Dropping it ends the camera's stream.
-pub struct Outbox {
-    // An Option, so that `drop` can hang up before it wakes the operator.
-    sender: Option<Sender<Frame>>,
-    waker: Arc<OnceLock<Arc<Waker>>>,
-}
+pub struct Outbox(Arc<Mailbox>);
 
 /// The operator's end.
 pub struct Inbox {
     pub(super) camera: Arc<str>,
-    receiver: Receiver<Frame>,
-    waker: Arc<OnceLock<Arc<Waker>>>,
+    mailbox: Arc<Mailbox>,
 }
 
 /// What an inbox holds at the moment.
 pub(super) enum Post {
-    Frame(Frame),
+    /// A frame waits, which enters at this time if it is not late.
+    Frame {
+        time_us: u64,
+    },
     Nothing,
     Ended,
 }
 
-/// A queue of at most `depth` frames of `camera`; a full one blocks its sender.
-pub fn mailbox(camera: Arc<str>, depth: usize) -> (Outbox, Inbox) {
-    let (sender, receiver) = bounded(depth);
-    let waker = Arc::new(OnceLock::new());
-    (
-        Outbox {
-            sender: Some(sender),
-            waker: waker.clone(),
-        },
-        Inbox {
-            camera,
-            receiver,
-            waker,
-        },
-    )
+struct Mailbox {
+    depth: usize,
+    overflow: Overflow,
+    queue: Mutex<Queue>,
+    space: Condvar,
+    waker: OnceLock<Arc<Waker>>,
 }
 
-impl Outbox {
-    /// Hands over a frame, waiting while the queue is full.
-    ///
-    /// # Errors
-    /// Gives the frame back when the dataflow is gone and the reader should stop.
-    pub fn send(&self, frame: Frame) -> Result<(), Frame> {
-        let Some(sender) = &self.sender else { return Err(frame) };
-        sender.send(frame).map_err(|SendError(frame)| frame)?;
-        self.wake();
-        Ok(())
+/// A dropped frame, and its time where that comes from a recording.
+pub(super) type Drop = (DroppedFrame, Option<Stamp>);
+
+#[derive(Default)]
+struct Queue {
+    frames: VecDeque<Frame>,
+    dropped: VecDeque<Drop>,
+    captured: u64,
+    no_more_frames: bool,
+    nobody_listens: bool,
+}
+
+/// A queue of at most `depth` frames of `camera`.
+pub fn mailbox(camera: Arc<str>, depth: usize, overflow: Overflow) -> (Outbox, Inbox) {
+    let mailbox = Arc::new(Mailbox {
+        depth: depth.max(1),
+        overflow,
+        queue: Mutex::default(),
+        space: Condvar::new(),
+        waker: OnceLock::new(),
+    });
+    (Outbox(mailbox.clone()), Inbox { camera, mailbox })
+}
+
+impl Mailbox {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, queue: MutexGuard<'a, Queue>) -> MutexGuard<'a, Queue> {
+        self.space.wait(queue).unwrap_or_else(PoisonError::into_inner)
     }
 
     fn wake(&self) {
@@ -64,23 +91,196 @@ impl Outbox {
     }
 }
 
-impl Drop for Outbox {
+impl Outbox {
+    /// Hands over a captured frame. Where the queue is full, that or an older one is dropped, or the call waits.
+    ///
+    /// # Errors
+    /// Gives the frame back when the dataflow is gone and the reader should stop.
+    pub fn send(&self, frame: Frame) -> Result<(), Frame> {
+        let Self(mailbox) = self;
+        let mut queue = mailbox.lock();
+        while !queue.nobody_listens && mailbox.must_wait(&queue) {
+            queue = mailbox.wait(queue);
+        }
+        if queue.nobody_listens {
+            return Err(frame);
+        }
+        queue.captured += 1;
+        match mailbox.overflow {
+            Overflow::DropNewest if queue.frames.len() >= mailbox.depth => {
+                queue.dropped.push_back(dropped(frame, DropReason::DropNewest));
+            }
+            _ => queue.frames.push_back(frame),
+        }
+        if queue.frames.len() > mailbox.depth
+            && let Some(oldest) = queue.frames.pop_front()
+        {
+            queue.dropped.push_back(dropped(oldest, DropReason::DropOldest));
+        }
+        drop(queue);
+        mailbox.wake();
+        Ok(())
+    }
+
+    /// Hands on that a frame was dropped when it was recorded.
+    ///
+    /// # Errors
+    /// As [`Outbox::send`].
+    pub fn send_dropped(&self, frame: DroppedFrame, stamp: Stamp) -> Result<(), DroppedFrame> {
+        let Self(mailbox) = self;
+        let mut queue = mailbox.lock();
+        while !queue.nobody_listens && queue.dropped.len() >= DROPS_MAX {
+            queue = mailbox.wait(queue);
+        }
+        if queue.nobody_listens {
+            return Err(frame);
+        }
+        queue.captured += 1;
+        queue.dropped.push_back((frame, Some(stamp)));
+        drop(queue);
+        mailbox.wake();
+        Ok(())
+    }
+
+    /// Frames handed over so far, those that were dropped included.
+    pub fn captured(&self) -> u64 {
+        self.0.lock().captured
+    }
+}
+
+impl Mailbox {
+    fn must_wait(&self, queue: &Queue) -> bool {
+        match self.overflow {
+            Overflow::Block => queue.frames.len() >= self.depth,
+            Overflow::DropOldest | Overflow::DropNewest => queue.dropped.len() >= DROPS_MAX,
+        }
+    }
+}
+
+fn dropped(frame: Frame, reason: DropReason) -> Drop {
+    let dropped = DroppedFrame {
+        camera: frame.camera,
+        seq: frame.seq,
+        captured_at_us: frame.captured_at_us,
+        reason,
+    };
+    (dropped, None)
+}
+
+impl std::ops::Drop for Outbox {
     fn drop(&mut self) {
-        self.sender = None;
-        self.wake();
+        self.0.lock().no_more_frames = true;
+        self.0.wake();
     }
 }
 
 impl Inbox {
     pub(super) fn attach(&self, waker: &Arc<Waker>) {
-        let _ = self.waker.set(waker.clone());
+        let _ = self.mailbox.waker.set(waker.clone());
     }
 
-    pub(super) fn take(&self) -> Post {
-        match self.receiver.try_recv() {
-            Ok(frame) => Post::Frame(frame),
-            Err(TryRecvError::Empty) => Post::Nothing,
-            Err(TryRecvError::Disconnected) => Post::Ended,
+    /// What is there. Drops have to be taken first: a stream has ended when both are through.
+    pub(super) fn look(&self) -> Post {
+        let queue = self.mailbox.lock();
+        match queue.frames.front() {
+            Some(frame) => Post::Frame {
+                time_us: frame.recorded.map_or(frame.captured_at_us, |recorded| recorded.time_us),
+            },
+            None if queue.no_more_frames && queue.dropped.is_empty() => Post::Ended,
+            None => Post::Nothing,
         }
+    }
+
+    /// The oldest frame. It may not be the one that was looked at: that can have been dropped since.
+    pub(super) fn take(&self) -> Option<Frame> {
+        let frame = self.mailbox.lock().frames.pop_front();
+        self.mailbox.space.notify_all();
+        frame
+    }
+
+    /// The frames that were dropped since the last call, oldest first.
+    pub(super) fn take_dropped(&self) -> VecDeque<Drop> {
+        let mut queue = self.mailbox.lock();
+        if queue.dropped.is_empty() {
+            return VecDeque::new();
+        }
+        let dropped = std::mem::take(&mut queue.dropped);
+        drop(queue);
+        self.mailbox.space.notify_all();
+        dropped
+    }
+}
+
+impl std::ops::Drop for Inbox {
+    fn drop(&mut self) {
+        self.mailbox.lock().nobody_listens = true;
+        self.mailbox.space.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(seq: u64) -> Frame {
+        Frame {
+            camera: "one".into(),
+            seq,
+            captured_at_us: seq,
+            origin: "".into(),
+            bytes: Err("none".into()),
+            recorded: None,
+        }
+    }
+
+    fn drained(inbox: &Inbox) -> (Vec<u64>, Vec<u64>) {
+        let dropped = inbox
+            .take_dropped()
+            .into_iter()
+            .map(|(dropped, _)| dropped.seq)
+            .collect();
+        let frames = std::iter::from_fn(|| inbox.take()).map(|frame| frame.seq).collect();
+        (frames, dropped)
+    }
+
+    #[test]
+    fn every_captured_frame_is_taken_or_dropped() {
+        for (overflow, frames, gone) in [
+            (Overflow::DropOldest, [7, 8, 9], [0, 1, 2, 3, 4, 5, 6]),
+            (Overflow::DropNewest, [0, 1, 2], [3, 4, 5, 6, 7, 8, 9]),
+        ] {
+            let (outbox, inbox) = mailbox("one".into(), 3, overflow);
+            (0..10).for_each(|seq| outbox.send(frame(seq)).unwrap());
+            assert_eq!(outbox.captured(), 10);
+            drop(outbox);
+            assert_eq!(drained(&inbox), (frames.to_vec(), gone.to_vec()), "{overflow:?}");
+            assert!(matches!(inbox.look(), Post::Ended));
+        }
+    }
+
+    #[test]
+    fn a_full_queue_holds_its_reader_until_there_is_space_or_nobody() {
+        let (outbox, inbox) = mailbox("one".into(), 2, Overflow::Block);
+        let reader = std::thread::spawn(move || (0..5).map(|seq| outbox.send(frame(seq)).is_ok()).collect::<Vec<_>>());
+        let mut taken = 0;
+        while taken < 2 {
+            taken += u64::from(inbox.take().is_some());
+        }
+        drop(inbox);
+        let sent = reader.join().unwrap();
+        assert!(sent[..2].iter().all(|sent| *sent) && !sent[4], "{sent:?}");
+    }
+
+    #[test]
+    fn a_stream_has_not_ended_while_drops_are_untold() {
+        let (outbox, inbox) = mailbox("one".into(), 1, Overflow::DropOldest);
+        outbox.send(frame(0)).unwrap();
+        outbox.send(frame(1)).unwrap();
+        drop(outbox);
+        assert!(matches!(inbox.look(), Post::Frame { time_us: 1 }));
+        assert_eq!(inbox.take().map(|frame| frame.seq), Some(1));
+        assert!(matches!(inbox.look(), Post::Nothing));
+        assert_eq!(inbox.take_dropped().len(), 1);
+        assert!(matches!(inbox.look(), Post::Ended));
     }
 }

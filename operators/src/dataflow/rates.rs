@@ -14,7 +14,7 @@ use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Capability, Concatenate};
 
 use super::Expire;
-use crate::{Decision, Verdict};
+use crate::{Decision, Outcome};
 
 /// The windows rates are kept over: 1 minute, 15 minutes, 1 hour.
 pub const WINDOWS_US: [u64; 3] = [60_000_000, 15 * 60_000_000, 60 * 60_000_000];
@@ -46,18 +46,20 @@ pub struct Rate {
     pub rejects: u64,
     /// Frames of which no image could be made.
     pub unreadable: u64,
+    /// Frames that were dropped.
+    pub drops: u64,
 }
 
 impl Rate {
     /// Rejected share of the frames that could be judged; none where there were none.
     pub fn reject_rate(&self) -> Option<f64> {
-        let judged = self.frames - self.unreadable;
+        let judged = self.frames - self.unreadable - self.drops;
         (judged > 0).then(|| self.rejects as f64 / judged as f64)
     }
 }
 
-/// Frames, rejects, unreadables: what differential adds up and takes away again.
-type Counts = (isize, isize, isize);
+/// Frames, rejects, unreadables, drops: what differential adds up and takes away again.
+type Counts = (isize, isize, isize, isize);
 /// One change of a rate at a time: differential states a new count and takes the old one back.
 type RateChange = (RateKey, Counts, u64, isize);
 
@@ -68,7 +70,7 @@ pub trait RollingRates<'scope> {
     fn rolling_rates(self) -> StreamVec<'scope, u64, Rate>;
 }
 
-impl<'scope> RollingRates<'scope> for StreamVec<'scope, u64, Verdict> {
+impl<'scope> RollingRates<'scope> for StreamVec<'scope, u64, Outcome> {
     fn rolling_rates(self) -> StreamVec<'scope, u64, Rate> {
         let scope = self.scope();
         let counted = counted(self);
@@ -88,21 +90,25 @@ impl<'scope> RollingRates<'scope> for StreamVec<'scope, u64, Verdict> {
 /// What happened per camera and hop, as one record with the time of the hop's start. It leaves there when the frontier has
 /// passed the hop, and the frontier behind moves hop by hop: everything that differential does happens once a hop, not once
 /// a frame.
-fn counted<'scope>(verdicts: StreamVec<'scope, u64, Verdict>) -> StreamVec<'scope, u64, (Arc<str>, u64, Counts)> {
+fn counted<'scope>(outcomes: StreamVec<'scope, u64, Outcome>) -> StreamVec<'scope, u64, (Arc<str>, u64, Counts)> {
     type Builder = CapacityContainerBuilder<Vec<(Arc<str>, u64, Counts)>>;
-    verdicts.unary_frontier::<Builder, _, _, _>(Pipeline, "Count", |capability, _| {
+    outcomes.unary_frontier::<Builder, _, _, _>(Pipeline, "Count", |capability, _| {
         let mut capability = Some(capability);
         let mut hops: BTreeMap<u64, BTreeMap<Arc<str>, Counts>> = BTreeMap::new();
         move |(input, frontier), output| {
-            input.for_each(|stamp, verdicts| {
+            input.for_each(|stamp, outcomes| {
                 // The frame's time in the dataflow, not `captured_at_us`: they differ for a frame that came late.
                 let Some(hop) = stamp.least().map(|time| time / HOP_US * HOP_US) else {
                     return;
                 };
                 let cameras = hops.entry(hop).or_default();
-                for verdict in verdicts.drain(..) {
-                    let (frames, rejects, unreadable) = cameras.entry(verdict.camera).or_default();
+                for outcome in outcomes.drain(..) {
+                    let (frames, rejects, unreadable, drops) = cameras.entry(outcome.camera().clone()).or_default();
                     *frames += 1;
+                    let Outcome::Judged(verdict) = outcome else {
+                        *drops += 1;
+                        continue;
+                    };
                     *rejects += isize::from(verdict.decision == Decision::Reject);
                     *unreadable += isize::from(matches!(verdict.decision, Decision::Unreadable { .. }));
                 }
@@ -137,7 +143,7 @@ fn published<'scope>(changes: StreamVec<'scope, u64, RateChange>) -> StreamVec<'
                     let hop = open.entry(time);
                     let (_, rates) = hop.or_insert_with(|| (stamp.delayed(&time, 0), BTreeMap::new()));
                     // A count that is only taken back has become zero.
-                    let rate = rates.entry(key).or_insert((0, 0, 0));
+                    let rate = rates.entry(key).or_insert((0, 0, 0, 0));
                     if diff > 0 {
                         *rate = counts;
                     }
@@ -153,6 +159,7 @@ fn published<'scope>(changes: StreamVec<'scope, u64, RateChange>) -> StreamVec<'
                     frames: counts.0 as u64,
                     rejects: counts.1 as u64,
                     unreadable: counts.2 as u64,
+                    drops: counts.3 as u64,
                 };
                 output.session(&capability).give_iterator(rates.into_iter().map(rate));
             }
@@ -168,6 +175,7 @@ mod tests {
     use timely::dataflow::operators::{Input, Inspect, Probe};
 
     use super::*;
+    use crate::Verdict;
 
     fn mix(x: u64) -> u64 {
         let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -202,7 +210,7 @@ mod tests {
         let seen = rates.clone();
         timely::execute(timely::Config::process(workers), move |worker| {
             let seen = seen.clone();
-            let mut input: InputHandle<u64, CapacityContainerBuilder<Vec<Verdict>>> = InputHandle::new();
+            let mut input: InputHandle<u64, CapacityContainerBuilder<Vec<Outcome>>> = InputHandle::new();
             let probe = worker.dataflow::<u64, _, _>(|scope| {
                 let rates = scope.input_from(&mut input).rolling_rates();
                 rates
@@ -214,7 +222,7 @@ mod tests {
                 let verdict = verdict(i);
                 input.advance_to(verdict.captured_at_us);
                 if i as usize % worker.peers() == worker.index() {
-                    input.send(verdict);
+                    input.send(Outcome::Judged(verdict.into()));
                 }
             }
             let end = n * 700_000 / HOP_US * HOP_US + HOP_US;

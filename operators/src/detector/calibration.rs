@@ -132,6 +132,24 @@ pub struct Calibration {
 }
 
 impl Calibration {
+    /// The same with another threshold for the image score, as somebody chose it. Where the image score is the map's maximum
+    /// the regions follow; otherwise the map keeps its own threshold.
+    #[must_use]
+    pub fn with_image_threshold(mut self, threshold: f32, how: ImageScore) -> Self {
+        let is_maximum = how == ImageScore::Max;
+        if is_maximum {
+            self.pixel.threshold = threshold;
+        }
+        self.image.threshold = threshold;
+        self.method = CalibrationMethod::Fixed {
+            image_threshold: threshold,
+            pixel_threshold: (!is_maximum).then_some(self.pixel.threshold),
+        };
+        self.guaranteed_false_reject_rate = None;
+        self.statement = format!("threshold {threshold} was set by hand, after the fit");
+        self
+    }
+
     /// Whether the numbers make sense, for a calibration that was read from a file.
     ///
     /// # Errors

@@ -128,6 +128,19 @@ impl Detector {
         manifest_hash(&self.parts.manifest)
     }
 
+    /// The same detector with another threshold for the image score, see [`Calibration::with_image_threshold`]. It has an id
+    /// of its own.
+    ///
+    /// # Errors
+    /// A sentence, where the threshold is not finite.
+    pub fn with_image_threshold(self, threshold: f32) -> Result<Self, String> {
+        let mut parts = self.parts;
+        parts.calibration = parts
+            .calibration
+            .with_image_threshold(threshold, parts.recipe.image_score);
+        Self::new(parts)
+    }
+
     /// Takes it apart, to put another one together from most of its parts.
     pub fn into_parts(self) -> DetectorParts {
         self.parts

@@ -42,6 +42,7 @@ pub use check::Need;
 pub use collect::{CameraFiles, FileFrame, collect_images};
 pub use detect::detect;
 pub use error::DatasetError;
+pub use timestamp::parse_micros;
 
 use files::Lister;
 

@@ -10,7 +10,7 @@ const MICROS_END: u64 = 253_402_300_800 * MICROS_PER_SECOND;
 /// Microseconds since 1970-01-01T00:00:00Z, of an integer in that unit or of an RFC 3339 time
 /// (`2026-05-04T06:30:00.250Z`, `2026-05-04 08:30:00+02:00`). Digits below the microsecond are cut off. None for anything
 /// else: times before 1970 or after 9999, dates that do not exist, leap seconds, times without a zone.
-pub(super) fn parse_micros(text: &str) -> Option<u64> {
+pub fn parse_micros(text: &str) -> Option<u64> {
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().ok().filter(|micros| *micros < MICROS_END);
     }

@@ -17,8 +17,7 @@ use super::training::{FirstFailure, Training, streams};
 use crate::PipelineError;
 use crate::datasets::Item;
 use crate::graph::{embed_tile, scored};
-use crate::run::run_dataflow;
-use crate::sources::StopFlag;
+use crate::run::run_files;
 
 /// Scores `held_out` with `scorer`, through the same graph as `inspect`, and calibrates.
 pub(crate) fn calibrate(
@@ -52,10 +51,9 @@ fn statistics(
     let (recipe, backbone, scorer) = (training.recipe.clone(), training.backbone.clone(), scorer.clone());
     let resources = training.options.resources.clone();
     let input = Arc::new(recipe.input.clone());
-    run_dataflow(
+    run_files(
         streams(&items, training.options.workers),
         training.options,
-        &StopFlag::default(),
         move |frames, closed| {
             let (input, backbone, scorer) = (input.clone(), backbone.clone(), scorer.clone());
             let (embedding, sigma, rules): (_, _, Arc<Recipe>) =

@@ -11,8 +11,7 @@ use timely::dataflow::operators::{Inspect, Probe};
 
 use super::training::streams;
 use crate::datasets::Item;
-use crate::run::run_dataflow;
-use crate::sources::StopFlag;
+use crate::run::run_files;
 use crate::{PipelineError, Progress, RunOptions};
 
 /// Share of training images that may be unreadable: a few torn files are life, more mean that something else is wrong.
@@ -103,7 +102,7 @@ pub(crate) fn map_frames<R: Clone + Send + 'static>(
         .resize_with(items.len(), || None);
     let (slots, resources, progress) = (results.clone(), options.resources.clone(), progress.clone());
     let frames = streams(items, options.workers);
-    run_dataflow(frames, options, &StopFlag::default(), move |frames, closed| {
+    run_files(frames, options, move |frames, closed| {
         let (slots, progress, work) = (slots.clone(), progress.clone(), work.clone());
         frames
             .offload(

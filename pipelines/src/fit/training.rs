@@ -13,9 +13,9 @@ use timely::dataflow::operators::{Concat, Inspect, Probe};
 use super::survey::Surveyed;
 use crate::datasets::Item;
 use crate::graph::embed_tile;
-use crate::run::run_dataflow;
-use crate::sources::{CameraStream, Source, StopFlag, file_frames};
-use crate::{PipelineError, Progress, RunOptions};
+use crate::run::run_files;
+use crate::sources::{CameraStream, file_frames};
+use crate::{Camera, PipelineError, Progress, RunOptions};
 
 /// What a fit works with.
 pub(crate) struct Training<'a> {
@@ -46,7 +46,7 @@ impl FirstFailure {
 }
 
 /// The images, dealt out to one stream per worker; `seq` and time of a frame are its index in `items`.
-pub(crate) fn streams(items: &[Item], workers: usize) -> Vec<Box<dyn Source>> {
+pub(crate) fn streams(items: &[Item], workers: usize) -> Vec<Camera> {
     let shard = |worker: usize| {
         let camera: Arc<str> = format!("shard-{worker}").into();
         let mine: Vec<(usize, std::path::PathBuf)> = items
@@ -70,7 +70,7 @@ pub(crate) fn streams(items: &[Item], workers: usize) -> Vec<Box<dyn Source>> {
             camera: stream.camera,
             frames: Box::new(frames),
         };
-        stream.boxed()
+        stream.into()
     };
     (0..workers.min(items.len())).map(shard).collect()
 }
@@ -96,10 +96,9 @@ impl Training<'_> {
             self.options.resources.clone(),
         );
         let input = Arc::new(recipe.input.clone());
-        run_dataflow(
+        run_files(
             streams(&items, self.options.workers),
             self.options,
-            &StopFlag::default(),
             move |frames, closed| {
                 let (recipe, backbone, input) = (recipe.clone(), backbone.clone(), input.clone());
                 let (undecodable, unembeddable) = (noted.clone(), noted.clone());

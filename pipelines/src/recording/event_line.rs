@@ -148,6 +148,7 @@ impl EventLine {
                     captured_at_us,
                     origin,
                     bytes,
+                    recorded: None,
                 };
                 RecordedEvent::Frame { frame, time_us, low_us }
             }

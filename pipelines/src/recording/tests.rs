@@ -52,6 +52,7 @@ impl Random {
             } else {
                 Ok(bytes)
             },
+            recorded: None,
         }
     }
 
@@ -146,6 +147,7 @@ fn frame(camera: &str, seq: u64, n_bytes: usize) -> RecordedEvent {
         captured_at_us: 1_000 * seq + 7,
         origin: format!("{seq}.png").into(),
         bytes: Ok(vec![seq as u8; n_bytes].into()),
+        recorded: None,
     };
     RecordedEvent::Frame {
         frame,
@@ -411,6 +413,7 @@ fn any_viewer_finds_the_images() {
             captured_at_us,
             origin: "a.png".into(),
             bytes: Ok(png.clone()),
+            recorded: None,
         },
         time_us: captured_at_us + 9,
         low_us: captured_at_us,

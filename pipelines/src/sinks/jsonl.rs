@@ -1,10 +1,10 @@
-//! Verdicts, rates or both as JSON lines.
+//! What became of frames, or rates, as JSON lines.
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-use intakt_operators::Verdict;
 use intakt_operators::dataflow::Rate;
+use intakt_operators::{DropReason, DroppedFrame, Outcome};
 use serde::Serialize;
 
 use super::Sink;
@@ -18,17 +18,49 @@ pub struct Jsonl {
 
 #[derive(PartialEq)]
 enum Content {
-    Verdicts,
+    Outcomes,
     Rates,
 }
 
+/// A dropped frame among verdicts.
+#[derive(Serialize)]
+struct DroppedLine<'a> {
+    camera: &'a str,
+    seq: u64,
+    captured_at_us: u64,
+    decision: &'static str,
+    reason: DropReason,
+}
+
+/// The JSON of an outcome, without a line break: a verdict's own, or one with the decision `dropped`.
+///
+/// # Errors
+/// None that is known: verdicts can be written.
+pub fn outcome_json(outcome: &Outcome) -> serde_json::Result<Vec<u8>> {
+    match outcome {
+        Outcome::Judged(verdict) => serde_json::to_vec(verdict),
+        Outcome::Dropped(DroppedFrame {
+            camera,
+            seq,
+            captured_at_us,
+            reason,
+        }) => serde_json::to_vec(&DroppedLine {
+            camera,
+            seq: *seq,
+            captured_at_us: *captured_at_us,
+            decision: "dropped",
+            reason: *reason,
+        }),
+    }
+}
+
 impl Jsonl {
-    /// Writes the verdicts to `out`, called `name` in errors.
-    pub fn verdicts(out: Box<dyn Write + Send>, name: &str) -> Self {
+    /// Writes verdicts and dropped frames to `out`, called `name` in errors.
+    pub fn outcomes(out: Box<dyn Write + Send>, name: &str) -> Self {
         Self {
             out: Mutex::new(out),
             name: name.to_owned(),
-            content: Content::Verdicts,
+            content: Content::Outcomes,
         }
     }
 
@@ -41,9 +73,9 @@ impl Jsonl {
         }
     }
 
-    fn line(&self, record: &impl Serialize) -> Result<(), String> {
+    fn line(&self, json: serde_json::Result<Vec<u8>>) -> Result<(), String> {
         let cannot = |error: &dyn std::fmt::Display| format!("cannot write to {}: {error}", self.name);
-        let mut line = serde_json::to_vec(record).map_err(|error| cannot(&error))?;
+        let mut line = json.map_err(|error| cannot(&error))?;
         line.push(b'\n');
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         // Flushed line by line: whoever reads the other end of a pipe sees a verdict when it is there.
@@ -54,9 +86,9 @@ impl Jsonl {
 }
 
 impl Sink for Jsonl {
-    fn verdict(&self, verdict: &Verdict) -> Result<(), String> {
-        if self.content == Content::Verdicts {
-            self.line(verdict)
+    fn outcome(&self, outcome: &Outcome) -> Result<(), String> {
+        if self.content == Content::Outcomes {
+            self.line(outcome_json(outcome))
         } else {
             Ok(())
         }
@@ -64,7 +96,7 @@ impl Sink for Jsonl {
 
     fn rate(&self, rate: &Rate) -> Result<(), String> {
         if self.content == Content::Rates {
-            self.line(rate)
+            self.line(serde_json::to_vec(rate))
         } else {
             Ok(())
         }

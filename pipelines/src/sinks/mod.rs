@@ -11,9 +11,11 @@ mod text;
 pub use contact_sheet::{Cell, Tone, contact_sheet};
 pub use heatmap::heatmap;
 pub use heatmaps::{HeatmapSelection, Heatmaps, picture};
-pub use jsonl::Jsonl;
+pub use jsonl::{Jsonl, outcome_json};
 
-use intakt_operators::Verdict;
+use std::sync::Arc;
+
+use intakt_operators::Outcome;
 use intakt_operators::dataflow::{JudgedFrame, Rate};
 
 /// Takes results of an inspection. An error stops the run.
@@ -26,13 +28,16 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// A verdict in the order of time, camera and sequence.
+    /// What became of a frame, in the order of time, camera and sequence.
     ///
     /// # Errors
     /// A sentence that says what could not be done.
-    fn verdict(&self, _verdict: &Verdict) -> Result<(), String> {
+    fn outcome(&self, _outcome: &Outcome) -> Result<(), String> {
         Ok(())
     }
+
+    /// Why a camera delivers nothing at the moment.
+    fn trouble(&self, _camera: &Arc<str>, _reason: &str) {}
 
     /// A rate whose window moved.
     ///

@@ -32,6 +32,7 @@ pub fn file_frames(camera: Arc<str>, files: Vec<(PathBuf, Option<u64>)>) -> Came
             captured_at_us,
             origin: path.to_string_lossy().into(),
             bytes: read_file(&path).map(Into::into).map_err(Into::into),
+            recorded: None,
         }
     });
     CameraStream {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use intakt_operators::Frame;
+use intakt_operators::{DroppedFrame, Frame, Stamp};
 
 /// Longest time that [`Source::next`] goes on after its stop flag was set.
 pub const STOP_WAIT_MAX: Duration = Duration::from_millis(500);
@@ -33,6 +33,8 @@ pub trait Source: Send {
 pub enum Next {
     /// A frame.
     Frame(Frame),
+    /// A frame that was dropped when the recording was made; it has no number in this source.
+    Dropped(DroppedFrame, Stamp),
     /// Why no frame comes at the moment, once per trouble: "connection refused, next try in 2 s". Ask again.
     Trouble(String),
     /// No further frame will come, or `stop` is set.

@@ -14,13 +14,6 @@ pub struct CameraStream {
     pub frames: Box<dyn Iterator<Item = Frame> + Send>,
 }
 
-impl CameraStream {
-    /// The stream as a source among others.
-    pub fn boxed(self) -> Box<dyn Source> {
-        Box::new(self)
-    }
-}
-
 impl Source for CameraStream {
     fn camera(&self) -> &Arc<str> {
         &self.camera

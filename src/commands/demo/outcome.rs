@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use intakt_operators::dataflow::JudgedFrame;
 use intakt_operators::imaging::Image;
 use intakt_operators::metrics::{Confusion, auroc};
-use intakt_operators::{Decision, Truth, Verdict};
+use intakt_operators::{Decision, Outcome, Truth};
 use intakt_pipelines::sinks::{Cell, Sink, Tone, contact_sheet, picture};
 use intakt_pipelines::sources::synthetic::{SyntheticCamera, SyntheticLine};
 
@@ -90,7 +90,10 @@ impl Known {
 }
 
 impl Sink for Known {
-    fn verdict(&self, verdict: &Verdict) -> Result<(), String> {
+    fn outcome(&self, outcome: &Outcome) -> Result<(), String> {
+        let Outcome::Judged(verdict) = outcome else {
+            return Ok(());
+        };
         let anomalous = self.truth(&verdict.camera, verdict.seq).is_anomalous();
         let judged = (
             verdict.image_score as f32,

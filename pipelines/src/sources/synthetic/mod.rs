@@ -116,6 +116,7 @@ impl SyntheticFrame {
             captured_at_us: self.captured_at_us,
             origin: Arc::from(""),
             bytes: Ok(Arc::from(encode_png(&self.image)?)),
+            recorded: None,
         })
     }
 

@@ -1,0 +1,144 @@
+//! What a recording holds beside the frames: the detectors that looked, and the verdicts they gave.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use intakt_operators::detector::Detector;
+use intakt_pipelines::recording::{Played, RecordedEvent, Recorder, RecorderOptions, Recording, RecordingAccount};
+use intakt_pipelines::sinks::Jsonl;
+use intakt_pipelines::{Detectors, PipelineError, load_detector, save_detector};
+
+use crate::terminal;
+
+/// A recording that is being made.
+pub(crate) struct Making {
+    pub(crate) recorder: Arc<Recorder>,
+    /// Writes the verdicts into it.
+    pub(crate) verdicts: Arc<Jsonl>,
+    cameras: Vec<Arc<str>>,
+}
+
+/// Where a recording keeps the verdicts that were given.
+pub(crate) fn verdicts_of(directory: &Path) -> PathBuf {
+    directory.join("verdicts.jsonl")
+}
+
+/// Starts to record `cameras`, which `detectors` look at, into `directory`.
+pub(crate) fn make(directory: &Path, cameras: Vec<Arc<str>>, detectors: &Detectors) -> Result<Making, PipelineError> {
+    let run = directory
+        .file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let recorder = Recorder::start(
+        directory,
+        RecorderOptions {
+            run,
+            ..RecorderOptions::default()
+        },
+    )?;
+    for camera in &cameras {
+        let detector = detectors.of(camera);
+        let name = format!("{}.intakt", detector.id());
+        let path = directory.join(&name);
+        if !path.exists() {
+            save_detector(&detector, &path)?;
+        }
+        recorder.record(RecordedEvent::Detector {
+            camera: camera.clone(),
+            detector: detector.id().clone(),
+            path: name.into(),
+            time_us: 0,
+        });
+    }
+    let path = verdicts_of(directory);
+    let file = File::create(&path).map_err(|cause| PipelineError::Io {
+        action: "write",
+        path: path.clone(),
+        cause,
+    })?;
+    let verdicts = Jsonl::outcomes(Box::new(BufWriter::new(file)), &path.to_string_lossy());
+    Ok(Making {
+        recorder: Arc::new(recorder),
+        verdicts: Arc::new(verdicts),
+        cameras,
+    })
+}
+
+impl Making {
+    /// Ends the recording and says what is in it.
+    pub(crate) fn finish(self) {
+        for camera in self.cameras {
+            self.recorder.record(RecordedEvent::Ended { camera });
+        }
+        say(&self.recorder.finish());
+    }
+}
+
+fn say(account: &RecordingAccount) {
+    terminal::say(&format!(
+        "recorded {} frames, {:.1} MB; {} could not be written",
+        account.frames_written(),
+        account.bytes as f64 / 1e6,
+        account.frames_unwritten()
+    ));
+    if let Some(trouble) = &account.trouble {
+        terminal::say(&format!("note: the recording ended early: {trouble}"));
+    }
+}
+
+/// The detectors that looked when the recording was made, each changed by `adjust`.
+pub(crate) fn detectors_of(
+    recording: &Recording,
+    directory: &Path,
+    adjust: impl Fn(Detector) -> Result<Detector, PipelineError>,
+) -> Result<Detectors, PipelineError> {
+    let mut loaded: BTreeMap<Arc<str>, Arc<Detector>> = BTreeMap::new();
+    let mut detectors: Option<Detectors> = None;
+    for played in recording.events() {
+        // They come before the first frame.
+        let Played::Event(RecordedEvent::Detector {
+            camera, detector, path, ..
+        }) = played?
+        else {
+            break;
+        };
+        let known = match loaded.get(&detector) {
+            Some(known) => known.clone(),
+            None => Arc::new(adjust(load(directory, &detector, &path)?)?),
+        };
+        loaded.insert(detector, known.clone());
+        detectors
+            .get_or_insert_with(|| Detectors::common(known.clone()))
+            .assign(&camera, known);
+    }
+    detectors.ok_or_else(|| {
+        PipelineError::Refused(format!(
+            "cannot replay \"{}\": it does not say which detector looked\n  hint: name one with `--detector`",
+            directory.display()
+        ))
+    })
+}
+
+fn load(directory: &Path, id: &Arc<str>, name: &str) -> Result<Detector, PipelineError> {
+    // A recording is nobody's word on where files are: a plain name in its own directory is all that is followed.
+    let plain = Path::new(name).file_name().is_some_and(|file| file == name);
+    let path = directory.join(name);
+    let refuse = |cause: String| PipelineError::Load {
+        what: "recorded detector",
+        path: path.clone(),
+        cause,
+    };
+    if !plain {
+        return Err(refuse("its name leads out of the recording".to_owned()));
+    }
+    let detector = load_detector(&path)?;
+    match detector.id() == id {
+        true => Ok(detector),
+        false => Err(refuse(format!(
+            "it is {}, but {id} looked when the recording was made",
+            detector.id()
+        ))),
+    }
+}

@@ -1,0 +1,133 @@
+//! `intakt replay`: the verdicts on a recorded run, again or under another detector or threshold.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use intakt_operators::detector::Detector;
+use intakt_pipelines::datasets::parse_micros;
+use intakt_pipelines::recording::Recording;
+use intakt_pipelines::sinks::{Jsonl, Sink};
+use intakt_pipelines::sources::{ReplayOptions, Source, StopFlag, recorded_cameras};
+use intakt_pipelines::{Camera, Detectors, Intake, PipelineError, Progress, inspect, load_detector};
+
+use super::flips::Flips;
+use super::inspect::{outcome_of, writer};
+use super::{recording, settings};
+use crate::cli::ReplayArgs;
+use crate::progress::Shown;
+use crate::report::Counted;
+use crate::{Outcome, report, terminal};
+
+/// Replays, and says how it went.
+pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
+    let options = settings::run_options(args.machine)?;
+    let replay = replay_options(args)?;
+    let opened = Recording::open(&args.recording)?;
+    let detectors = detectors(args, &opened)?;
+    let flips = match args.diff {
+        true => Some(Arc::new(Flips::open(&recording::verdicts_of(&args.recording))?)),
+        false => None,
+    };
+    let progress: Arc<dyn Progress> = Arc::new(Shown::default());
+    let sinks = sinks(args, flips.as_ref(), &progress)?;
+    let (sources, log) = recorded_cameras(&opened, replay, &StopFlag::default())?;
+    let frames = sources
+        .iter()
+        .filter_map(|source| opened.cameras().get(source.camera()));
+    progress.begin("replaying", frames.map(|camera| camera.frames).sum());
+    let cameras = sources.into_iter().map(|source| Camera {
+        source: Box::new(source),
+        intake: Intake::REPLAY,
+    });
+    let report = inspect(cameras.collect(), Arc::new(detectors), &options, sinks, None)?;
+    progress.end();
+    terminal::say(&report::inspection(&report));
+    let notes = log.notes();
+    notes.gaps.iter().for_each(|gap| terminal::say(&format!("note: {gap}")));
+    if let Some(failure) = notes.failure {
+        return Err(PipelineError::Stopped(failure));
+    }
+    let Some(flips) = flips else {
+        return Ok(outcome_of(&report));
+    };
+    let (flipped, text) = flips.report();
+    terminal::print(&text)?;
+    Ok(if flipped == 0 {
+        Outcome::Passed
+    } else {
+        Outcome::Rejected
+    })
+}
+
+fn replay_options(args: &ReplayArgs) -> Result<ReplayOptions, PipelineError> {
+    let refuse = |flag: &str, typed: &str, wanted: &str| {
+        PipelineError::Refused(format!("cannot read `{flag} {typed}`: it is {wanted}"))
+    };
+    let time = |flag: &str, typed: &Option<String>| {
+        let parse = |typed: &String| {
+            parse_micros(typed).ok_or_else(|| {
+                refuse(
+                    flag,
+                    typed,
+                    "a time like 2026-01-05T06:00:00Z, or microseconds since 1970",
+                )
+            })
+        };
+        typed.as_ref().map(parse).transpose()
+    };
+    let speed = match args.speed.as_str() {
+        "max" => None,
+        typed => Some(
+            typed
+                .parse()
+                .ok()
+                .filter(|speed: &f64| (0.001..=1e6).contains(speed))
+                .ok_or_else(|| refuse("--speed", typed, "`max`, or a number between 0.001 and 1000000"))?,
+        ),
+    };
+    Ok(ReplayOptions {
+        cameras: args
+            .cameras
+            .as_ref()
+            .map(|cameras| cameras.iter().map(|camera| camera.as_str().into()).collect()),
+        from_us: time("--from", &args.from)?,
+        to_us: time("--to", &args.to)?,
+        speed,
+    })
+}
+
+fn detectors(args: &ReplayArgs, recording: &Recording) -> Result<Detectors, PipelineError> {
+    if let Some(threshold) = args.threshold.filter(|threshold| !threshold.is_finite()) {
+        let refusal = format!("cannot reject above `--threshold {threshold}`: it is no finite score");
+        return Err(PipelineError::Refused(refusal));
+    }
+    let adjust = |detector: Detector| match args.threshold {
+        Some(threshold) => detector.with_image_threshold(threshold).map_err(PipelineError::Refused),
+        None => Ok(detector),
+    };
+    match &args.detector {
+        Some(path) => Ok(Detectors::common(adjust(load_detector(path)?)?)),
+        None => recording::detectors_of(recording, &args.recording, adjust),
+    }
+}
+
+fn sinks(
+    args: &ReplayArgs,
+    flips: Option<&Arc<Flips>>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {
+    let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(Counted(progress.clone()))];
+    let everywhere = (flips.is_none()).then_some(Path::new("-"));
+    let verdicts = args.jsonl.as_deref().or(everywhere);
+    for path in [verdicts, args.rates.as_deref()].into_iter().flatten() {
+        settings::refuse_overwriting_in(path, &args.recording)?;
+    }
+    if let Some(path) = verdicts {
+        sinks.push(Arc::new(Jsonl::outcomes(writer(path)?, &path.to_string_lossy())));
+    }
+    if let Some(path) = &args.rates {
+        sinks.push(Arc::new(Jsonl::rates(writer(path)?, &path.to_string_lossy())));
+    }
+    sinks.extend(flips.map(|flips| flips.clone() as Arc<dyn Sink>));
+    Ok(sinks)
+}
