@@ -6,7 +6,9 @@ mod files;
 mod source;
 mod stream;
 pub mod synthetic;
+mod watch;
 
 pub use files::{FILE_BYTES_MAX, FRAME_INTERVAL_US, file_frames, read_file};
 pub use source::{Clock, Next, STOP_WAIT_MAX, Source, StopFlag, SystemClock};
 pub use stream::CameraStream;
+pub use watch::{WATCHED_FILES_MAX, Watch, WatchOptions};
