@@ -3,12 +3,16 @@
 #[cfg(test)]
 mod compliance;
 mod files;
+mod h264;
+mod mp4;
 mod source;
 mod stream;
 pub mod synthetic;
+mod video;
 mod watch;
 
 pub use files::{FILE_BYTES_MAX, FRAME_INTERVAL_US, file_frames, read_file};
 pub use source::{Clock, Next, STOP_WAIT_MAX, Source, StopFlag, SystemClock};
 pub use stream::CameraStream;
+pub use video::{Video, VideoOptions};
 pub use watch::{WATCHED_FILES_MAX, Watch, WatchOptions};
