@@ -1,10 +1,13 @@
 //! Where frames come from: the only place that reads images.
 
+mod camera_url;
 #[cfg(test)]
 mod compliance;
 mod files;
 mod h264;
+mod mjpeg;
 mod mp4;
+mod outage;
 mod source;
 mod stream;
 pub mod synthetic;
@@ -12,6 +15,7 @@ mod video;
 mod watch;
 
 pub use files::{FILE_BYTES_MAX, FRAME_INTERVAL_US, file_frames, read_file};
+pub use mjpeg::{Mjpeg, MjpegOptions};
 pub use source::{Clock, Next, STOP_WAIT_MAX, Source, StopFlag, SystemClock};
 pub use stream::CameraStream;
 pub use video::{Video, VideoOptions};

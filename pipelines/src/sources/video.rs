@@ -328,7 +328,7 @@ mod tests {
         };
         let stop = StopFlag::default();
         let tables = bytes.len() - bytes.windows(4).position(|name| name == b"moov").expect("is there");
-        for round in 0..600 {
+        for round in 0..200 {
             let mut damaged = bytes.clone();
             for _ in 0..1 + next() % 3 {
                 // Every second time in the table of contents, which is small.
