@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion};
-use intakt_pipelines::{Detectors, RunOptions, inspect};
+use intakt_pipelines::{Detectors, Inspection, RunOptions, inspect};
 
 const CAMERAS: u64 = 4;
 
@@ -48,7 +48,7 @@ fn run(n_frames: u64, detectors: &Arc<Detectors>, options: &RunOptions) -> Durat
         .map(|camera| idle::stream(&format!("camera-{camera}"), per_camera, |_| ()).into())
         .collect();
     let started = Instant::now();
-    let report = inspect(streams, detectors.clone(), options, vec![], None).expect("nothing fails");
+    let report = inspect(Inspection::new(streams, detectors.clone(), vec![]), options).expect("nothing fails");
     let took = started.elapsed();
     assert_eq!(
         report.total(|account| account.judged),

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use intakt_pipelines::{Detectors, InspectionReport, RunOptions, inspect};
+use intakt_pipelines::{Detectors, Inspection, InspectionReport, RunOptions, inspect};
 
 const FRAMES_PER_SECOND: u32 = 30;
 /// 10 s: Linux counts processor time in 10 ms, which is then a tenth of a percent.
@@ -72,7 +72,7 @@ fn watched(workers: usize) -> (InspectionReport, f64) {
     let options = RunOptions::new(workers, workers).expect("the system gives threads");
     let (cpu_before, started) = (cpu_seconds(), Instant::now());
     let streams = vec![idle::stream("camera", FRAMES, move |seq| wait_until(started + due(seq))).into()];
-    let report = inspect(streams, detectors, &options, vec![], None).expect("nothing fails");
+    let report = inspect(Inspection::new(streams, detectors, vec![]), &options).expect("nothing fails");
     assert_eq!(report.total(|account| account.judged), FRAMES, "every frame is judged");
     let share = (cpu_seconds() - cpu_before) / started.elapsed().as_secs_f64();
     (report, share)

@@ -27,6 +27,8 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Give a verdict on every image
     Inspect(InspectArgs),
+    /// Say whether a run file can be run, and what it would do
+    Check(CheckArgs),
     /// Give the verdicts on a recorded run again, or what another detector or threshold would have decided
     Replay(ReplayArgs),
     /// Say what is in a detector file
@@ -168,7 +170,7 @@ pub(crate) struct FitArgs {
 }
 
 /// What does not count; `inspect` and `evaluate` override what was stated at `fit`
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Args)]
 #[command(next_help_heading = "Suppression")]
 pub(crate) struct SuppressionArgs {
     /// Mask image: only what is white is inspected
@@ -235,10 +237,10 @@ pub(crate) struct EvaluateArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
-    /// Detector file
+    /// Detector file; or a run file (*.toml), which names detectors and cameras
+    #[arg(value_name = "DETECTOR|RUN_FILE")]
     pub(crate) detector: PathBuf,
-    /// Images, directories of images (one camera each), or manifests
-    #[arg(required = true)]
+    /// Images, directories of images (one camera each), or manifests; none with a run file
     pub(crate) paths: Vec<PathBuf>,
     /// Write verdicts as JSON lines to this file; - is standard output
     #[arg(long, default_value = "-")]
@@ -262,6 +264,12 @@ pub(crate) struct InspectArgs {
     pub(crate) suppression: SuppressionArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// Run file (TOML)
+    pub(crate) run_file: PathBuf,
 }
 
 #[derive(Debug, Args)]

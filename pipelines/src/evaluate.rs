@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::datasets::{Dataset, Item, Need, Split};
 use crate::sinks::Sink;
 use crate::sources::{file_frames, read_file};
-use crate::{Detectors, PipelineError, Progress, RunOptions, inspect};
+use crate::{Detectors, Inspection, PipelineError, Progress, RunOptions, inspect};
 
 /// What a detector is worth on a dataset.
 #[derive(Clone, Debug, Serialize)]
@@ -58,7 +58,7 @@ pub fn evaluate(
         progress: progress.clone(),
     });
     sinks.push(bench.clone());
-    let report = inspect(streams, detectors, options, sinks, None)?;
+    let report = inspect(Inspection::new(streams, detectors, sinks), options)?;
     progress.end();
     let Measured { frames, tiles } = std::mem::take(&mut *bench.lock());
     Ok(Evaluation {

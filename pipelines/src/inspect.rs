@@ -53,23 +53,54 @@ impl InspectionReport {
     }
 }
 
-/// Runs the frames of `cameras` through `detectors` until they end. Every frame gets exactly one verdict; `sinks` are given the verdicts in
-/// order of time, camera and sequence, and the rates as windows move. Nothing that they see depends on `options`. `recorder`
-/// is given what was let in and what was dropped; it is not finished, and its troubles are no failure of the inspection.
+/// What is to be inspected.
+pub struct Inspection {
+    /// Where frames come from.
+    pub cameras: Vec<Camera>,
+    /// What looks at them.
+    pub detectors: Arc<Detectors>,
+    /// What takes the results.
+    pub sinks: Vec<Arc<dyn Sink>>,
+    /// What is given the frames that were let in and those that were dropped. It is not finished here, and its troubles are
+    /// no failure of the inspection.
+    pub recorder: Option<Arc<Recorder>>,
+    /// Ends the run when it is set: frames under way are still judged.
+    pub stop: StopFlag,
+}
+
+impl Inspection {
+    /// An inspection that is not recorded and goes on until every camera has ended.
+    pub fn new(cameras: Vec<Camera>, detectors: Arc<Detectors>, sinks: Vec<Arc<dyn Sink>>) -> Self {
+        Self {
+            cameras,
+            detectors,
+            sinks,
+            recorder: None,
+            stop: StopFlag::default(),
+        }
+    }
+}
+
+/// Runs until every camera has ended. Every frame gets exactly one outcome; the sinks are given the outcomes in order of time,
+/// camera and sequence, and the rates as windows move. Nothing that they see depends on `options`.
 ///
 /// # Errors
 /// A sink that fails stops the run: frames that are under way are still judged, no further ones are read.
-pub fn inspect(
-    cameras: Vec<Camera>,
-    detectors: Arc<Detectors>,
-    options: &RunOptions,
-    sinks: Vec<Arc<dyn Sink>>,
-    recorder: Option<&Arc<Recorder>>,
-) -> Result<InspectionReport, PipelineError> {
+pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<InspectionReport, PipelineError> {
+    let Inspection {
+        cameras,
+        detectors,
+        sinks,
+        recorder,
+        stop,
+    } = inspection;
     let started = Instant::now();
-    let board = Arc::new(Board::default());
+    let board = Arc::new(Board {
+        stop: stop.clone(),
+        ..Board::default()
+    });
     let sinks: Arc<[Arc<dyn Sink>]> = sinks.into();
-    let (resources, recorder) = (options.resources.clone(), recorder.cloned());
+    let resources = options.resources.clone();
     let watching = board.clone();
     let drawing = sinks.iter().any(|sink| sink.draws());
     let told = sinks.clone();

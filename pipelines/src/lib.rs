@@ -21,6 +21,6 @@ pub use detector_file::{load_detector, save_detector, write_atomically, write_pi
 pub use detectors::Detectors;
 pub use error::PipelineError;
 pub use evaluate::{Evaluation, evaluate};
-pub use inspect::{CameraAccount, InspectionReport, inspect};
+pub use inspect::{CameraAccount, Inspection, InspectionReport, inspect};
 pub use progress::{Progress, Silent};
 pub use run::{Camera, Intake, RunOptions};

@@ -105,6 +105,9 @@ impl From<Box<dyn Source>> for Camera {
 /// Frames that every camera delivered.
 pub(crate) type Captured = BTreeMap<Arc<str>, u64>;
 
+/// A thread that reads a camera: its name and the frames it delivered.
+type Reader = thread::JoinHandle<(Arc<str>, u64)>;
+
 /// What is told when a camera has trouble: its name and the reason.
 pub(crate) type OnTrouble = Arc<dyn Fn(&Arc<str>, &str) + Send + Sync>;
 
@@ -122,7 +125,7 @@ pub(crate) fn run_dataflow(
         .map(|camera| (camera.source.camera().clone(), 0))
         .collect();
     assert_eq!(names.len(), cameras_of_run.len(), "cameras have names of their own");
-    let readers: Arc<Mutex<Vec<thread::JoinHandle<(Arc<str>, u64)>>>> = Arc::default();
+    let readers: Arc<Mutex<Vec<Reader>>> = Arc::default();
     let (workers, credit_max) = (options.workers, options.credit_max());
     let waiting: Mutex<Vec<Option<Camera>>> = Mutex::new(cameras_of_run.into_iter().map(Some).collect());
     let (stop, worker_readers) = (stop.clone(), readers.clone());

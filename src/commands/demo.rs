@@ -17,7 +17,7 @@ use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
 use intakt_pipelines::sources::CameraStream;
 use intakt_pipelines::sources::synthetic::{SyntheticCamera, SyntheticLine};
 use intakt_pipelines::{
-    Detectors, PipelineError, Progress, RunOptions, inspect, save_detector, write_atomically, write_picture,
+    Detectors, Inspection, PipelineError, Progress, RunOptions, inspect, save_detector, write_atomically, write_picture,
 };
 
 use super::settings;
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
         )),
         Arc::new(heatmaps(&args.out)?),
     ];
-    let report = inspect(streams, detectors, &options, sinks, None)?;
+    let report = inspect(Inspection::new(streams, detectors, sinks), &options)?;
     live.finish();
     terminal::say(&report::inspection(&report));
     let sheet = args.out.join("contact_sheet.png");

@@ -7,40 +7,103 @@ use std::sync::Arc;
 
 use intakt_pipelines::datasets::{CameraFiles, collect_images};
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
-use intakt_pipelines::sources::{CameraStream, file_frames};
-use intakt_pipelines::{Detectors, InspectionReport, PipelineError, Progress, inspect};
+use intakt_pipelines::sources::file_frames;
+use intakt_pipelines::{Camera, Detectors, Inspection, InspectionReport, PipelineError, Progress, inspect};
 
 use super::{recording, settings};
-use crate::cli::InspectArgs;
+use crate::cli::{InspectArgs, SuppressionArgs};
 use crate::progress::Shown;
 use crate::report::{Counted, SuppressedLog};
-use crate::{Outcome, report, terminal};
+use crate::{Outcome, interrupt, report, run_file, terminal};
+
+/// What is to be inspected by what.
+struct Planned {
+    cameras: Vec<Camera>,
+    detectors: Detectors,
+    /// Frames, where all cameras have an end.
+    frames: Option<u64>,
+    /// Files that are read, and must not be written.
+    reads: Vec<PathBuf>,
+    record: Option<PathBuf>,
+}
 
 /// Inspects, and says how it went.
 pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
-    let detector = settings::detector(&args.detector, &args.suppression)?;
     let options = settings::run_options(args.machine)?;
-    let cameras = collect_images(&args.paths)?;
-    refuse_overwriting(args, &cameras)?;
-    let streams = streams(cameras);
+    let planned = if run_file::is_run_file(&args.detector) {
+        from_run_file(args)?
+    } else {
+        from_paths(args)?
+    };
+    refuse_overwriting(args, &planned.reads)?;
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
-    progress.begin("inspecting", streams.iter().map(|(_, frames)| frames).sum());
     let mut sinks = sinks(args, &progress)?;
-    let detectors = Arc::new(Detectors::common(detector));
-    let names = streams.iter().map(|(stream, _)| stream.camera.clone()).collect();
-    let making = match &args.record {
-        Some(directory) => Some(recording::make(directory, names, &detectors)?),
+    let names = planned.cameras.iter().map(|camera| camera.source.camera().clone());
+    let making = match args.record.as_ref().or(planned.record.as_ref()) {
+        Some(directory) => Some(recording::make(directory, names.collect(), &planned.detectors)?),
         None => None,
     };
     sinks.extend(making.iter().map(|making| making.verdicts.clone() as Arc<dyn Sink>));
-    let streams = streams.into_iter().map(|(stream, _)| stream.into()).collect();
-    let recorder = making.as_ref().map(|making| &making.recorder);
-    let report = inspect(streams, detectors, &options, sinks, recorder);
+    progress.begin("inspecting", planned.frames.unwrap_or(0));
+    let inspection = Inspection {
+        recorder: making.as_ref().map(|making| making.recorder.clone()),
+        stop: interrupt::stop_flag()?,
+        ..Inspection::new(planned.cameras, Arc::new(planned.detectors), sinks)
+    };
+    let report = inspect(inspection, &options);
     making.into_iter().for_each(recording::Making::finish);
     let report = report?;
     progress.end();
     terminal::say(&report::inspection(&report));
     Ok(outcome_of(&report))
+}
+
+fn from_paths(args: &InspectArgs) -> Result<Planned, PipelineError> {
+    if args.paths.is_empty() {
+        let refusal = "cannot inspect nothing: name images, directories of images or manifests\n  hint: \
+                       `intakt inspect line.intakt images/`, or a run file that ends in .toml";
+        return Err(PipelineError::Refused(refusal.to_owned()));
+    }
+    let detector = settings::detector(&args.detector, &args.suppression)?;
+    let collected = collect_images(&args.paths)?;
+    let files = || collected.iter().flat_map(|camera| &camera.files);
+    let named = args.paths.iter().chain([&args.detector]).chain(&args.suppression.roi);
+    Ok(Planned {
+        detectors: Detectors::common(detector),
+        frames: Some(files().count() as u64),
+        reads: named.chain(files().map(|file| &file.path)).cloned().collect(),
+        record: None,
+        cameras: collected.into_iter().map(camera).collect(),
+    })
+}
+
+fn camera(camera: CameraFiles) -> Camera {
+    let files = camera.files.into_iter().map(|file| (file.path, file.captured_at_us));
+    file_frames(camera.camera.into(), files.collect()).into()
+}
+
+fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
+    let refused = |what: &str, hint: &str| {
+        Err(PipelineError::Refused(format!(
+            "cannot take {what} beside run file \"{}\"\n  hint: {hint}",
+            args.detector.display()
+        )))
+    };
+    if !args.paths.is_empty() {
+        return refused("images", "give them a `[[camera]]` with `source = \"directory\"` in it");
+    }
+    if args.suppression != SuppressionArgs::default() {
+        return refused("suppression rules", "state them at `fit`, each detector has its own");
+    }
+    let run = run_file::load(&args.detector)?;
+    let frames = run.cameras.iter().map(|planned| planned.frames).sum();
+    Ok(Planned {
+        detectors: run.detectors,
+        frames,
+        reads: run.reads.into_iter().chain([args.detector.clone()]).collect(),
+        record: run.record,
+        cameras: run.cameras.into_iter().map(|planned| planned.camera).collect(),
+    })
 }
 
 /// How the program ends after a run.
@@ -51,31 +114,7 @@ pub(crate) fn outcome_of(report: &InspectionReport) -> Outcome {
     }
 }
 
-/// The cameras, each with its number of frames.
-fn streams(cameras: Vec<CameraFiles>) -> Vec<(CameraStream, u64)> {
-    let stream = |camera: CameraFiles| {
-        let n_frames = camera.files.len() as u64;
-        let files = camera
-            .files
-            .into_iter()
-            .map(|file| (file.path, file.captured_at_us))
-            .collect();
-        (file_frames(camera.camera.into(), files), n_frames)
-    };
-    cameras.into_iter().map(stream).collect()
-}
-
-fn refuse_overwriting(args: &InspectArgs, cameras: &[CameraFiles]) -> Result<(), PipelineError> {
-    let files = || {
-        cameras
-            .iter()
-            .flat_map(|camera| camera.files.iter().map(|file| file.path.as_path()))
-    };
-    let named = || {
-        let paths = args.paths.iter().chain([&args.detector]).chain(&args.suppression.roi);
-        paths.map(PathBuf::as_path)
-    };
-    let read = || named().chain(files());
+fn refuse_overwriting(args: &InspectArgs, reads: &[PathBuf]) -> Result<(), PipelineError> {
     if args.rates.as_ref() == Some(&args.jsonl) {
         let refusal =
             "cannot write verdicts and rates to the same place\n  hint: give `--jsonl` or `--rates` a file of its own";
@@ -85,7 +124,7 @@ fn refuse_overwriting(args: &InspectArgs, cameras: &[CameraFiles]) -> Result<(),
     outputs
         .into_iter()
         .flatten()
-        .try_for_each(|output| settings::refuse_overwriting(output, read()))
+        .try_for_each(|output| settings::refuse_overwriting(output, reads.iter().map(PathBuf::as_path)))
 }
 
 fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {

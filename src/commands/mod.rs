@@ -1,5 +1,6 @@
 //! One verb a file: from what was typed to what is done.
 
+pub(crate) mod check;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
 pub(crate) mod fit;

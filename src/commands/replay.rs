@@ -7,8 +7,8 @@ use intakt_operators::detector::Detector;
 use intakt_pipelines::datasets::parse_micros;
 use intakt_pipelines::recording::Recording;
 use intakt_pipelines::sinks::{Jsonl, Sink};
-use intakt_pipelines::sources::{ReplayOptions, Source, StopFlag, recorded_cameras};
-use intakt_pipelines::{Camera, Detectors, Intake, PipelineError, Progress, inspect, load_detector};
+use intakt_pipelines::sources::{ReplayOptions, Source, recorded_cameras};
+use intakt_pipelines::{Camera, Detectors, Inspection, Intake, PipelineError, Progress, inspect, load_detector};
 
 use super::flips::Flips;
 use super::inspect::{outcome_of, writer};
@@ -16,7 +16,7 @@ use super::{recording, settings};
 use crate::cli::ReplayArgs;
 use crate::progress::Shown;
 use crate::report::Counted;
-use crate::{Outcome, report, terminal};
+use crate::{Outcome, interrupt, report, terminal};
 
 /// Replays, and says how it went.
 pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
@@ -28,9 +28,10 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
         true => Some(Arc::new(Flips::open(&recording::verdicts_of(&args.recording))?)),
         false => None,
     };
+    let stop = interrupt::stop_flag()?;
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let sinks = sinks(args, flips.as_ref(), &progress)?;
-    let (sources, log) = recorded_cameras(&opened, replay, &StopFlag::default())?;
+    let (sources, log) = recorded_cameras(&opened, replay, &stop)?;
     let frames = sources
         .iter()
         .filter_map(|source| opened.cameras().get(source.camera()));
@@ -39,7 +40,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
         source: Box::new(source),
         intake: Intake::REPLAY,
     });
-    let report = inspect(cameras.collect(), Arc::new(detectors), &options, sinks, None)?;
+    let mut inspection = Inspection::new(cameras.collect(), Arc::new(detectors), sinks);
+    inspection.stop = stop;
+    let report = inspect(inspection, &options)?;
     progress.end();
     terminal::say(&report::inspection(&report));
     let notes = log.notes();

@@ -84,7 +84,7 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
 
 fn unreadable(frame: &DecodedFrame, reason: String) -> UnreadableFrame {
     UnreadableFrame {
-        frame: frame.frame.clone(),
+        frame: (&frame.frame).into(),
         ordinal: frame.ordinal,
         reason,
         admitted_at: frame.admitted_at,

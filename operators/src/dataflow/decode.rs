@@ -9,6 +9,7 @@ use timely::dataflow::operators::core::OkErr;
 use super::{Admitted, Offload, Permit, Resources};
 use crate::detector::InputRecipe;
 use crate::imaging::{FrameLayout, Image, decode, product_rect};
+use crate::postprocess::FrameStamp;
 use crate::{Frame, RectPx};
 
 /// A frame with its pixels, as the stages after [`Decode`] share it.
@@ -33,8 +34,8 @@ pub struct DecodedFrame {
 /// A frame that cannot be judged.
 #[derive(Clone, Debug)]
 pub struct UnreadableFrame {
-    /// The frame as received.
-    pub frame: Frame,
+    /// Which frame.
+    pub frame: FrameStamp,
     /// Position among the frames of its camera that were let in.
     pub ordinal: u64,
     /// What was wrong.
@@ -66,7 +67,7 @@ impl<'scope> Decode<'scope> for StreamVec<'scope, u64, Admitted> {
         StreamVec<'scope, u64, UnreadableFrame>,
     ) {
         let unreadable = |admitted: &Admitted, reason: String| UnreadableFrame {
-            frame: admitted.frame.clone(),
+            frame: (&admitted.frame).into(),
             ordinal: admitted.ordinal,
             reason,
             admitted_at: admitted.admitted_at,

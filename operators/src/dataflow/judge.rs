@@ -68,7 +68,7 @@ fn judge_found(found: FoundFrame) -> JudgedFrame {
 }
 
 fn refuse(UnreadableFrame { frame, reason, .. }: &UnreadableFrame, detector: &Detector) -> JudgedFrame {
-    let verdict = unreadable(&frame.into(), detector.id(), reason, detector.calibration());
+    let verdict = unreadable(frame, detector.id(), reason, detector.calibration());
     JudgedFrame {
         verdict: Arc::new(verdict),
         evidence: None,

@@ -1,12 +1,26 @@
 //! Where frames come from: the only place that reads images.
 
+mod camera_url;
+#[cfg(test)]
+mod compliance;
 mod files;
+mod h264;
+mod mjpeg;
+mod mp4;
+mod outage;
+mod paced;
 mod recording;
 mod source;
 mod stream;
 pub mod synthetic;
+mod video;
+mod watch;
 
 pub use files::{FILE_BYTES_MAX, FRAME_INTERVAL_US, file_frames, read_file};
+pub use mjpeg::{Mjpeg, MjpegOptions};
+pub use paced::Paced;
 pub use recording::{RecordedSource, ReplayLog, ReplayNotes, ReplayOptions, recorded_cameras};
 pub use source::{Clock, Next, STOP_WAIT_MAX, Source, StopFlag, SystemClock};
 pub use stream::CameraStream;
+pub use video::{Video, VideoOptions};
+pub use watch::{WATCHED_FILES_MAX, Watch, WatchOptions};

@@ -1,0 +1,364 @@
+//! Frames from a hot folder: files that somebody puts there, once they are complete.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use intakt_operators::Frame;
+
+use super::{Clock, Next, Source, StopFlag, read_file};
+
+/// Files in the folder beyond which none is taken: their names take some hundred megabytes, and every look lists them all.
+pub const WATCHED_FILES_MAX: usize = 1_000_000;
+
+/// Extensions of files that are frames, in lower case.
+const IMAGE_EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
+
+/// How a folder is watched.
+#[derive(Clone, Debug)]
+pub struct WatchOptions {
+    /// How long size and date of a file must stay the same, between two looks at least, until it counts as complete: 0.5 s
+    /// by default, which outlasts the pauses of a writer on a network share. With 0 a file is taken at first sight: for
+    /// writers that rename complete files into place.
+    pub settle: Duration,
+    /// Time between two looks: 0.2 s by default. Looking works on network shares, where notifications do not.
+    pub look_every: Duration,
+    /// Names (without the folder) of files that were inspected before and are not taken again.
+    pub done: BTreeSet<OsString>,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self {
+            settle: Duration::from_millis(500),
+            look_every: Duration::from_millis(200),
+            done: BTreeSet::new(),
+        }
+    }
+}
+
+/// A folder whose files are the frames of one camera.
+///
+/// A file is taken once it is complete ([`WatchOptions::settle`]; an empty one never is), and once as long as it lies in the
+/// folder: its name is what counts. Files that become complete at the same look are taken by name. A file's event time is
+/// when it was first seen, not its date, which a copy changes. Directories, links, hidden files and whatever has no image's
+/// extension (`a.png.part`) are left alone. A file that vanishes before it is complete was never a frame; one that vanishes
+/// afterwards is a frame without bytes.
+///
+/// It keeps the names of the files in the folder, at most [`WATCHED_FILES_MAX`], and forgets those that are gone; but not at
+/// a look that finds nothing, because a share that is not mounted looks like that.
+pub struct Watch {
+    camera: Arc<str>,
+    folder: PathBuf,
+    options: WatchOptions,
+    clock: Arc<dyn Clock>,
+    seq: u64,
+    /// Names that were taken, or are to be left alone.
+    taken: BTreeSet<OsString>,
+    /// Files that may still be written.
+    growing: BTreeMap<OsString, Growing>,
+    /// Complete files, with the time of their first sight.
+    ready: VecDeque<(OsString, u64)>,
+    /// What was told and goes on.
+    trouble: Option<String>,
+    looked: bool,
+}
+
+/// A file as it was seen.
+struct Growing {
+    first_seen_us: u64,
+    same_since_us: u64,
+    size_and_date: (u64, Option<SystemTime>),
+}
+
+impl Watch {
+    /// Watches `folder`, which need not be there yet.
+    pub fn new(camera: Arc<str>, folder: PathBuf, options: WatchOptions, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            camera,
+            folder,
+            taken: options.done.clone(),
+            options,
+            clock,
+            seq: 0,
+            growing: BTreeMap::new(),
+            ready: VecDeque::new(),
+            trouble: None,
+            looked: false,
+        }
+    }
+
+    fn take(&mut self, name: &OsStr, first_seen_us: u64) -> Frame {
+        let path = self.folder.join(name);
+        let seq = self.seq;
+        self.seq += 1;
+        Frame {
+            camera: self.camera.clone(),
+            seq,
+            captured_at_us: first_seen_us,
+            origin: path.to_string_lossy().into(),
+            bytes: read_file(&path).map(Into::into).map_err(Into::into),
+            recorded: None,
+        }
+    }
+
+    /// Lists the folder and sorts out which files are complete.
+    fn look(&mut self) -> Result<(), String> {
+        let now_us = self.clock.now_us();
+        let found = list(&self.folder)?;
+        if !found.is_empty() {
+            self.taken.retain(|name| found.contains_key(name));
+        }
+        self.growing.retain(|name, _| found.contains_key(name));
+        for (name, size_and_date) in found {
+            if self.taken.contains(&name) {
+                continue;
+            }
+            if let Some(first_seen_us) = self.completed(&name, size_and_date, now_us) {
+                self.growing.remove(&name);
+                self.taken.insert(name.clone());
+                self.ready.push_back((name, first_seen_us));
+            }
+        }
+        Ok(())
+    }
+
+    /// When the file was first seen, if it is complete.
+    fn completed(&mut self, name: &OsStr, seen: (u64, Option<SystemTime>), now_us: u64) -> Option<u64> {
+        let new = || Growing {
+            first_seen_us: now_us,
+            same_since_us: now_us,
+            size_and_date: seen,
+        };
+        let file = self.growing.entry(name.to_owned()).or_insert_with(new);
+        if file.size_and_date != seen {
+            file.size_and_date = seen;
+            file.same_since_us = now_us;
+        }
+        let unchanged_us = u128::from(now_us.saturating_sub(file.same_since_us));
+        (seen.0 > 0 && unchanged_us >= self.options.settle.as_micros()).then_some(file.first_seen_us)
+    }
+}
+
+impl Source for Watch {
+    fn camera(&self) -> &Arc<str> {
+        &self.camera
+    }
+
+    /// Files wait in their folder.
+    fn is_live(&self) -> bool {
+        false
+    }
+
+    /// Numbers on from `seq`; which files were inspected is told by [`WatchOptions::done`].
+    fn resume_at(&mut self, seq: u64) {
+        self.seq = seq;
+    }
+
+    fn next(&mut self, stop: &StopFlag) -> Next {
+        while !stop.is_stopped() {
+            if let Some((name, first_seen_us)) = self.ready.pop_front() {
+                return Next::Frame(self.take(&name, first_seen_us));
+            }
+            if self.looked && stop.wait(self.options.look_every) {
+                break;
+            }
+            self.looked = true;
+            let trouble = self.look().err();
+            if self.trouble != trouble {
+                self.trouble.clone_from(&trouble);
+                if let Some(trouble) = trouble {
+                    return Next::Trouble(trouble);
+                }
+            }
+        }
+        Next::Ended
+    }
+}
+
+/// Size and date of the frames in the folder, by name.
+fn list(folder: &Path) -> Result<BTreeMap<OsString, (u64, Option<SystemTime>)>, String> {
+    let failed = |error| {
+        format!(
+            "cannot list the folder \"{}\": {error}; looking again",
+            folder.display()
+        )
+    };
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if !is_frame(&name) {
+            continue;
+        }
+        // What vanished meanwhile was no frame yet.
+        let Ok(about) = entry.metadata() else { continue };
+        if !about.is_file() {
+            continue;
+        }
+        if found.len() == WATCHED_FILES_MAX {
+            return Err(format!(
+                "the folder \"{}\" holds more than {WATCHED_FILES_MAX} images: move away those that were inspected",
+                folder.display()
+            ));
+        }
+        found.insert(name, (about.len(), about.modified().ok()));
+    }
+    Ok(found)
+}
+
+/// Whether the name is that of an image that is not hidden.
+fn is_frame(name: &OsStr) -> bool {
+    let hidden = name.as_encoded_bytes().starts_with(b".");
+    let extension = Path::new(name).extension().unwrap_or_default().to_ascii_lowercase();
+    !hidden && IMAGE_EXTENSIONS.iter().any(|known| extension == *known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::compliance::{Subject, TickingClock, frame, trouble};
+    use super::*;
+
+    /// A look every millisecond; the clock ticks one as well, so a file is complete after 5 looks.
+    fn options() -> WatchOptions {
+        WatchOptions {
+            settle: Duration::from_millis(5),
+            look_every: Duration::from_millis(1),
+            done: BTreeSet::new(),
+        }
+    }
+
+    fn watch(folder: &Path, options: WatchOptions) -> Watch {
+        let clock = Arc::new(TickingClock::default());
+        Watch::new("door".into(), folder.to_owned(), options, clock)
+    }
+
+    fn put(folder: &Path, name: &str, bytes: &[u8]) {
+        std::fs::write(folder.join(name), bytes).expect("written");
+    }
+
+    #[test]
+    fn a_hot_folder_complies() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in [
+            "b.png",
+            "a.JPG",
+            "d.bmp",
+            "c.tif",
+            "0.png.part",
+            ".1.png",
+            "2.tmp",
+            "3.txt",
+            "4.png~",
+        ] {
+            put(folder.path(), name, name.as_bytes());
+        }
+        std::fs::create_dir(folder.path().join("e.png")).expect("made");
+        put(folder.path(), "empty.png", b"");
+        let fresh = || -> Box<dyn Source> { Box::new(watch(folder.path(), options())) };
+        let (mut source, stop) = (fresh(), StopFlag::default());
+        for name in ["a.JPG", "b.png", "c.tif", "d.bmp"] {
+            let frame = frame(source.as_mut(), &stop);
+            assert_eq!(frame.bytes.as_deref(), Ok(name.as_bytes()), "by name");
+            assert!(frame.origin.ends_with(name));
+            assert_eq!(frame.captured_at_us, 0, "when first seen");
+        }
+        Subject {
+            fresh: &fresh,
+            frames: 4,
+            ends: false,
+            replayable: false,
+            broken: &[],
+            taken: None,
+        }
+        .complies();
+    }
+
+    #[test]
+    fn a_file_is_taken_when_it_no_longer_grows() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut source = watch(folder.path(), options());
+        for n in 1..20 {
+            put(folder.path(), "a.png", &vec![7; n]);
+            source.look().expect("lists");
+            assert!(source.ready.is_empty(), "still growing at {n} bytes");
+        }
+        for look in 0..5 {
+            assert!(source.ready.is_empty(), "complete after {look} looks");
+            source.look().expect("lists");
+        }
+        assert_eq!(source.ready, [("a.png".into(), 0)]);
+    }
+
+    #[test]
+    fn a_file_renamed_into_place_is_taken_at_once_where_writers_do_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut source = watch(
+            folder.path(),
+            WatchOptions {
+                settle: Duration::ZERO,
+                ..options()
+            },
+        );
+        put(folder.path(), "a.png.part", b"half");
+        source.look().expect("lists");
+        assert!(source.ready.is_empty());
+        std::fs::rename(folder.path().join("a.png.part"), folder.path().join("a.png")).expect("renamed");
+        source.look().expect("lists");
+        assert_eq!(source.ready.len(), 1);
+    }
+
+    #[test]
+    fn a_file_that_vanishes_after_it_was_complete_is_a_frame_without_bytes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        put(folder.path(), "a.png", b"a");
+        put(folder.path(), "b.png", b"b");
+        let (mut source, stop) = (watch(folder.path(), options()), StopFlag::default());
+        assert!(frame(&mut source, &stop).bytes.is_ok());
+        std::fs::remove_file(folder.path().join("b.png")).expect("removed");
+        let reason = frame(&mut source, &stop).bytes.expect_err("it is gone");
+        assert!(reason.starts_with("cannot open the file: "), "{reason}");
+        put(folder.path(), "c.png", b"c");
+        assert_eq!(frame(&mut source, &stop).seq, 2);
+    }
+
+    #[test]
+    fn inspected_files_are_not_taken_again_and_forgotten_when_gone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        put(folder.path(), "a.png", b"a");
+        put(folder.path(), "b.png", b"b");
+        let done = ["a.png", "gone.png"].map(OsString::from).into();
+        let (mut source, stop) = (
+            watch(folder.path(), WatchOptions { done, ..options() }),
+            StopFlag::default(),
+        );
+        source.resume_at(1);
+        let frame = frame(&mut source, &stop);
+        assert_eq!((frame.seq, frame.bytes.as_deref()), (1, Ok(&b"b"[..])));
+        assert_eq!(source.taken, ["a.png", "b.png"].map(OsString::from).into());
+
+        std::fs::remove_file(folder.path().join("a.png")).expect("removed");
+        std::fs::remove_file(folder.path().join("b.png")).expect("removed");
+        source.look().expect("lists");
+        assert_eq!(source.taken.len(), 2, "a share that is not mounted looks empty");
+        put(folder.path(), "c.png", b"c");
+        source.look().expect("lists");
+        assert!(source.taken.is_empty());
+    }
+
+    #[test]
+    fn a_missing_folder_is_told_once_and_looked_for_again() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("later");
+        let (mut source, stop) = (watch(&folder, options()), StopFlag::default());
+        assert!(trouble(&mut source, &stop).starts_with("cannot list the folder"));
+        for _ in 0..3 {
+            assert!(source.look().is_err());
+        }
+        std::fs::create_dir(&folder).expect("made");
+        put(&folder, "a.png", b"a");
+        assert!(matches!(source.next(&stop), Next::Frame(_)), "and nothing more is told");
+    }
+}

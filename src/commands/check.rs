@@ -1,0 +1,46 @@
+//! `intakt check`: whether a run file can be run, without running it.
+
+use std::fmt::Write;
+
+use intakt_operators::dataflow::Overflow;
+use intakt_pipelines::PipelineError;
+
+use crate::cli::CheckArgs;
+use crate::run_file::{self, PlannedCamera, RunFile};
+use crate::{Outcome, terminal};
+
+/// Checks, and says what the run would be.
+pub(crate) fn run(args: &CheckArgs) -> Result<Outcome, PipelineError> {
+    terminal::print(&plan(&run_file::load(&args.run_file)?))?;
+    Ok(Outcome::Passed)
+}
+
+fn plan(run: &RunFile) -> String {
+    let mut text = format!(
+        "{:20}{:14}{:>13}{:>7}{:>12}{:>9}{:>9}  source\n",
+        "camera", "detector", "overflow", "depth", "lateness", "idle", "skew"
+    );
+    for PlannedCamera { camera, source, frames } in &run.cameras {
+        let (name, intake) = (camera.source.camera(), &camera.intake);
+        let overflow = match intake.overflow {
+            Overflow::Block => "block",
+            Overflow::DropOldest => "drop-oldest",
+            Overflow::DropNewest => "drop-newest",
+        };
+        let millis = |micros: Option<u64>| micros.map_or("–".to_owned(), |micros| format!("{} ms", micros / 1_000));
+        let frames = frames.map_or(String::new(), |frames| format!(" ({frames} frames)"));
+        let _ = writeln!(
+            text,
+            "{name:20}{:14}{overflow:>13}{:>7}{:>12}{:>9}{:>9}  {source}{frames}",
+            run.detectors.of(name).id(),
+            intake.depth,
+            millis(Some(intake.patience.lateness_us)),
+            millis(intake.patience.idle.map(|idle| idle.as_micros() as u64)),
+            millis(intake.patience.skew_max_us),
+        );
+    }
+    if let Some(directory) = &run.record {
+        let _ = writeln!(text, "recorded into {}", directory.display());
+    }
+    text.trim_end().to_owned()
+}

@@ -1,0 +1,307 @@
+//! A run file: cameras, their sources, detectors and policies, in TOML.
+
+mod typed;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use intakt_operators::detector::Detector;
+use intakt_pipelines::datasets::collect_images;
+use intakt_pipelines::sources::{
+    Mjpeg, MjpegOptions, Paced, Source, SystemClock, Video, VideoOptions, Watch, WatchOptions, file_frames,
+};
+use intakt_pipelines::{Camera, Detectors, Intake, PipelineError, load_detector};
+use toml::Spanned;
+
+use self::typed::{SourceKind, Typed, TypedCamera};
+
+/// Largest run file that is read, bytes: a thousand cameras take a tenth of it.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// Most cameras of a run: each has a thread.
+const CAMERAS_MAX: usize = 1024;
+
+/// Bounds of what a run file may ask for: frames in a queue, frames alive, and an hour.
+const DEPTH: Range<usize> = 1..100_001;
+const CREDIT: Range<usize> = 1..10_001;
+const MILLIS_MAX: u64 = 3_600_000;
+
+/// What a run file means.
+pub(crate) struct RunFile {
+    /// Its cameras, in the order of the file.
+    pub(crate) cameras: Vec<PlannedCamera>,
+    /// What looks at them.
+    pub(crate) detectors: Detectors,
+    /// Where to record.
+    pub(crate) record: Option<PathBuf>,
+    /// The files it names: detectors, images, videos.
+    pub(crate) reads: Vec<PathBuf>,
+}
+
+/// A camera of a run, with what a person wants to know about it.
+pub(crate) struct PlannedCamera {
+    pub(crate) camera: Camera,
+    /// Its source, in words.
+    pub(crate) source: String,
+    /// Frames, where it has an end.
+    pub(crate) frames: Option<u64>,
+}
+
+/// Whether `path` names a run file rather than a detector.
+pub(crate) fn is_run_file(path: &Path) -> bool {
+    path.extension()
+        .is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
+}
+
+/// Reads a run file and opens what it names.
+///
+/// # Errors
+/// All that is wrong with it, a line each, with file, line and key.
+pub(crate) fn load(path: &Path) -> Result<RunFile, PipelineError> {
+    let text = read(path)?;
+    let typed: Typed = toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line_of(&text, span.start));
+        refusal(path, &[format!("{}:{line}: {}", path.display(), error.message())])
+    })?;
+    let mut reader = Reader {
+        path,
+        text: &text,
+        base: path.parent().unwrap_or(Path::new("")),
+        loaded: BTreeMap::new(),
+        reads: Vec::new(),
+        problems: Vec::new(),
+    };
+    let run = reader.run(typed);
+    match run {
+        Some(run) if reader.problems.is_empty() => Ok(run),
+        _ => Err(refusal(path, &reader.problems)),
+    }
+}
+
+fn read(path: &Path) -> Result<String, PipelineError> {
+    let cannot_read = |cause| PipelineError::Io {
+        action: "read",
+        path: path.to_owned(),
+        cause,
+    };
+    let bytes = std::fs::metadata(path).map_err(cannot_read)?.len();
+    if bytes > FILE_BYTES_MAX {
+        return Err(refusal(
+            path,
+            &[format!("it has {bytes} bytes, more than {FILE_BYTES_MAX}")],
+        ));
+    }
+    std::fs::read_to_string(path).map_err(cannot_read)
+}
+
+fn refusal(path: &Path, problems: &[String]) -> PipelineError {
+    PipelineError::Refused(format!(
+        "cannot use run file \"{}\":\n  {}",
+        path.display(),
+        problems.join("\n  ")
+    ))
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+}
+
+/// Turns what is written into what is meant, and collects what cannot be.
+struct Reader<'a> {
+    path: &'a Path,
+    text: &'a str,
+    base: &'a Path,
+    loaded: BTreeMap<PathBuf, Option<Arc<Detector>>>,
+    reads: Vec<PathBuf>,
+    problems: Vec<String>,
+}
+
+impl Reader<'_> {
+    fn run(&mut self, typed: Typed) -> Option<RunFile> {
+        if typed.camera.is_empty() || typed.camera.len() > CAMERAS_MAX {
+            let found = typed.camera.len();
+            self.problem(
+                &(0..0),
+                "camera",
+                &format!("there are {found} of them, and 1 to {CAMERAS_MAX} are possible"),
+            );
+        }
+        let common = typed.detector.as_ref().and_then(|path| self.detector(path));
+        let mut detectors: Option<Detectors> = common.clone().map(Detectors::common);
+        let mut cameras: Vec<PlannedCamera> = Vec::new();
+        for entry in typed.camera {
+            let span = entry.span();
+            let entry = entry.into_inner();
+            self.check_name(&entry.name, &cameras);
+            let own = entry.detector.as_ref().and_then(|path| self.detector(path));
+            if entry.detector.is_none() && typed.detector.is_none() {
+                self.problem(
+                    &span,
+                    "detector",
+                    "the camera has none, and there is none for all cameras",
+                );
+            }
+            if let Some(detector) = own {
+                let assigned = detectors.get_or_insert_with(|| Detectors::common(detector.clone()));
+                assigned.assign(entry.name.get_ref(), detector);
+            }
+            cameras.extend(self.camera(&entry, &span));
+        }
+        Some(RunFile {
+            cameras,
+            detectors: detectors?,
+            record: typed.record.map(|directory| self.base.join(directory)),
+            reads: self.loaded.keys().cloned().chain(self.reads.drain(..)).collect(),
+        })
+    }
+
+    fn problem(&mut self, span: &Range<usize>, key: &str, what: &str) {
+        let line = line_of(self.text, span.start);
+        self.problems
+            .push(format!("{}:{line}: {key}: {what}", self.path.display()));
+    }
+
+    fn check_name(&mut self, name: &Spanned<String>, others: &[PlannedCamera]) {
+        let (span, name) = (name.span(), name.get_ref());
+        if name.is_empty() || name.len() > 100 || name.contains(['/', '\\', '\n']) {
+            self.problem(
+                &span,
+                "name",
+                "a camera's name has 1 to 100 characters, without slashes and line breaks",
+            );
+        }
+        if others.iter().any(|other| **other.camera.source.camera() == **name) {
+            self.problem(&span, "name", &format!("two cameras are called \"{name}\""));
+        }
+    }
+
+    fn detector(&mut self, path: &Spanned<PathBuf>) -> Option<Arc<Detector>> {
+        let file = self.base.join(path.get_ref());
+        if let Some(known) = self.loaded.get(&file) {
+            return known.clone();
+        }
+        let loaded = match load_detector(&file) {
+            Ok(detector) => Some(Arc::new(detector)),
+            Err(error) => {
+                self.problem(&path.span(), "detector", &error.to_string());
+                None
+            }
+        };
+        self.loaded.insert(file, loaded.clone());
+        loaded
+    }
+
+    fn camera(&mut self, entry: &TypedCamera, span: &Range<usize>) -> Option<PlannedCamera> {
+        let (source, words, frames) = self.source(entry, span)?;
+        let source = match entry.paced {
+            true => Box::new(Paced::new(source)),
+            false => source,
+        };
+        let mut camera = Camera::from(source);
+        self.adjust(&mut camera.intake, entry);
+        Some(PlannedCamera {
+            camera,
+            source: words,
+            frames,
+        })
+    }
+
+    fn source(&mut self, entry: &TypedCamera, span: &Range<usize>) -> Option<(Box<dyn Source>, String, Option<u64>)> {
+        let name: Arc<str> = entry.name.get_ref().as_str().into();
+        let kind = entry.source;
+        let (wanted, unwanted) = match kind {
+            SourceKind::Mjpeg => ("url", entry.path.as_ref().map(|path| ("path", path.span()))),
+            _ => ("path", entry.url.as_ref().map(|url| ("url", url.span()))),
+        };
+        if let Some((key, span)) = unwanted {
+            self.problem(
+                &span,
+                key,
+                &format!("a source of kind \"{}\" has a `{wanted}` instead", kind.name()),
+            );
+        }
+        if entry.paced && matches!(kind, SourceKind::Watch | SourceKind::Mjpeg) {
+            self.problem(
+                span,
+                "paced",
+                &format!("a source of kind \"{}\" comes at its own pace", kind.name()),
+            );
+        }
+        if kind == SourceKind::Mjpeg {
+            let Some(url) = &entry.url else {
+                self.problem(
+                    span,
+                    "url",
+                    "a source of kind \"mjpeg\" needs one, like \"http://camera/stream\"",
+                );
+                return None;
+            };
+            let opened = Mjpeg::new(name, url.get_ref(), MjpegOptions::default(), Arc::new(SystemClock));
+            let opened = self.opened(&url.span(), "url", opened)?;
+            return Some((Box::new(opened), "mjpeg".to_owned(), None));
+        }
+        let Some(typed) = &entry.path else {
+            self.problem(span, "path", &format!("a source of kind \"{}\" needs one", kind.name()));
+            return None;
+        };
+        let path = self.base.join(typed.get_ref());
+        let words = format!("{} {}", kind.name(), path.display());
+        match kind {
+            SourceKind::Watch => {
+                let watch = Watch::new(name, path, WatchOptions::default(), Arc::new(SystemClock));
+                Some((Box::new(watch), words, None))
+            }
+            SourceKind::Video => {
+                self.reads.push(path.clone());
+                let video = Video::open(name, &path, VideoOptions::default());
+                let video = self.opened(&typed.span(), "path", video)?;
+                Some((Box::new(video), words, None))
+            }
+            SourceKind::Directory | SourceKind::Mjpeg => {
+                let cameras = collect_images(&[path]).map_err(|error| error.to_string());
+                let cameras = self.opened(&typed.span(), "path", cameras)?;
+                let files: Vec<_> = cameras.into_iter().flat_map(|camera| camera.files).collect();
+                let frames = Some(files.len() as u64);
+                self.reads.extend(files.iter().map(|file| file.path.clone()));
+                let files = files.into_iter().map(|file| (file.path, file.captured_at_us)).collect();
+                Some((Box::new(file_frames(name, files)), words, frames))
+            }
+        }
+    }
+
+    fn opened<S>(&mut self, span: &Range<usize>, key: &str, opened: Result<S, String>) -> Option<S> {
+        opened.map_err(|reason| self.problem(span, key, &reason)).ok()
+    }
+
+    fn adjust(&mut self, intake: &mut Intake, entry: &TypedCamera) {
+        intake.overflow = entry.overflow.unwrap_or(intake.overflow);
+        intake.depth = self.within("depth", &entry.depth, DEPTH).unwrap_or(intake.depth);
+        intake.credit = self.within("credit", &entry.credit, CREDIT).or(intake.credit);
+        let patience = &mut intake.patience;
+        let lateness_ms = self.within("lateness_ms", &entry.lateness_ms, 0..MILLIS_MAX + 1);
+        patience.lateness_us = lateness_ms.map_or(patience.lateness_us, |millis| millis * 1_000);
+        let idle_ms = self.within("idle_ms", &entry.idle_ms, 1..MILLIS_MAX + 1);
+        patience.idle = idle_ms.map(Duration::from_millis).or(patience.idle);
+        let skew_ms = self.within("skew_ms", &entry.skew_ms, 1..MILLIS_MAX + 1);
+        patience.skew_max_us = skew_ms.map(|millis| millis * 1_000).or(patience.skew_max_us);
+    }
+
+    fn within<N: Copy + PartialOrd + std::fmt::Display>(
+        &mut self,
+        key: &str,
+        typed: &Option<Spanned<N>>,
+        range: Range<N>,
+    ) -> Option<N> {
+        let typed = typed.as_ref()?;
+        let value = *typed.get_ref();
+        if range.contains(&value) {
+            return Some(value);
+        }
+        let what = format!("{value} is not within {} and (excluded) {}", range.start, range.end);
+        self.problem(&typed.span(), key, &what);
+        None
+    }
+}

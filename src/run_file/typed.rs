@@ -1,0 +1,65 @@
+//! What is written in a run file.
+
+use std::path::PathBuf;
+
+use intakt_operators::dataflow::Overflow;
+use serde::Deserialize;
+use toml::Spanned;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Typed {
+    /// Detector of the cameras that name none.
+    pub(super) detector: Option<Spanned<PathBuf>>,
+    /// Directory to record into.
+    pub(super) record: Option<PathBuf>,
+    /// At least one.
+    #[serde(default)]
+    pub(super) camera: Vec<Spanned<TypedCamera>>,
+}
+
+/// One `[[camera]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TypedCamera {
+    pub(super) name: Spanned<String>,
+    pub(super) source: SourceKind,
+    pub(super) path: Option<Spanned<PathBuf>>,
+    pub(super) url: Option<Spanned<String>>,
+    pub(super) detector: Option<Spanned<PathBuf>>,
+    /// Whether files come at the pace of their event times, as from a live camera.
+    #[serde(default)]
+    pub(super) paced: bool,
+    pub(super) overflow: Option<Overflow>,
+    pub(super) depth: Option<Spanned<usize>>,
+    pub(super) credit: Option<Spanned<usize>>,
+    pub(super) lateness_ms: Option<Spanned<u64>>,
+    pub(super) idle_ms: Option<Spanned<u64>>,
+    pub(super) skew_ms: Option<Spanned<u64>>,
+}
+
+/// Where the frames of a camera come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum SourceKind {
+    /// The images of a folder, once.
+    Directory,
+    /// The images that somebody puts into a folder.
+    Watch,
+    /// An MP4 file.
+    Video,
+    /// A network camera that sends JPEGs over HTTP.
+    Mjpeg,
+}
+
+impl SourceKind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Watch => "watch",
+            Self::Video => "video",
+            Self::Mjpeg => "mjpeg",
+        }
+    }
+}

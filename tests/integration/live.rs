@@ -1,0 +1,259 @@
+//! Live cameras that misbehave, through the pipeline itself: nothing is lost, nobody waits, and a replay repeats it.
+
+use std::sync::{Arc, Mutex};
+
+use intakt_operators::dataflow::{Overflow, Rate};
+use intakt_operators::{Frame, Outcome};
+use intakt_pipelines::recording::{Recorder, RecorderOptions, Recording};
+use intakt_pipelines::sinks::{Sink, outcome_json};
+use intakt_pipelines::sources::{Next, ReplayOptions, Source, StopFlag, recorded_cameras};
+use intakt_pipelines::{Camera, Detectors, Inspection, InspectionReport, Intake, RunOptions, inspect};
+use tempfile::tempdir;
+
+#[path = "../../benches/support/idle.rs"]
+#[allow(dead_code, reason = "the benches use more of it")]
+mod idle;
+
+const FRAMES: u64 = 1_000;
+
+/// A live camera of 30 frames a second: its times jitter, some frames come a second late, some are broken.
+struct Unruly {
+    camera: Arc<str>,
+    good: Arc<[u8]>,
+    seq: u64,
+    state: u64,
+}
+
+impl Unruly {
+    fn new(camera: &str, seed: u64) -> Self {
+        let mut frames = idle::stream(camera, 1, |_| ()).frames;
+        Self {
+            camera: camera.into(),
+            good: frames.next().unwrap().bytes.unwrap(),
+            seq: 0,
+            state: seed,
+        }
+    }
+
+    fn random(&mut self, below: u64) -> u64 {
+        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.state >> 33) % below
+    }
+}
+
+impl Source for Unruly {
+    fn camera(&self) -> &Arc<str> {
+        &self.camera
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn resume_at(&mut self, seq: u64) {
+        self.seq = seq;
+    }
+
+    fn next(&mut self, stop: &StopFlag) -> Next {
+        if self.seq == FRAMES || stop.is_stopped() {
+            return Next::Ended;
+        }
+        let seq = self.seq;
+        self.seq += 1;
+        let late_us = if self.random(50) == 0 {
+            1_000_000
+        } else {
+            self.random(150_000)
+        };
+        let broken = self.random(40) == 0;
+        Next::Frame(Frame {
+            camera: self.camera.clone(),
+            seq,
+            captured_at_us: 2_000_000 + seq * 33_333 - late_us,
+            origin: "".into(),
+            bytes: Ok(if broken { Arc::from(*b"torn") } else { self.good.clone() }),
+            recorded: None,
+        })
+    }
+}
+
+/// What came out, line by line.
+#[derive(Default)]
+struct Lines {
+    outcomes: Mutex<Vec<Vec<u8>>>,
+    rates: Mutex<Vec<Rate>>,
+}
+
+impl Sink for Lines {
+    fn outcome(&self, outcome: &Outcome) -> Result<(), String> {
+        self.outcomes.lock().unwrap().push(outcome_json(outcome).unwrap());
+        Ok(())
+    }
+
+    fn rate(&self, rate: &Rate) -> Result<(), String> {
+        self.rates.lock().unwrap().push(rate.clone());
+        Ok(())
+    }
+}
+
+type Results = (Vec<Vec<u8>>, Vec<Rate>, InspectionReport);
+
+fn run(cameras: Vec<Camera>, workers: usize, pool: usize, recorder: Option<Arc<Recorder>>) -> Results {
+    let lines = Arc::new(Lines::default());
+    let inspection = Inspection {
+        recorder,
+        ..Inspection::new(
+            cameras,
+            Arc::new(Detectors::common(idle::detector())),
+            vec![lines.clone()],
+        )
+    };
+    let report = inspect(inspection, &RunOptions::new(workers, pool).unwrap()).unwrap();
+    let lines = Arc::into_inner(lines).unwrap();
+    (
+        lines.outcomes.into_inner().unwrap(),
+        lines.rates.into_inner().unwrap(),
+        report,
+    )
+}
+
+fn unruly_cameras() -> Vec<Camera> {
+    let names = ["left", "right", "top"];
+    let camera = |(seed, name): (usize, &&str)| {
+        let mut camera = Camera::from(Unruly::new(name, seed as u64 + 1));
+        if *name == "top" {
+            camera.intake.overflow = Overflow::DropNewest;
+        }
+        camera
+    };
+    names.iter().enumerate().map(camera).collect()
+}
+
+#[test]
+fn a_recorded_run_is_replayed_byte_for_byte_whatever_the_machine() {
+    let dir = tempdir().unwrap();
+    let recorder = Arc::new(Recorder::start(dir.path(), RecorderOptions::default()).unwrap());
+    let (outcomes, rates, report) = run(unruly_cameras(), 1, 2, Some(recorder.clone()));
+    let account = recorder.finish();
+    assert_eq!((account.frames_unwritten(), account.trouble), (0, None));
+    assert_eq!(
+        outcomes.len() as u64,
+        3 * FRAMES,
+        "every captured frame has one outcome"
+    );
+    assert!(
+        report.total(|account| account.dropped) > 0,
+        "cameras without pause are too fast"
+    );
+    assert!(report.total(|account| account.unreadable) > 0 && report.total(|account| account.judged) > 0);
+    let recording = Recording::open(dir.path()).unwrap();
+    for (workers, pool, speed) in [
+        (1, 1, None),
+        (1, 2, None),
+        (2, 1, None),
+        (2, 2, Some(1_000.0)),
+        (3, 1, None),
+        (3, 2, Some(200.0)),
+    ] {
+        let options = ReplayOptions {
+            speed,
+            ..ReplayOptions::default()
+        };
+        let (sources, log) = recorded_cameras(&recording, options, &StopFlag::default()).unwrap();
+        let cameras = sources.into_iter().map(|source| Camera {
+            source: Box::new(source),
+            intake: Intake::REPLAY,
+        });
+        let (again, rates_again, _) = run(cameras.collect(), workers, pool, None);
+        assert_eq!(log.notes(), Default::default());
+        assert!(again == outcomes, "{workers} workers, {pool} threads: other outcomes");
+        assert!(rates_again == rates, "{workers} workers, {pool} threads: other rates");
+    }
+}
+
+#[test]
+fn part_of_a_recording_can_be_replayed() {
+    let dir = tempdir().unwrap();
+    let recorder = Arc::new(Recorder::start(dir.path(), RecorderOptions::default()).unwrap());
+    let (outcomes, ..) = run(unruly_cameras(), 1, 1, Some(recorder.clone()));
+    recorder.finish();
+    let recording = Recording::open(dir.path()).unwrap();
+    let options = ReplayOptions {
+        cameras: Some(vec!["left".into()]),
+        from_us: Some(10_000_000),
+        to_us: Some(20_000_000),
+        speed: None,
+    };
+    let (sources, _) = recorded_cameras(&recording, options, &StopFlag::default()).unwrap();
+    let cameras = sources.into_iter().map(Camera::from).collect();
+    let (part, ..) = run(cameras, 1, 1, None);
+    assert!(
+        (200..400).contains(&part.len()),
+        "ten seconds of thirty frames: {}",
+        part.len()
+    );
+    assert!(part.iter().all(|line| outcomes.contains(line)));
+    let unknown = ReplayOptions {
+        cameras: Some(vec!["bottom".into()]),
+        ..ReplayOptions::default()
+    };
+    let refused = recorded_cameras(&recording, unknown, &StopFlag::default());
+    let refused = refused.map(drop).unwrap_err().to_string();
+    assert!(
+        refused.contains("\"bottom\"") && refused.contains("\"left\", \"right\", \"top\""),
+        "{refused}"
+    );
+}
+
+/// A live camera that says nothing, and then ends.
+struct Silent(Arc<str>);
+
+impl Source for Silent {
+    fn camera(&self) -> &Arc<str> {
+        &self.0
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn resume_at(&mut self, _: u64) {}
+
+    fn next(&mut self, stop: &StopFlag) -> Next {
+        stop.wait(std::time::Duration::from_secs(3_600));
+        Next::Ended
+    }
+}
+
+/// Ends the run when as many outcomes have passed the frontier.
+struct EndsAfter(u64, Mutex<u64>, StopFlag);
+
+impl Sink for EndsAfter {
+    fn outcome(&self, _: &Outcome) -> Result<(), String> {
+        let mut seen = self.1.lock().unwrap();
+        *seen += 1;
+        if *seen == self.0 {
+            self.2.stop();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn silent_camera_does_not_hold_the_line() {
+    let stop = StopFlag::default();
+    let cameras = vec![Camera::from(Silent("silent".into())), idle_camera("busy", 60)];
+    // Without an idle timeout the log would wait for the silent camera, and the run for this sink.
+    let sink = Arc::new(EndsAfter(50, Mutex::default(), stop.clone()));
+    let inspection = Inspection {
+        stop,
+        ..Inspection::new(cameras, Arc::new(Detectors::common(idle::detector())), vec![sink])
+    };
+    let report = inspect(inspection, &RunOptions::new(1, 1).unwrap()).unwrap();
+    assert_eq!(report.cameras["silent"].captured, 0);
+    assert!(report.cameras["busy"].judged >= 50);
+}
+
+fn idle_camera(name: &str, frames: u64) -> Camera {
+    idle::stream(name, frames, |_| ()).into()
+}

@@ -1,0 +1,104 @@
+//! Run files: `check`, and `inspect` with one.
+
+use std::fs;
+use std::path::PathBuf;
+
+use tempfile::{TempDir, tempdir};
+
+use crate::support::{SHARED, intakt};
+
+fn run_file(text: &str) -> (TempDir, PathBuf) {
+    let dir = tempdir().unwrap();
+    for camera in ["left", "right"] {
+        fs::create_dir(dir.path().join(camera)).unwrap();
+        fs::copy(&SHARED.normal, dir.path().join(camera).join("0.png")).unwrap();
+    }
+    fs::copy(&SHARED.blotted, dir.path().join("right/1.png")).unwrap();
+    fs::copy(&SHARED.detector, dir.path().join("line.intakt")).unwrap();
+    let path = dir.path().join("run.toml");
+    fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+const GOOD: &str = r#"
+detector = "line.intakt"
+
+[[camera]]
+name = "l"
+source = "directory"
+path = "left"
+
+[[camera]]
+name = "r"
+source = "directory"
+path = "right"
+overflow = "drop-oldest"
+depth = 7
+lateness_ms = 250
+"#;
+
+#[test]
+fn a_run_file_is_checked_without_running_and_then_run() {
+    let (_dir, path) = run_file(GOOD);
+    let ran = intakt(&[&"check", &path]).expect(0);
+    for said in ["l ", "r ", "drop-oldest", "250 ms", "(1 frames)", "(2 frames)"] {
+        assert!(ran.stdout.contains(said), "{said}: {}", ran.stdout);
+    }
+    let verdicts = intakt(&[&"inspect", &path]).expect(1).verdicts();
+    let cameras: Vec<&str> = verdicts
+        .iter()
+        .map(|verdict| verdict["camera"].as_str().unwrap())
+        .collect();
+    assert_eq!(cameras, ["l", "r", "r"]);
+}
+
+#[test]
+fn a_run_file_can_ask_for_a_recording() {
+    let (dir, path) = run_file(&format!("record = \"tape\"\n{GOOD}"));
+    let ran = intakt(&[&"inspect", &path]).expect(1);
+    let again = intakt(&[&"replay", &dir.path().join("tape")]).expect(1);
+    assert_eq!(again.stdout, ran.stdout);
+}
+
+#[test]
+fn errors_name_file_line_and_key() {
+    for (text, said) in [
+        ("detector = 3", "run.toml:1: "),
+        (
+            "detector = \"line.intakt\"\n[[camera]]\nname = \"l\"\nsource = \"teleport\"",
+            "run.toml:4: ",
+        ),
+        (
+            &GOOD.replace("depth = 7", "dept = 7"),
+            "run.toml:14: unknown field `dept`",
+        ),
+        (
+            &GOOD.replace("depth = 7", "depth = 0"),
+            "run.toml:14: depth: 0 is not within 1",
+        ),
+        (
+            &GOOD.replace("\"r\"", "\"l\""),
+            "run.toml:10: name: two cameras are called \"l\"",
+        ),
+        (&GOOD.replace("\"right\"", "\"wrong\""), "run.toml:12: path: "),
+        (&GOOD.replace("line.intakt", "none.intakt"), "run.toml:2: detector: "),
+        (
+            &GOOD.replace("detector = \"line.intakt\"", ""),
+            "run.toml:4: detector: the camera has none",
+        ),
+        (
+            &GOOD.replace("path = \"left\"", "url = \"http://x/\""),
+            "url: a source of kind \"directory\" has a `path`",
+        ),
+        ("detector = \"line.intakt\"", "camera: there are 0 of them"),
+        ("name: yaml", "run.toml:1: "),
+    ] {
+        let (_dir, path) = run_file(text);
+        intakt(&[&"check", &path]).expect_error(&["cannot use run file", said]);
+        intakt(&[&"inspect", &path]).expect_error(&[said]);
+    }
+    let (dir, path) = run_file(GOOD);
+    intakt(&[&"inspect", &path, &dir.path().join("left")]).expect_error(&["cannot take images beside run file"]);
+    intakt(&[&"inspect", &path, &"--border", &"3"]).expect_error(&["cannot take suppression rules"]);
+    intakt(&[&"check", &dir.path().join("none.toml")]).expect_error(&["none.toml"]);
+}
