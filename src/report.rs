@@ -17,6 +17,10 @@ impl Sink for Counted {
         self.0.step();
         Ok(())
     }
+
+    fn trouble(&self, camera: &Arc<str>, reason: &str) {
+        self.0.note(&format!("camera \"{camera}\": {reason}"));
+    }
 }
 
 /// Prints what was suppressed, in order.

@@ -11,7 +11,6 @@ use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concat, Inspect, Probe};
 
 use crate::graph::judged;
-use crate::record::Record;
 use crate::recording::Recorder;
 use crate::run::{Camera, OnTrouble, run_dataflow};
 use crate::sinks::Sink;
@@ -111,11 +110,9 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
         options,
         &board.stop.clone(),
         on_trouble,
+        recorder,
         move |cameras, closed| {
-            let Cameras { frames, dropped } = match recorder.clone() {
-                Some(recorder) => cameras.record(&recorder),
-                None => cameras,
-            };
+            let Cameras { frames, dropped } = cameras;
             let mut judged = judged(frames, &resources, &detectors);
             if drawing {
                 let (board, sinks) = (watching.clone(), sinks.clone());

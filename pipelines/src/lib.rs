@@ -14,7 +14,6 @@ pub mod fit;
 mod graph;
 mod inspect;
 mod progress;
-mod record;
 mod run;
 
 pub use detector_file::{load_detector, save_detector, write_atomically, write_picture};

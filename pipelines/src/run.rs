@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use intakt_operators::dataflow::{
-    Admitted, CameraInput, Cameras, Outbox, Overflow, Patience, Resources, cameras, mailbox,
+    Admitted, CameraInput, Cameras, Entry, OnEntry, Outbox, Overflow, Patience, Resources, cameras, mailbox,
 };
 use timely::dataflow::{ProbeHandle, StreamVec};
 
 use crate::PipelineError;
+use crate::recording::{RecordedEvent, Recorder};
 use crate::sources::{Next, Source, StopFlag};
 
 /// How a run is spread over the machine. No result depends on it.
@@ -112,12 +113,14 @@ type Reader = thread::JoinHandle<(Arc<str>, u64)>;
 pub(crate) type OnTrouble = Arc<dyn Fn(&Arc<str>, &str) + Send + Sync>;
 
 /// Builds the dataflow on every worker with `build` and runs it until every camera has ended. `build` is given what the
-/// cameras deliver and a probe that it attaches to whatever must have seen the end of the last hop.
+/// cameras deliver and a probe that it attaches to whatever must have seen the end of the last hop. `recorder` is offered
+/// what enters.
 pub(crate) fn run_dataflow(
     cameras_of_run: Vec<Camera>,
     options: &RunOptions,
     stop: &StopFlag,
     on_trouble: OnTrouble,
+    recorder: Option<Arc<Recorder>>,
     build: impl for<'scope> Fn(Cameras<'scope>, ProbeHandle<u64>) + Send + Sync + 'static,
 ) -> Result<Captured, PipelineError> {
     let names: Captured = cameras_of_run
@@ -149,7 +152,8 @@ pub(crate) fn run_dataflow(
         }
         worker.dataflow::<u64, _, _>(|scope| {
             let closed = ProbeHandle::new();
-            build(cameras(scope, inputs, closed.clone()), closed);
+            let on_entry = recorder.clone().map(recording);
+            build(cameras(scope, inputs, closed.clone(), on_entry), closed);
         });
     })
     .map_err(|error| PipelineError::Refused(format!("cannot start the dataflow: {error}")))?;
@@ -172,7 +176,7 @@ pub(crate) fn run_files(
 ) -> Result<(), PipelineError> {
     let on_trouble: OnTrouble = Arc::new(|_, _| ());
     let build = move |cameras: Cameras<'_>, closed| build(cameras.frames, closed);
-    run_dataflow(files, options, &StopFlag::default(), on_trouble, build).map(drop)
+    run_dataflow(files, options, &StopFlag::default(), on_trouble, None, build).map(drop)
 }
 
 /// Workers that park at once when they have nothing to do: at a camera's rate the microseconds that spinning saves per frame
@@ -183,6 +187,24 @@ fn timely_config(workers: usize) -> timely::Config {
         worker,
         ..timely::Config::process(workers)
     }
+}
+
+/// Offers what enters to a recorder, which never waits for the disk.
+fn recording(recorder: Arc<Recorder>) -> OnEntry {
+    Box::new(move |entry| {
+        recorder.record(match entry {
+            Entry::Frame(Admitted { frame, stamp, .. }) => RecordedEvent::Frame {
+                frame: frame.clone(),
+                time_us: stamp.time_us,
+                low_us: stamp.low_us,
+            },
+            Entry::Dropped(dropped, stamp) => RecordedEvent::Dropped {
+                dropped: dropped.clone(),
+                time_us: stamp.time_us,
+                low_us: stamp.low_us,
+            },
+        });
+    })
 }
 
 fn take_every(waiting: &Mutex<Vec<Option<Camera>>>, index: usize, peers: usize) -> Vec<Camera> {

@@ -31,6 +31,18 @@ pub struct Admitted {
     pub admitted_at: Instant,
 }
 
+/// Something that enters the dataflow.
+#[derive(Clone, Copy, Debug)]
+pub enum Entry<'a> {
+    /// A frame that was let in.
+    Frame(&'a Admitted),
+    /// A frame that was dropped before.
+    Dropped(&'a DroppedFrame, Stamp),
+}
+
+/// What is told of every entry, in the order in which they were stamped: an entry's time depends on those before it.
+pub type OnEntry = Box<dyn FnMut(Entry<'_>)>;
+
 /// A camera as the dataflow sees it.
 pub struct CameraInput {
     /// Where its frames come from.
@@ -68,12 +80,13 @@ enum State {
 /// [`Watermark`] gives it; the frontier is the watermark's too. Times are event times, so results depend on frames and not
 /// on when they happened to arrive, save that a live camera which was silent for too long is late.
 ///
-/// At the end the frontier stops at the end of the last hop until `closed` has seen it, because an empty frontier would not
+/// `on_entry` is how a recorder looks on. At the end the frontier stops at the end of the last hop until `closed` has seen it, because an empty frontier would not
 /// tell the rates that the hop is over.
 pub fn cameras<'scope>(
     scope: Scope<'scope, u64>,
     inputs: Vec<CameraInput>,
     closed: ProbeHandle<u64>,
+    mut on_entry: Option<OnEntry>,
 ) -> Cameras<'scope> {
     let mut builder = OperatorBuilder::new("Cameras".to_owned(), scope);
     let info = builder.operator_info();
@@ -95,16 +108,22 @@ pub fn cameras<'scope>(
             };
             let now = Instant::now();
             let (mut frames, mut drops) = (frames_output.activate(), dropped_output.activate());
-            gate.let_in(
-                now,
-                &waker,
-                |admitted| {
-                    frames
-                        .session(&for_frames.delayed(&admitted.stamp.time_us))
-                        .give(admitted)
-                },
-                |dropped| drops.session(&for_dropped.delayed(&dropped.1.time_us)).give(dropped),
-            );
+            gate.let_in(now, &waker, |entered| {
+                if let Some(on_entry) = on_entry.as_mut() {
+                    on_entry(entered.as_entry());
+                }
+                match entered {
+                    Entered::Frame(admitted) => {
+                        let at = for_frames.delayed(&admitted.stamp.time_us);
+                        frames.session(&at).give(admitted);
+                    }
+                    Entered::Dropped(dropped, stamp) => {
+                        drops
+                            .session(&for_dropped.delayed(&stamp.time_us))
+                            .give((dropped, stamp));
+                    }
+                }
+            });
             if gate.watermark.all_ended() {
                 let end = gate.watermark.latest_us() / HOP_US * HOP_US + HOP_US;
                 downgrade(for_frames, end);
@@ -135,6 +154,21 @@ fn downgrade(capability: &mut Capability<u64>, time: u64) {
     capability.downgrade(&time.max(*capability.time()));
 }
 
+/// An [`Entry`] on its way.
+enum Entered {
+    Frame(Admitted),
+    Dropped(DroppedFrame, Stamp),
+}
+
+impl Entered {
+    fn as_entry(&self) -> Entry<'_> {
+        match self {
+            Self::Frame(admitted) => Entry::Frame(admitted),
+            Self::Dropped(dropped, stamp) => Entry::Dropped(dropped, *stamp),
+        }
+    }
+}
+
 /// The cameras of one worker and their clock.
 struct Gate {
     cameras: Vec<Camera>,
@@ -161,35 +195,32 @@ impl Gate {
     }
 
     /// Lets in what may come in, until nothing more may.
-    fn let_in(
-        &mut self,
-        now: Instant,
-        waker: &Arc<Waker>,
-        mut admit: impl FnMut(Admitted),
-        mut drop: impl FnMut((DroppedFrame, Stamp)),
-    ) {
+    fn let_in(&mut self, now: Instant, waker: &Arc<Waker>, mut enter: impl FnMut(Entered)) {
         let mut progressed = true;
         while progressed {
-            (0..self.cameras.len()).for_each(|idx| self.look(idx, &mut drop));
+            (0..self.cameras.len()).for_each(|idx| self.look(idx, &mut enter));
             progressed = false;
             for idx in 0..self.cameras.len() {
                 if let Some(admitted) = self.next(idx, now, waker) {
                     progressed = true;
-                    admit(admitted);
+                    enter(Entered::Frame(admitted));
                 }
             }
         }
     }
 
     /// Takes the drops out of a mailbox, and looks what waits in it.
-    fn look(&mut self, idx: usize, drop: &mut impl FnMut((DroppedFrame, Stamp))) {
+    fn look(&mut self, idx: usize, enter: &mut impl FnMut(Entered)) {
         let camera = &mut self.cameras[idx];
         if camera.state == State::Ended {
             return;
         }
         for (dropped, recorded) in camera.inbox.take_dropped() {
             let captured_at_us = recorded.map_or(dropped.captured_at_us, |recorded| recorded.time_us);
-            drop((dropped, self.watermark.stamp_dropped(idx, captured_at_us)));
+            enter(Entered::Dropped(
+                dropped,
+                self.watermark.stamp_dropped(idx, captured_at_us),
+            ));
         }
         camera.state = match camera.inbox.look() {
             Post::Frame { time_us } => {

@@ -24,7 +24,7 @@ mod waker;
 mod watermark;
 
 pub use aggregate::{Aggregate, ScoredFrame};
-pub use cameras::{Admitted, CameraInput, Cameras, cameras};
+pub use cameras::{Admitted, CameraInput, Cameras, Entry, OnEntry, cameras};
 pub use credit::{Credit, Permit};
 pub use decode::{Decode, DecodedFrame, UnreadableFrame};
 pub use embed::{Embed, EmbeddedTile};
