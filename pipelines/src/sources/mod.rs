@@ -8,6 +8,7 @@ mod h264;
 mod mjpeg;
 mod mp4;
 mod outage;
+mod rtsp;
 mod source;
 mod stream;
 pub mod synthetic;
@@ -16,6 +17,7 @@ mod watch;
 
 pub use files::{FILE_BYTES_MAX, FRAME_INTERVAL_US, file_frames, read_file};
 pub use mjpeg::{Mjpeg, MjpegOptions};
+pub use rtsp::{Rtsp, RtspOptions};
 pub use source::{Clock, Next, STOP_WAIT_MAX, Source, StopFlag, SystemClock};
 pub use stream::CameraStream;
 pub use video::{Video, VideoOptions};
