@@ -83,6 +83,10 @@ impl Flips {
         for ((before, after), n) in &found.by_kind {
             let _ = write!(text, "; {before} → {after}: {n}");
         }
+        let unplayed = self.recorded.len() as u64 - found.compared;
+        if unplayed > 0 {
+            let _ = write!(text, "; {unplayed} recorded verdicts were not replayed");
+        }
         if found.unknown > 0 {
             let _ = write!(text, "; {} frames have no recorded verdict", found.unknown);
         }

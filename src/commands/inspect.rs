@@ -55,7 +55,12 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let report = report?;
     progress.end();
     terminal::say(&report::inspection(&report));
-    Ok(outcome_of(&report))
+    // A lot that was looked at in part must not be taken for one that passed.
+    let captured = report.total(|account| account.captured);
+    match planned.frames.map(|frames| frames.saturating_sub(captured)) {
+        Some(left @ 1..) => Err(PipelineError::Stopped(format!("{left} frames were not inspected"))),
+        _ => Ok(outcome_of(&report)),
+    }
 }
 
 fn from_paths(args: &InspectArgs) -> Result<Planned, PipelineError> {

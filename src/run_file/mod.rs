@@ -11,7 +11,8 @@ use std::time::Duration;
 use intakt_operators::detector::Detector;
 use intakt_pipelines::datasets::collect_images;
 use intakt_pipelines::sources::{
-    Mjpeg, MjpegOptions, Paced, Source, SystemClock, Video, VideoOptions, Watch, WatchOptions, file_frames,
+    Mjpeg, MjpegOptions, Paced, Rtsp, RtspOptions, Source, SystemClock, Video, VideoOptions, Watch, WatchOptions,
+    file_frames,
 };
 use intakt_pipelines::{Camera, Detectors, Intake, PipelineError, load_detector};
 use toml::Spanned;
@@ -108,6 +109,9 @@ fn refusal(path: &Path, problems: &[String]) -> PipelineError {
 fn line_of(text: &str, at: usize) -> usize {
     1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }
+
+/// A source, in words too, and its frames where it has an end.
+type Opened = (Box<dyn Source>, String, Option<u64>);
 
 /// Turns what is written into what is meant, and collects what cannot be.
 struct Reader<'a> {
@@ -209,11 +213,11 @@ impl Reader<'_> {
         })
     }
 
-    fn source(&mut self, entry: &TypedCamera, span: &Range<usize>) -> Option<(Box<dyn Source>, String, Option<u64>)> {
+    fn source(&mut self, entry: &TypedCamera, span: &Range<usize>) -> Option<Opened> {
         let name: Arc<str> = entry.name.get_ref().as_str().into();
         let kind = entry.source;
         let (wanted, unwanted) = match kind {
-            SourceKind::Mjpeg => ("url", entry.path.as_ref().map(|path| ("path", path.span()))),
+            SourceKind::Mjpeg | SourceKind::Rtsp => ("url", entry.path.as_ref().map(|path| ("path", path.span()))),
             _ => ("path", entry.url.as_ref().map(|url| ("url", url.span()))),
         };
         if let Some((key, span)) = unwanted {
@@ -223,25 +227,15 @@ impl Reader<'_> {
                 &format!("a source of kind \"{}\" has a `{wanted}` instead", kind.name()),
             );
         }
-        if entry.paced && matches!(kind, SourceKind::Watch | SourceKind::Mjpeg) {
+        if entry.paced && matches!(kind, SourceKind::Watch | SourceKind::Mjpeg | SourceKind::Rtsp) {
             self.problem(
                 span,
                 "paced",
                 &format!("a source of kind \"{}\" comes at its own pace", kind.name()),
             );
         }
-        if kind == SourceKind::Mjpeg {
-            let Some(url) = &entry.url else {
-                self.problem(
-                    span,
-                    "url",
-                    "a source of kind \"mjpeg\" needs one, like \"http://camera/stream\"",
-                );
-                return None;
-            };
-            let opened = Mjpeg::new(name, url.get_ref(), MjpegOptions::default(), Arc::new(SystemClock));
-            let opened = self.opened(&url.span(), "url", opened)?;
-            return Some((Box::new(opened), "mjpeg".to_owned(), None));
+        if matches!(kind, SourceKind::Mjpeg | SourceKind::Rtsp) {
+            return self.network_camera(entry, name, span);
         }
         let Some(typed) = &entry.path else {
             self.problem(span, "path", &format!("a source of kind \"{}\" needs one", kind.name()));
@@ -260,7 +254,7 @@ impl Reader<'_> {
                 let video = self.opened(&typed.span(), "path", video)?;
                 Some((Box::new(video), words, None))
             }
-            SourceKind::Directory | SourceKind::Mjpeg => {
+            SourceKind::Directory | SourceKind::Mjpeg | SourceKind::Rtsp => {
                 let cameras = collect_images(&[path]).map_err(|error| error.to_string());
                 let cameras = self.opened(&typed.span(), "path", cameras)?;
                 let files: Vec<_> = cameras.into_iter().flat_map(|camera| camera.files).collect();
@@ -270,6 +264,27 @@ impl Reader<'_> {
                 Some((Box::new(file_frames(name, files)), words, frames))
             }
         }
+    }
+
+    fn network_camera(&mut self, entry: &TypedCamera, name: Arc<str>, span: &Range<usize>) -> Option<Opened> {
+        let (kind, clock) = (entry.source, Arc::new(SystemClock));
+        let Some(url) = &entry.url else {
+            let what = format!(
+                "a source of kind \"{0}\" needs one, like \"{1}://camera/stream\"",
+                kind.name(),
+                kind.scheme()
+            );
+            self.problem(span, "url", &what);
+            return None;
+        };
+        let source: Result<Box<dyn Source>, String> = match kind {
+            SourceKind::Rtsp => {
+                Rtsp::new(name, url.get_ref(), RtspOptions::default(), clock).map(|source| Box::new(source) as _)
+            }
+            _ => Mjpeg::new(name, url.get_ref(), MjpegOptions::default(), clock).map(|source| Box::new(source) as _),
+        };
+        let source = self.opened(&url.span(), "url", source)?;
+        Some((source, kind.name().to_owned(), None))
     }
 
     fn opened<S>(&mut self, span: &Range<usize>, key: &str, opened: Result<S, String>) -> Option<S> {

@@ -51,15 +51,23 @@ pub(super) enum SourceKind {
     Video,
     /// A network camera that sends JPEGs over HTTP.
     Mjpeg,
+    /// A network camera that sends H.264 over RTSP.
+    Rtsp,
 }
 
 impl SourceKind {
+    /// How addresses of such a camera begin.
+    pub(super) fn scheme(self) -> &'static str {
+        if self == Self::Rtsp { "rtsp" } else { "http" }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Directory => "directory",
             Self::Watch => "watch",
             Self::Video => "video",
             Self::Mjpeg => "mjpeg",
+            Self::Rtsp => "rtsp",
         }
     }
 }

@@ -96,6 +96,9 @@ fn a_recording_that_was_cut_is_replayed_up_to_the_cut() {
     let (before, after): (Vec<&str>, Vec<&str>) = (inspected.stdout.lines().collect(), ran.stdout.lines().collect());
     assert!((1..3).contains(&after.len()), "{}", ran.stdout);
     assert_eq!(before[..after.len()], after);
+    let ran = replay(&recording, &[&"--diff"]).expect(0);
+    let missing = format!("; {} recorded verdicts were not replayed", 3 - after.len());
+    assert!(ran.stdout.contains(&missing), "{}", ran.stdout);
 }
 
 #[test]

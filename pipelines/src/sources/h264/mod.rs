@@ -24,8 +24,14 @@ impl Pictures {
         Self {
             decoder: Decoder::new(),
             colours: Colours::new(false, 0),
-            broken: false,
+            // Nothing was received to predict from.
+            broken: true,
         }
+    }
+
+    /// A picture was lost on the way.
+    pub(super) fn miss(&mut self) {
+        self.broken = true;
     }
 
     /// Takes a parameter set, or anything else that is no picture.
