@@ -20,7 +20,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// The share of one core that the dataflow may take.
 const CPU_SHARE_MAX: f64 = 0.01;
 /// A stage has next to nothing to do, but not nothing; what it does is no overhead of the dataflow.
-const STAGES: [&str; 5] = ["decode", "embed", "score", "aggregate", "suppress"];
+const STAGES: [&str; 7] = ["decode", "patch", "embed", "score", "aggregate", "suppress", "judge"];
 
 #[expect(clippy::print_stdout, reason = "figures are what a bench is for")]
 fn main() -> ExitCode {

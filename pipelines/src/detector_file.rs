@@ -53,18 +53,69 @@ pub fn write_picture(path: &Path, bytes: &[u8]) -> Result<(), PipelineError> {
 }
 
 fn replace(path: &Path, bytes: &[u8], settle: impl Fn(&File) -> std::io::Result<()>) -> Result<(), PipelineError> {
-    let mut beside = path.as_os_str().to_owned();
+    // A device or a pipe (/dev/stdout) is written to, not replaced; and the file behind a link, not the link.
+    if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        let file = fs::OpenOptions::new().write(true).open(path);
+        return file
+            .and_then(|mut file| file.write_all(bytes))
+            .map_err(PipelineError::write(path));
+    }
+    let target = path.canonicalize();
+    let target = target.as_deref().unwrap_or(path);
+    let mut beside = target.as_os_str().to_owned();
     beside.push(".partial");
     let beside = Path::new(&beside);
     let write = || {
         let mut file = File::create(beside)?;
         file.write_all(bytes)?;
         settle(&file)?;
-        fs::rename(beside, path)
+        fs::rename(beside, target)
     };
     write().map_err(|error| {
         // Whatever was written is of no use; if it cannot be removed either, the first error is the one to tell.
         let _ = fs::remove_file(beside);
         PipelineError::write(path)(error)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn what_a_link_leads_to_is_written_and_the_link_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, link) = (dir.path().join("file"), dir.path().join("link"));
+        fs::write(&file, b"before").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        write_atomically(&link, b"after").unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"after");
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "nothing is left beside them"
+        );
+    }
+
+    #[test]
+    fn a_pipe_is_written_to_and_not_replaced() {
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", writer.as_raw_fd());
+        write_atomically(Path::new(&path), b"through").unwrap();
+        drop(writer);
+        let mut received = Vec::new();
+        reader.read_to_end(&mut received).unwrap();
+        assert_eq!(received, b"through");
+    }
+
+    #[test]
+    fn a_directory_is_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(write_atomically(dir.path(), b"x").is_err());
+        assert!(dir.path().is_dir());
+    }
 }

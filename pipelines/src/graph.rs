@@ -60,7 +60,7 @@ pub(crate) fn scored<'scope>(
 ) {
     let (decoded, undecodable) = frames.decode(resources, input_of);
     let tiles = decoded
-        .patch()
+        .patch(&resources.latencies)
         .embed(&resources.latencies, embed)
         .score(resources, score);
     let (scored, unscorable) = tiles.aggregate(resources, sigma_of);

@@ -125,6 +125,7 @@ fn backbone(args: &FitArgs) -> Result<BackboneChoice, PipelineError> {
     let tensors = read_weights(&bytes).map_err(load)?;
     Ok(BackboneChoice::Pretrained {
         name: name.to_owned(),
+        path: path.clone(),
         tensors: Arc::new(tensors),
     })
 }

@@ -24,6 +24,8 @@ struct Planned {
     frames: Option<u64>,
     /// Files that are read, and must not be written.
     reads: Vec<PathBuf>,
+    /// Folders that frames are taken from.
+    folders: Vec<PathBuf>,
     record: Option<PathBuf>,
 }
 
@@ -36,10 +38,14 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
         from_paths(args)?
     };
     refuse_overwriting(args, &planned.reads)?;
+    let record = args.record.clone().or(planned.record);
+    for output in args.heatmaps.iter().chain(&record) {
+        settings::refuse_output_among_frames(output, &planned.folders)?;
+    }
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let mut sinks = sinks(args, &progress)?;
     let names = planned.cameras.iter().map(|camera| camera.source.camera().clone());
-    let making = match args.record.as_ref().or(planned.record.as_ref()) {
+    let making = match &record {
         Some(directory) => Some(recording::make(directory, names.collect(), &planned.detectors)?),
         None => None,
     };
@@ -77,6 +83,7 @@ fn from_paths(args: &InspectArgs) -> Result<Planned, PipelineError> {
         detectors: Detectors::common(detector),
         frames: Some(files().count() as u64),
         reads: named.chain(files().map(|file| &file.path)).cloned().collect(),
+        folders: args.paths.clone(),
         record: None,
         cameras: collected.into_iter().map(camera).collect(),
     })
@@ -106,6 +113,7 @@ fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
         detectors: run.detectors,
         frames,
         reads: run.reads.into_iter().chain([args.detector.clone()]).collect(),
+        folders: run.folders,
         record: run.record,
         cameras: run.cameras.into_iter().map(|planned| planned.camera).collect(),
     })

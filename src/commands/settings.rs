@@ -1,6 +1,6 @@
 //! What was typed → what it means.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use intakt_operators::detector::{Detector, ImageScore, RoiMask, SuppressionRules, Tiling};
 use intakt_operators::imaging::decode_mask;
@@ -48,7 +48,7 @@ pub(crate) fn files(dataset: &Dataset) -> impl Iterator<Item = &Path> {
         .items
         .iter()
         .flat_map(|item| std::iter::once(&item.path).chain(&item.masks))
-        .map(std::path::PathBuf::as_path)
+        .map(PathBuf::as_path)
 }
 
 /// Refuses to write where something is that the command reads.
@@ -71,11 +71,35 @@ pub(crate) fn refuse_overwriting<'a>(
     }
 }
 
+/// Refuses to write pictures or recordings into a folder of frames or below it, where the next inspection would take them for
+/// frames.
+pub(crate) fn refuse_output_among_frames(output: &Path, folders: &[PathBuf]) -> Result<(), PipelineError> {
+    // The output may not be there yet: the nearest directory above it that is decides.
+    let present = |above: &Path| match above.as_os_str().is_empty() {
+        true => Path::new(".").canonicalize().ok(),
+        false => above.canonicalize().ok(),
+    };
+    let Some(place) = output.ancestors().find_map(present) else {
+        return Ok(());
+    };
+    let holds =
+        |folder: &&PathBuf| folder.is_dir() && folder.canonicalize().is_ok_and(|folder| place.starts_with(folder));
+    match folders.iter().find(holds) {
+        Some(folder) => Err(PipelineError::Refused(format!(
+            "cannot write into \"{}\": frames are taken from \"{}\", and the next time what is written would be among them\n  \
+             hint: name a directory elsewhere",
+            output.display(),
+            folder.display()
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Refuses to write into a directory that the command reads.
 pub(crate) fn refuse_overwriting_in(output: &Path, directory: &Path) -> Result<(), PipelineError> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let files: Vec<std::path::PathBuf> = entries.map(|entry| entry.path()).collect();
-    refuse_overwriting(output, files.iter().map(std::path::PathBuf::as_path))
+    let files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    refuse_overwriting(output, files.iter().map(PathBuf::as_path))
 }
 
 /// Overlapping tiles: a quarter of the tile is shared unless the user says otherwise, which is more than a backbone's

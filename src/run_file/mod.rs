@@ -40,6 +40,8 @@ pub(crate) struct RunFile {
     pub(crate) record: Option<PathBuf>,
     /// The files it names: detectors, images, videos.
     pub(crate) reads: Vec<PathBuf>,
+    /// The folders that frames are taken from.
+    pub(crate) folders: Vec<PathBuf>,
 }
 
 /// A camera of a run, with what a person wants to know about it.
@@ -73,6 +75,7 @@ pub(crate) fn load(path: &Path) -> Result<RunFile, PipelineError> {
         base: path.parent().unwrap_or(Path::new("")),
         loaded: BTreeMap::new(),
         reads: Vec::new(),
+        folders: Vec::new(),
         problems: Vec::new(),
     };
     let run = reader.run(typed);
@@ -120,6 +123,7 @@ struct Reader<'a> {
     base: &'a Path,
     loaded: BTreeMap<PathBuf, Option<Arc<Detector>>>,
     reads: Vec<PathBuf>,
+    folders: Vec<PathBuf>,
     problems: Vec<String>,
 }
 
@@ -159,6 +163,7 @@ impl Reader<'_> {
             detectors: detectors?,
             record: typed.record.map(|directory| self.base.join(directory)),
             reads: self.loaded.keys().cloned().chain(self.reads.drain(..)).collect(),
+            folders: std::mem::take(&mut self.folders),
         })
     }
 
@@ -243,6 +248,9 @@ impl Reader<'_> {
         };
         let path = self.base.join(typed.get_ref());
         let words = format!("{} {}", kind.name(), path.display());
+        if kind != SourceKind::Video {
+            self.folders.push(path.clone());
+        }
         match kind {
             SourceKind::Watch => {
                 let watch = Watch::new(name, path, WatchOptions::default(), Arc::new(SystemClock));

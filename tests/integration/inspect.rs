@@ -312,3 +312,28 @@ fn verdicts_and_rates_need_places_of_their_own() {
     .expect(2);
     assert!(ran.stderr.contains("to the same place"), "{}", ran.stderr);
 }
+
+#[test]
+fn pictures_and_recordings_are_not_written_among_the_frames() {
+    let dir = tempdir().unwrap();
+    let images = dir.path().join("images");
+    std::fs::create_dir(&images).unwrap();
+    std::fs::copy(&SHARED.normal, images.join("0.png")).unwrap();
+    for (flag, output) in [
+        ("--heatmaps", images.clone()),
+        ("--heatmaps", images.join("new/pictures")),
+        ("--record", images.join("tape")),
+    ] {
+        let ran = intakt(&[&"inspect", &SHARED.detector, &images, &flag, &output]);
+        ran.expect_error(&["cannot write into", "frames are taken from", "elsewhere"]);
+    }
+    assert_eq!(std::fs::read_dir(&images).unwrap().count(), 1);
+    intakt(&[
+        &"inspect",
+        &SHARED.detector,
+        &images,
+        &"--heatmaps",
+        &dir.path().join("images2"),
+    ])
+    .expect(0);
+}

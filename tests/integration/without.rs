@@ -1,7 +1,7 @@
 //! `fit --keep-sums` and `fit --without`: an image can be taken out again, exactly.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::tempdir;
 
@@ -64,9 +64,13 @@ fn taking_an_image_out_equals_never_having_seen_it() {
         held_out.len() >= 5,
         "else another image would be held out: {held_out:?}"
     );
-    for gone in [&train[train.len() / 2], &held_out[0]] {
+    // One named within the dataset, one by its path.
+    for (gone, typed) in [
+        (&train[train.len() / 2], PathBuf::from(&train[train.len() / 2])),
+        (&held_out[0], dataset.join(&held_out[0])),
+    ] {
         let (without, never) = (dir.path().join("without.intakt"), dir.path().join("never.intakt"));
-        intakt(&[&"fit", &dataset, &"-o", &without, &"--without", gone, &"--from", &all]).expect(0);
+        intakt(&[&"fit", &dataset, &"-o", &without, &"--without", &typed, &"--from", &all]).expect(0);
         let fewer = dir.path().join(format!("without_{gone}"));
         images(&fewer);
         fs::remove_file(fewer.join(gone)).unwrap();
@@ -80,7 +84,10 @@ fn taking_an_image_out_equals_never_having_seen_it() {
 fn refuses_what_it_cannot_take_out(dir: &Path, dataset: &Path, all: &Path, changed: &str) {
     let output = dir.join("refused.intakt");
     let without = |name: &str| intakt(&[&"fit", &dataset, &"-o", &output, &"--without", &name, &"--from", &all]);
-    without("nobody.png").expect_error(&["cannot take \"nobody.png\" out", "was not fitted on it"]);
+    without("nobody.png").expect_error(&["cannot take \"nobody.png\" out", "the dataset has no such image"]);
+    normal(IMAGES + 1).save(dataset.join("later.png")).unwrap();
+    without("later.png").expect_error(&["was not fitted on it: it came later"]);
+    fs::remove_file(dataset.join("later.png")).unwrap();
     normal(IMAGES).save(dataset.join(changed)).unwrap();
     without("01.png").expect_error(&[changed, "no longer what the detector was fitted on"]);
     assert!(!output.exists());

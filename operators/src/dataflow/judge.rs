@@ -1,6 +1,7 @@
 //! Decides.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
@@ -41,6 +42,7 @@ impl<'scope> Judge<'scope> for StreamVec<'scope, u64, Found> {
     ) -> StreamVec<'scope, u64, JudgedFrame> {
         let latencies = latencies.clone();
         self.map(move |found| {
+            let started = Instant::now();
             let (admitted_at, judged) = match found {
                 Ok(found) => (found.scored.frame.admitted_at, judge_found(found)),
                 Err(unreadable) => (
@@ -48,6 +50,7 @@ impl<'scope> Judge<'scope> for StreamVec<'scope, u64, Found> {
                     refuse(&unreadable, &detector_of(&unreadable.frame.camera)),
                 ),
             };
+            latencies.record("judge", started.elapsed());
             latencies.record("frame", admitted_at.elapsed());
             judged
         })

@@ -1,11 +1,12 @@
 //! Splits frames into what the network sees at once.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
 
-use super::DecodedFrame;
+use super::{DecodedFrame, Latencies};
 
 /// A crop of a frame, or the whole frame where it is not tiled.
 #[derive(Clone, Debug)]
@@ -22,13 +23,16 @@ pub struct Tile {
 pub trait Patch<'scope> {
     /// Replaces each frame by its tiles, at the frame's own time and in row-major order. Tiles that show no product are left
     /// out; a frame without any product is inspected as a whole.
-    fn patch(self) -> StreamVec<'scope, u64, Tile>;
+    fn patch(self, latencies: &Latencies) -> StreamVec<'scope, u64, Tile>;
 }
 
 impl<'scope> Patch<'scope> for StreamVec<'scope, u64, Arc<DecodedFrame>> {
-    fn patch(self) -> StreamVec<'scope, u64, Tile> {
-        self.flat_map(|frame| {
+    fn patch(self, latencies: &Latencies) -> StreamVec<'scope, u64, Tile> {
+        let latencies = latencies.clone();
+        self.flat_map(move |frame| {
+            let started = Instant::now();
             let inspected = inspected_tiles(&frame);
+            latencies.record("patch", started.elapsed());
             let n_tiles = inspected.len();
             inspected.into_iter().map(move |tile_idx| Tile {
                 frame: frame.clone(),

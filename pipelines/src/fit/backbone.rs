@@ -1,6 +1,7 @@
 //! Gets the backbone ready: pretrained weights, or the closed-form fit on the normal images.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use intakt_operators::Frame;
@@ -26,31 +27,39 @@ pub enum BackboneChoice {
     Pretrained {
         /// torchvision's name.
         name: String,
+        /// The file that the weights are from, for people.
+        path: PathBuf,
         /// The weights by key, as in the file.
         tensors: Arc<BTreeMap<String, Tensor>>,
     },
 }
 
-/// Builds the backbone that `settings` ask for.
-pub(crate) fn prepare(
+/// The pretrained backbone that `settings` ask for, or none where it is to be fitted by [`fit_builtin`]. Refuses settings
+/// that no backbone takes, before any image is read.
+pub(crate) fn pretrained(
     settings: &FitSettings,
     input: &InputRecipe,
-    images: &[Surveyed],
-    options: &RunOptions,
-    progress: &Arc<dyn Progress>,
-) -> Result<Arc<dyn Backbone>, PipelineError> {
+) -> Result<Option<Arc<dyn Backbone>>, PipelineError> {
     check_input(input).map_err(PipelineError::Refused)?;
     let layers = settings.layers();
     match &settings.backbone {
-        BackboneChoice::Builtin => fit_builtin(&layers, input, images, options, progress),
-        BackboneChoice::Pretrained { name, tensors } => {
-            let network = load_pretrained(name, &layers, tensors).map_err(PipelineError::Refused)?;
-            Ok(Arc::new(network))
+        BackboneChoice::Builtin => {
+            BuiltinFit::new(&layers).map_err(PipelineError::Refused)?;
+            Ok(None)
         }
+        BackboneChoice::Pretrained { name, path, tensors } => match load_pretrained(name, &layers, tensors) {
+            Ok(network) => Ok(Some(Arc::new(network))),
+            Err(cause) => Err(PipelineError::Load {
+                what: "weights",
+                path: path.clone(),
+                cause: format!("as {name}: {cause}"),
+            }),
+        },
     }
 }
 
-fn fit_builtin(
+/// Fits the built-in backbone.
+pub(crate) fn fit_builtin(
     layers: &[String],
     input: &InputRecipe,
     images: &[Surveyed],

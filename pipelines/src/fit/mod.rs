@@ -40,6 +40,7 @@ pub fn fit(
 ) -> Result<Detector, PipelineError> {
     settings.check().map_err(PipelineError::Refused)?;
     dataset.check(Need::Fit)?;
+    let pretrained = backbone::pretrained(settings, &settings.input(u16::MAX, dataset.layout))?;
     let kept_back = dataset
         .split(Split::Test)
         .filter(|item| item.truth == Truth::Normal)
@@ -53,7 +54,10 @@ pub fn fit(
     refuse_too_few(&fitted_on, &held_out)?;
     let sixteen_bit_max = survey::sixteen_bit_max(fitted_on.iter().chain(&held_out));
     let input = settings.input(sixteen_bit_max, dataset.layout);
-    let backbone = backbone::prepare(settings, &input, &fitted_on, options, progress)?;
+    let backbone = match pretrained {
+        Some(pretrained) => pretrained,
+        None => backbone::fit_builtin(&settings.layers(), &input, &fitted_on, options, progress)?,
+    };
     let recipe = settings
         .recipe(input, backbone.as_ref())
         .map_err(PipelineError::Refused)?;

@@ -94,6 +94,7 @@ impl FitSettings {
                     .to_owned(),
             );
         }
+        self.image_score()?;
         if !(self.coreset_ratio > 0.0 && self.coreset_ratio <= 1.0) {
             return Err(format!(
                 "cannot keep a share of {} of the patches: `--coreset-ratio` is above 0 and at most 1",

@@ -106,7 +106,7 @@ impl Training<'_> {
                 let progress = progress.clone();
                 let decoded = decoded.inspect(move |_: &Arc<DecodedFrame>| progress.step());
                 let tiles = decoded
-                    .patch()
+                    .patch(&resources.latencies)
                     .embed(&resources.latencies, move |tile| {
                         embed_tile(tile, backbone.as_ref(), &recipe.input, &recipe.embedding)
                     })

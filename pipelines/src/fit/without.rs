@@ -1,5 +1,6 @@
 //! Takes one image out of a detector again.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use intakt_operators::FeatureMap;
@@ -10,7 +11,7 @@ use timely::dataflow::operators::vec::Map;
 use super::sums::{Sums, fit};
 use super::survey::{Surveyed, hold_out, sixteen_bit_max, survey};
 use super::training::Training;
-use crate::datasets::{Dataset, Item};
+use crate::datasets::{Dataset, Item, Split};
 use crate::{PipelineError, Progress, RunOptions};
 
 /// Takes the image called `name` out of `detector`, which keeps PaDiM's sums: the result is bit for bit the detector that never
@@ -27,15 +28,21 @@ pub fn fit_without(
     progress: &Arc<dyn Progress>,
 ) -> Result<Detector, PipelineError> {
     let refuse = |sentence: String| PipelineError::Refused(format!("cannot take \"{name}\" out: {sentence}"));
+    let item = item_of(dataset, name);
+    let name = item.map_or(name, |item| item.name.as_str());
     let Some(kept) = detector.sums() else {
         return Err(refuse(
             "the detector keeps no sums\n  hint: fit it with `--keep-sums`".to_owned(),
         ));
     };
     let Some(entry) = detector.manifest().iter().find(|entry| entry.name == name) else {
-        return Err(refuse(
-            "the detector was not fitted on it\n  hint: images are named relative to the dataset".to_owned(),
-        ));
+        return Err(refuse(match item.map(|item| item.split) {
+            None => {
+                "the dataset has no such image\n  hint: give its path, or its name relative to the dataset".to_owned()
+            }
+            Some(Split::Test) => "the detector was not fitted on it: it is left to `evaluate`".to_owned(),
+            Some(_) => "the detector was not fitted on it: it came later, or was taken out before".to_owned(),
+        }));
     };
     let role = entry.role;
     let images = reread(&detector, dataset, options, progress)?;
@@ -71,6 +78,19 @@ pub fn fit_without(
         &held_out,
         detector.calibration().method,
     )
+}
+
+/// The image of this name, or at this path.
+fn item_of<'a>(dataset: &'a Dataset, typed: &str) -> Option<&'a Item> {
+    let named = dataset.items.iter().find(|item| item.name == typed);
+    let at_path = || {
+        let path = Path::new(typed).canonicalize().ok()?;
+        dataset
+            .items
+            .iter()
+            .find(|item| item.path.canonicalize().is_ok_and(|item| item == path))
+    };
+    named.or_else(at_path)
 }
 
 /// The detector's images as they are now; each must be the file it was.
@@ -110,9 +130,7 @@ fn same_division(detector: &Detector, left: Vec<Surveyed>) -> Result<(Vec<Survey
             .into_iter()
             .partition(|image| role_of(image) == Some(ImageRole::Train))
     };
-    let stated = left
-        .iter()
-        .any(|image| image.item.split == crate::datasets::Split::Calibrate);
+    let stated = left.iter().any(|image| image.item.split == Split::Calibrate);
     let (fitted_on, held_out) = by_manifest(left.clone());
     if !stated {
         let names =

@@ -97,7 +97,7 @@ impl Recorder {
         let present = recorded_files(dir)?;
         if !present.is_empty() && !options.resume {
             return Err(PipelineError::Refused(format!(
-                "cannot record to \"{}\": it already holds a recording of {} files; give another directory, or resume it",
+                "cannot record to \"{}\": it already holds a recording of {} files; give another directory",
                 dir.display(),
                 present.len()
             )));
