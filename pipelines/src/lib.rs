@@ -4,6 +4,7 @@ pub mod datasets;
 pub mod png;
 pub mod sinks;
 pub mod sources;
+pub mod store;
 
 mod detector_file;
 mod detectors;
