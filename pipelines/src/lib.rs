@@ -5,6 +5,7 @@ pub mod png;
 pub mod recording;
 pub mod sinks;
 pub mod sources;
+pub mod store;
 
 mod detector_file;
 mod detectors;

@@ -1,0 +1,226 @@
+//! Reads what was stored: what a resumed run needs, and the small tables.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use intakt_operators::{Label, Outcome, Truth, Verdict};
+use rusqlite::{OptionalExtension, Params, Row};
+
+use super::error::{StoreError, Trouble};
+use super::outcome_reader::{OUTCOME_COLUMNS, OutcomeReader};
+use super::pages::{PAGE_ROWS, Pages};
+use super::records::{Alert, Change, ChangeKind, MetricRevision, TimedLabel};
+use super::sql_value::{bits_in, from_key, score_in};
+use super::store::Store;
+
+/// Where a camera goes on after a restart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ResumePoint {
+    /// The first frame without an outcome in the store. A source that can be read again goes on here.
+    pub next_seq: u64,
+    /// Frames from `next_seq` on that have an outcome nevertheless: they overtook an earlier one. They must not be judged
+    /// again. There are at most as many as come within the lateness of the camera.
+    pub already_stored: BTreeSet<u64>,
+}
+
+impl ResumePoint {
+    /// Where a live camera numbers on, whose frames in between are gone: behind everything stored.
+    pub fn next_unused_seq(&self) -> u64 {
+        self.already_stored.last().map_or(self.next_seq, |last| last + 1)
+    }
+}
+
+impl Store {
+    /// The name of the run.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn run_name(&self) -> Result<String, StoreError> {
+        let name = self.connection.query_row("SELECT run FROM meta", [], |row| row.get(0));
+        name.map_err(|error| self.error("read")(error.into()))
+    }
+
+    /// Where `camera` goes on; at frame 0 if the store does not know it.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn resume_point(&self, camera: &str) -> Result<ResumePoint, StoreError> {
+        self.try_resume_point(camera).map_err(self.error("read"))
+    }
+
+    fn try_resume_point(&self, camera: &str) -> Result<ResumePoint, Trouble> {
+        let Some(number) = self.number(camera)? else {
+            return Ok(ResumePoint::default());
+        };
+        let sql = "SELECT next_seq FROM cameras WHERE camera = ?";
+        let next_seq: i64 = self
+            .connection
+            .query_row(sql, [number], |row| row.get(0))
+            .optional()?
+            .unwrap_or(0);
+        let sql = "SELECT seq FROM outcomes WHERE camera = ? AND seq >= ?";
+        let mut statement = self.connection.prepare(sql)?;
+        let stored = statement.query_map((number, next_seq), |row| row.get(0))?;
+        Ok(ResumePoint {
+            next_seq: from_key(next_seq)?,
+            already_stored: stored.map(|seq| from_key(seq?)).collect::<Result<_, Trouble>>()?,
+        })
+    }
+
+    /// The cameras that have a position.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn cameras(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        let sql = "SELECT name FROM cameras JOIN names ON names.id = camera ORDER BY name";
+        self.rows(sql, [], |row| Ok(row.get::<_, String>(0)?.into()))
+    }
+
+    /// The last `frames` verdicts of a camera whose images could be read, in order, with their regions and suppressed regions:
+    /// what a memory of static artefacts is rebuilt from.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn recent_regions(&self, camera: &str, frames: usize) -> Result<Vec<Arc<Verdict>>, StoreError> {
+        let sql = format!(
+            "SELECT {OUTCOME_COLUMNS} FROM outcomes INDEXED BY outcomes_camera
+             WHERE camera = ? AND decision IN ('pass', 'reject') ORDER BY id DESC LIMIT ?"
+        );
+        let read = || -> Result<Vec<Arc<Verdict>>, Trouble> {
+            let Some(number) = self.number(camera)? else {
+                return Ok(Vec::new());
+            };
+            let limit = i64::try_from(frames).unwrap_or(i64::MAX);
+            let mut verdicts = Vec::new();
+            for (_, timed) in OutcomeReader::new(self).page(&sql, (number, limit))? {
+                if let Outcome::Judged(verdict) = timed.outcome {
+                    verdicts.push(verdict);
+                }
+            }
+            verdicts.reverse();
+            Ok(verdicts)
+        };
+        read().map_err(self.error("read"))
+    }
+
+    /// All labels in the order in which they arrived.
+    pub fn labels(&self) -> Pages<'_, TimedLabel> {
+        let sql = "SELECT id, time_us, camera, seq, anomalous, class, captured_at_us FROM labels
+            WHERE id > ? ORDER BY id LIMIT ?";
+        Pages::new(move |after| self.page(sql, (after, PAGE_ROWS), label))
+    }
+
+    /// All revisions of metrics in the order in which they were published.
+    pub fn metrics(&self) -> Pages<'_, MetricRevision> {
+        let sql = "SELECT metrics.id, at_us, window_us, scope.name, metric.name, revision, before, after
+            FROM metrics JOIN names AS scope ON scope.id = scope JOIN names AS metric ON metric.id = metrics.name
+            WHERE metrics.id > ? ORDER BY metrics.id LIMIT ?";
+        Pages::new(move |after| self.page(sql, (after, PAGE_ROWS), metric))
+    }
+
+    /// All changes of thresholds and detectors in the order in which they took effect.
+    pub fn changes(&self) -> Pages<'_, Change> {
+        let sql = "SELECT id, time_us, camera, threshold, detector FROM changes WHERE id > ? ORDER BY id LIMIT ?";
+        Pages::new(move |after| self.page(sql, (after, PAGE_ROWS), change))
+    }
+
+    /// The alerts as they stand, in the order in which they opened, at most the `limit` last ones.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn alerts(&self, limit: usize) -> Result<Vec<Alert>, StoreError> {
+        let sql = "SELECT rule, scope, opened_at_us, closed_at_us, retracted FROM alerts
+            ORDER BY opened_at_us DESC, rule DESC, scope DESC LIMIT ?";
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut alerts = self.rows(sql, [limit], alert)?;
+        alerts.reverse();
+        Ok(alerts)
+    }
+
+    /// The number of a name; also of one that another process has added meanwhile.
+    pub(super) fn number(&self, name: &str) -> Result<Option<i64>, Trouble> {
+        let sql = "SELECT id FROM names WHERE name = ?";
+        Ok(self.connection.query_row(sql, [name], |row| row.get(0)).optional()?)
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T, Trouble>,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = || -> Result<Vec<T>, Trouble> {
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query(params)?;
+            let mut read_rows = Vec::new();
+            while let Some(row) = rows.next()? {
+                read_rows.push(read(row)?);
+            }
+            Ok(read_rows)
+        };
+        rows().map_err(self.error("read"))
+    }
+
+    fn page<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl Fn(&Row<'_>) -> Result<T, Trouble>,
+    ) -> Result<Vec<(i64, T)>, StoreError> {
+        self.rows(sql, params, |row| Ok((row.get(0)?, read(row)?)))
+    }
+}
+
+fn label(row: &Row<'_>) -> Result<TimedLabel, Trouble> {
+    let truth = match (row.get(4)?, row.get::<_, Option<String>>(5)?) {
+        (false, None) => Truth::Normal,
+        (true, Some(class)) => Truth::Anomalous(class),
+        (anomalous, class) => {
+            return Err(Trouble::Damaged(format!(
+                "a label has anomalous = {anomalous} and class {class:?}"
+            )));
+        }
+    };
+    Ok(TimedLabel {
+        time_us: from_key(row.get(1)?)?,
+        label: Label {
+            camera: row.get::<_, String>(2)?.into(),
+            seq: bits_in(row, 3)?,
+            truth,
+            captured_at_us: bits_in(row, 6)?,
+        },
+    })
+}
+
+fn metric(row: &Row<'_>) -> Result<MetricRevision, Trouble> {
+    Ok(MetricRevision {
+        at_us: from_key(row.get(1)?)?,
+        window_us: bits_in(row, 2)?,
+        scope: row.get::<_, String>(3)?.into(),
+        name: row.get::<_, String>(4)?.into(),
+        revision: from_key(row.get(5)?)?,
+        before: row.get(6)?,
+        after: row.get(7)?,
+    })
+}
+
+fn change(row: &Row<'_>) -> Result<Change, Trouble> {
+    Ok(Change {
+        time_us: from_key(row.get(1)?)?,
+        camera: row.get::<_, Option<String>>(2)?.map(Arc::from),
+        kind: match row.get::<_, Option<String>>(4)? {
+            Some(detector) => ChangeKind::Detector(detector.into()),
+            None => ChangeKind::Threshold(score_in(row, 3)?),
+        },
+    })
+}
+
+fn alert(row: &Row<'_>) -> Result<Alert, Trouble> {
+    Ok(Alert {
+        rule: row.get::<_, String>(0)?.into(),
+        scope: row.get::<_, String>(1)?.into(),
+        opened_at_us: from_key(row.get(2)?)?,
+        closed_at_us: row.get::<_, Option<i64>>(3)?.map(|bits| bits as u64),
+        retracted: row.get(4)?,
+    })
+}

@@ -1,0 +1,97 @@
+//! What a run stores besides verdicts, and what it commits at once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use intakt_operators::{Label, Outcome};
+
+/// What became of a frame, at the frame's time in the dataflow.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TimedOutcome {
+    /// Time in the dataflow, microseconds: `captured_at_us`, or the frontier at its arrival for a frame that came late.
+    pub time_us: u64,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// A label, at the time at which the dataflow learned it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimedLabel {
+    /// Time in the dataflow, microseconds; usually much later than the label's own `captured_at_us`.
+    pub time_us: u64,
+    /// What was said about which frame.
+    pub label: Label,
+}
+
+/// A metric that was published, or published again because something in its window was corrected.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MetricRevision {
+    /// End of the window (exclusive), microseconds of event time. It may lie in the past.
+    pub at_us: u64,
+    /// Length of the window, microseconds.
+    pub window_us: u64,
+    /// What it is about: a camera, a line, all.
+    pub scope: Arc<str>,
+    /// Name of the metric.
+    pub name: Arc<str>,
+    /// 0 when first published, one more with each correction.
+    pub revision: u64,
+    /// The value of the revision before; none for the first, or where it was undefined.
+    pub before: Option<f64>,
+    /// The value; none where it is undefined (a rate of nothing).
+    pub after: Option<f64>,
+}
+
+/// An alert as it stands. Committing it again with the same rule, scope and opening replaces it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alert {
+    /// The rule as the user wrote it.
+    pub rule: Arc<str>,
+    /// What it is about: a camera, a line, all.
+    pub scope: Arc<str>,
+    /// Event time at which it opened, microseconds.
+    pub opened_at_us: u64,
+    /// Event time at which it closed, microseconds; none while it is open.
+    pub closed_at_us: Option<u64>,
+    /// Whether its cause was undone by a correction.
+    pub retracted: bool,
+}
+
+/// A change of how frames are judged, from an exact time on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// Frames from this time on are judged by it, microseconds in the dataflow.
+    pub time_us: u64,
+    /// The camera; none for all of them.
+    pub camera: Option<Arc<str>>,
+    /// What was changed.
+    pub kind: ChangeKind,
+}
+
+/// What was changed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChangeKind {
+    /// The image score above which a frame is rejected.
+    Threshold(f64),
+    /// The detector, by the first 12 digits of its SHA-256.
+    Detector(Arc<str>),
+}
+
+/// Everything that a hop (or several) brought: it is stored as a whole or not at all.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Commit {
+    /// The store is complete up to here (exclusive), microseconds.
+    pub frontier_us: u64,
+    /// One per frame, in any order.
+    pub outcomes: Vec<TimedOutcome>,
+    /// In the order in which they arrived.
+    pub labels: Vec<TimedLabel>,
+    /// In any order.
+    pub metrics: Vec<MetricRevision>,
+    /// In any order.
+    pub alerts: Vec<Alert>,
+    /// In the order in which they take effect.
+    pub changes: Vec<Change>,
+    /// For each camera whose position moved, the first frame that has no outcome in the store yet.
+    pub next_seq: BTreeMap<Arc<str>, u64>,
+}

@@ -1,0 +1,8 @@
+//! The store's promises: what was committed comes back as it was, exactly once, whatever happened.
+
+mod export;
+mod failures;
+mod kill;
+mod queries;
+mod round_trip;
+mod support;
