@@ -147,14 +147,15 @@ pub(crate) fn rates(rates: &[Rate]) -> String {
         "rates", "window", "frames", "unreadable", "rejects", "reject rate"
     );
     for rate in rates {
-        let share = rate
+        let counts = &rate.after;
+        let share = counts
             .reject_rate()
             .map_or("–".to_owned(), |share| format!("{:.1} %", share * 100.0));
-        let window = format!("{} min", rate.key.window_us / 60_000_000);
+        let (name, window) = (rate.key.scope.to_string(), rate.key.window.to_string());
         let _ = writeln!(
             text,
-            "{:24}{window:>8}{:>9}{:>12}{:>9}{share:>13}",
-            rate.key.camera, rate.frames, rate.unreadable, rate.rejects
+            "{name:24}{window:>8}{:>9}{:>12}{:>9}{share:>13}",
+            counts.frames, counts.unreadable, counts.rejects
         );
     }
     text

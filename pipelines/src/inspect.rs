@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use intakt_operators::dataflow::{InOrder, JudgedFrame, LatencySummary, Offload, Rate, RateKey, RollingRates};
-use intakt_operators::{Decision, Verdict};
+use intakt_operators::dataflow::{
+    ArrivedLabel, InOrder, JudgedFrame, LatencySummary, LotStarted, MatchLabels, Offload, Rate, RateKey, RatePlan,
+    Rates, Scope,
+};
+use intakt_operators::{Decision, Outcome, Verdict};
 use serde::Serialize;
-use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::vec::{Filter, Map, ToStream};
 use timely::dataflow::operators::{Inspect, Probe};
 
 use crate::graph::judged;
@@ -86,7 +89,7 @@ pub fn inspect(
         let (board, at_once) = (watching.clone(), sinks.clone());
         let verdicts = judged.map(move |judged| {
             at_once.iter().for_each(|sink| board.watch(sink.at_once(&judged)));
-            Verdict::clone(&judged.verdict)
+            judged.verdict
         });
         let (board, log) = (watching.clone(), sinks.clone());
         verdicts
@@ -97,8 +100,17 @@ pub fn inspect(
                 log.iter().for_each(|sink| board.watch(sink.verdict(verdict)));
             });
         let (board, published) = (watching.clone(), sinks.clone());
+        // Nobody can label a frame of this run while it lasts, so nothing is kept to be corrected.
+        let plan = Arc::new(RatePlan {
+            horizon_us: 0,
+            ..RatePlan::default()
+        });
+        let scope = verdicts.scope();
         verdicts
-            .rolling_rates()
+            .map(Outcome::Judged)
+            .match_labels(Vec::<ArrivedLabel>::new().to_stream(scope), plan.horizon_us)
+            .rates(Vec::<LotStarted>::new().to_stream(scope), &plan)
+            .filter(|rate| matches!(rate.key.scope, Scope::Camera(_)))
             .inspect(move |rate| {
                 board.rate(rate);
                 published.iter().for_each(|sink| board.watch(sink.rate(rate)));
