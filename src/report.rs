@@ -27,7 +27,7 @@ impl Sink for Counted {
 pub(crate) struct SuppressedLog(pub(crate) Arc<dyn Progress>);
 
 impl Sink for SuppressedLog {
-    fn outcome(&self, outcome: &Outcome) -> Result<(), String> {
+    fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
         let Outcome::Judged(verdict) = outcome else {
             return Ok(());
         };
@@ -154,14 +154,15 @@ pub(crate) fn rates(rates: &[Rate]) -> String {
         "rates", "window", "frames", "unreadable", "rejects", "reject rate"
     );
     for rate in rates {
-        let share = rate
+        let counts = &rate.after;
+        let share = counts
             .reject_rate()
             .map_or("–".to_owned(), |share| format!("{:.1} %", share * 100.0));
-        let window = format!("{} min", rate.key.window_us / 60_000_000);
+        let (name, window) = (rate.key.scope.to_string(), rate.key.window.to_string());
         let _ = writeln!(
             text,
-            "{:24}{window:>8}{:>9}{:>12}{:>9}{share:>13}",
-            rate.key.camera, rate.frames, rate.unreadable, rate.rejects
+            "{name:24}{window:>8}{:>9}{:>12}{:>9}{share:>13}",
+            counts.frames, counts.unreadable, counts.rejects
         );
     }
     text

@@ -4,15 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use intakt_operators::dataflow::{Cameras, InOrder, JudgedFrame, LatencySummary, Offload, Rate, RateKey, RollingRates};
+use intakt_operators::dataflow::{
+    ArrivedLabel, Cameras, InOrder, JudgedFrame, LatencySummary, LotStarted, MatchLabels, Offload, Passed, Rate,
+    RateKey, RatePlan, Rates, Scope,
+};
 use intakt_operators::{Decision, Outcome};
 use serde::Serialize;
-use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::vec::{Filter, Map, ToStream};
 use timely::dataflow::operators::{Concat, Inspect, Probe};
 
 use crate::graph::judged;
 use crate::recording::Recorder;
-use crate::run::{Camera, OnTrouble, run_dataflow};
+use crate::run::{Camera, OnRead, run_dataflow};
 use crate::sinks::Sink;
 use crate::sources::StopFlag;
 use crate::{Detectors, PipelineError, RunOptions};
@@ -103,13 +106,17 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
     let watching = board.clone();
     let drawing = sinks.iter().any(|sink| sink.draws());
     let told = sinks.clone();
-    let on_trouble: OnTrouble =
-        Arc::new(move |camera, reason| told.iter().for_each(|sink| sink.trouble(camera, reason)));
+    let on_read: OnRead = Arc::new(move |camera, trouble| {
+        told.iter().for_each(|sink| match trouble {
+            Some(reason) => sink.trouble(camera, reason),
+            None => sink.captured(camera),
+        });
+    });
     let captured = run_dataflow(
         cameras,
         options,
         &board.stop.clone(),
-        on_trouble,
+        on_read,
         recorder,
         move |cameras, closed| {
             let Cameras { frames, dropped } = cameras;
@@ -135,19 +142,40 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
                 })
                 .concat(dropped.map(|(dropped, _)| Outcome::Dropped(dropped)));
             let (board, log) = (watching.clone(), sinks.clone());
-            outcomes
+            let logged = outcomes
                 .clone()
                 .in_order(|outcome| (outcome.camera().clone(), outcome.seq()))
-                .inspect(move |outcome| {
-                    board.count(outcome);
-                    log.iter().for_each(|sink| board.watch(sink.outcome(outcome)));
+                .inspect_core(move |event| {
+                    let Ok((stamp, outcomes)) = event else { return };
+                    let Some(&time_us) = stamp.least() else { return };
+                    for outcome in outcomes {
+                        board.count(outcome);
+                        log.iter().for_each(|sink| board.watch(sink.outcome(time_us, outcome)));
+                    }
                 });
             let (board, published) = (watching.clone(), sinks.clone());
-            outcomes
-                .rolling_rates()
+            // Nobody can label a frame of this run while it lasts, so nothing is kept to be corrected.
+            let plan = Arc::new(RatePlan {
+                horizon_us: 0,
+                ..RatePlan::default()
+            });
+            let scope = outcomes.scope();
+            let rates = outcomes
+                .match_labels(Vec::<ArrivedLabel>::new().to_stream(scope), plan.horizon_us)
+                .rates(Vec::<LotStarted>::new().to_stream(scope), &plan)
+                .filter(|rate| matches!(rate.key.scope, Scope::Camera(_)))
                 .inspect(move |rate| {
                     board.rate(rate);
                     published.iter().for_each(|sink| board.watch(sink.rate(rate)));
+                });
+            let (board, told) = (watching.clone(), sinks.clone());
+            logged
+                .flat_map(|_| None::<()>)
+                .concat(rates.flat_map(|_| None))
+                .passed(move |frontier_us| {
+                    if let Some(frontier_us) = frontier_us {
+                        told.iter().for_each(|sink| board.watch(sink.passed(frontier_us)));
+                    }
                 })
                 .probe_with(&closed);
         },

@@ -109,8 +109,9 @@ pub(crate) type Captured = BTreeMap<Arc<str>, u64>;
 /// A thread that reads a camera: its name and the frames it delivered.
 type Reader = thread::JoinHandle<(Arc<str>, u64)>;
 
-/// What is told when a camera has trouble: its name and the reason.
-pub(crate) type OnTrouble = Arc<dyn Fn(&Arc<str>, &str) + Send + Sync>;
+/// What is told what the threads that read cameras see: the camera, and why it delivers nothing; or no reason, when it
+/// delivered a frame.
+pub(crate) type OnRead = Arc<dyn Fn(&Arc<str>, Option<&str>) + Send + Sync>;
 
 /// Builds the dataflow on every worker with `build` and runs it until every camera has ended. `build` is given what the
 /// cameras deliver and a probe that it attaches to whatever must have seen the end of the last hop. `recorder` is offered
@@ -119,7 +120,7 @@ pub(crate) fn run_dataflow(
     cameras_of_run: Vec<Camera>,
     options: &RunOptions,
     stop: &StopFlag,
-    on_trouble: OnTrouble,
+    on_read: OnRead,
     recorder: Option<Arc<Recorder>>,
     build: impl for<'scope> Fn(Cameras<'scope>, ProbeHandle<u64>) + Send + Sync + 'static,
 ) -> Result<Captured, PipelineError> {
@@ -142,10 +143,10 @@ pub(crate) fn run_dataflow(
                 credit_max: intake.credit.unwrap_or(credit_max),
                 patience: intake.patience,
             });
-            let (stop, on_trouble) = (stop.clone(), on_trouble.clone());
+            let (stop, on_read) = (stop.clone(), on_read.clone());
             let reader = thread::Builder::new()
                 .name(format!("read-{camera}"))
-                .spawn(move || read(source, &outbox, &stop, &on_trouble))
+                .spawn(move || read(source, &outbox, &stop, &on_read))
                 .expect("the system gives a thread per camera");
             let mut readers = worker_readers.lock().unwrap_or_else(PoisonError::into_inner);
             readers.push(reader);
@@ -174,9 +175,9 @@ pub(crate) fn run_files(
     options: &RunOptions,
     build: impl for<'scope> Fn(StreamVec<'scope, u64, Admitted>, ProbeHandle<u64>) + Send + Sync + 'static,
 ) -> Result<(), PipelineError> {
-    let on_trouble: OnTrouble = Arc::new(|_, _| ());
+    let on_read: OnRead = Arc::new(|_, _| ());
     let build = move |cameras: Cameras<'_>, closed| build(cameras.frames, closed);
-    run_dataflow(files, options, &StopFlag::default(), on_trouble, None, build).map(drop)
+    run_dataflow(files, options, &StopFlag::default(), on_read, None, build).map(drop)
 }
 
 /// Workers that park at once when they have nothing to do: at a camera's rate the microseconds that spinning saves per frame
@@ -218,14 +219,20 @@ fn take_every(waiting: &Mutex<Vec<Option<Camera>>>, index: usize, peers: usize) 
 }
 
 /// Reads a source to its end; its camera, and how many frames it captured.
-fn read(mut source: Box<dyn Source>, outbox: &Outbox, stop: &StopFlag, on_trouble: &OnTrouble) -> (Arc<str>, u64) {
+fn read(mut source: Box<dyn Source>, outbox: &Outbox, stop: &StopFlag, on_read: &OnRead) -> (Arc<str>, u64) {
     let camera = source.camera().clone();
     loop {
         let gone = match source.next(stop) {
-            Next::Frame(frame) => outbox.send(frame).is_err(),
-            Next::Dropped(dropped, stamp) => outbox.send_dropped(dropped, stamp).is_err(),
+            Next::Frame(frame) => {
+                on_read(&camera, None);
+                outbox.send(frame).is_err()
+            }
+            Next::Dropped(dropped, stamp) => {
+                on_read(&camera, None);
+                outbox.send_dropped(dropped, stamp).is_err()
+            }
             Next::Trouble(reason) => {
-                on_trouble(&camera, &reason);
+                on_read(&camera, Some(&reason));
                 false
             }
             Next::Ended => true,

@@ -95,7 +95,7 @@ impl Flips {
 }
 
 impl Sink for Flips {
-    fn outcome(&self, outcome: &Outcome) -> Result<(), String> {
+    fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
         let Outcome::Judged(verdict) = outcome else {
             return Ok(());
         };

@@ -134,8 +134,8 @@ fn rates_end_with_what_was_counted() {
     let rates = json_lines(&fs::read_to_string(&rates).unwrap());
     for (camera, rejects) in [("good", 0), ("blot", 4)] {
         for window_us in [60_000_000_u64, 900_000_000, 3_600_000_000] {
-            let of = |rate: &&Value| rate["camera"] == camera && rate["window_us"] == window_us;
-            let last = rates.iter().rfind(of).unwrap();
+            let of = |rate: &&Value| rate["name"] == camera && rate["length_us"] == window_us;
+            let last = &rates.iter().rfind(of).unwrap()["after"];
             assert_eq!(
                 (&last["frames"], &last["rejects"], &last["unreadable"]),
                 (&4.into(), &rejects.into(), &0.into())

@@ -85,7 +85,7 @@ struct Lines {
 }
 
 impl Sink for Lines {
-    fn outcome(&self, outcome: &Outcome) -> Result<(), String> {
+    fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
         self.outcomes.lock().unwrap().push(outcome_json(outcome).unwrap());
         Ok(())
     }
@@ -233,7 +233,7 @@ impl Source for Silent {
 struct EndsAfter(u64, Mutex<u64>, StopFlag);
 
 impl Sink for EndsAfter {
-    fn outcome(&self, _: &Outcome) -> Result<(), String> {
+    fn outcome(&self, _: u64, _: &Outcome) -> Result<(), String> {
         let mut seen = self.1.lock().unwrap();
         *seen += 1;
         if *seen == self.0 {

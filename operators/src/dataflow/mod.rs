@@ -4,26 +4,41 @@
 //! moves `Arc`s. Every operator says what it does to time in its documentation.
 
 mod aggregate;
+mod alert;
+mod alert_book;
 mod cameras;
 mod credit;
 mod decode;
+mod difference;
 mod embed;
 mod expire;
 mod in_order;
 mod judge;
 mod k_center;
 mod latency;
+mod lots;
 mod mailbox;
+mod match_labels;
 mod offload;
+mod passed;
 mod patch;
+mod per_hop;
 mod pool;
+mod rate_plan;
 mod rates;
 mod score;
+mod settle;
 mod suppress;
 mod waker;
 mod watermark;
+mod what_if;
+
+#[cfg(test)]
+mod rates_testing;
 
 pub use aggregate::{Aggregate, ScoredFrame};
+pub use alert::Alerts;
+pub use alert_book::{Alert, AlertState};
 pub use cameras::{Admitted, CameraInput, Cameras, Entry, OnEntry, cameras};
 pub use credit::{Credit, Permit};
 pub use decode::{Decode, DecodedFrame, UnreadableFrame};
@@ -33,12 +48,17 @@ pub use in_order::InOrder;
 pub use judge::{Judge, JudgedFrame};
 pub use k_center::{CoresetPick, k_center};
 pub use latency::{Latencies, LatencySummary};
+pub use lots::LotStarted;
 pub use mailbox::{Inbox, Outbox, Overflow, mailbox};
+pub use match_labels::{ArrivedLabel, FrameChange, MatchLabels};
 pub use offload::{Offload, Resources};
+pub use passed::Passed;
 pub use patch::{Patch, Tile};
 pub use pool::{POOL_THREAD_PREFIX, Pool};
-pub use rates::{HOP_US, Rate, RateKey, RollingRates, WINDOWS_US};
+pub use rate_plan::{HOP_US, RateKey, RatePlan, SCORE_HOP_US, Scope, Shifts, WINDOWS_US, Window};
+pub use rates::{Rate, Rates, Revision, ScoreFigures, ScoreRate};
 pub use score::{Score, ScoredTile};
 pub use suppress::{Found, FoundFrame, Suppress};
 pub use waker::Waker;
 pub use watermark::{Patience, TIME_MAX_US, Watermark};
+pub use what_if::{AlternativeThreshold, WhatIf, WhatIfs};

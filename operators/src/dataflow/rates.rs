@@ -1,253 +1,276 @@
-//! Rolling rates per camera over sliding windows of event time.
+//! Rates over windows of event time, corrected when labels come late.
+//!
+//! A sliding window is published at the end of every hop that changes it. What a label corrects afterwards is not all of
+//! those ends: a window of an hour that moves by the second has 3,600 that hold the frame, and nobody reads them again.
+//! Corrected are
+//! - the windows with a *fixed place* that hold the frame: of every sliding length the one that ends at a multiple of it
+//!   (every full minute, quarter of an hour, hour), the shift and the lot. There is exactly one of each for a frame, so
+//!   the truth about its time is always to be found, and a label costs a handful of records;
+//! - every window that ends from now on and still holds the frame.
+//!
+//! A window that is a horizon old is frozen: it is forgotten here, and what was published stays true.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use differential_dataflow::AsCollection;
+use differential_dataflow::difference::Abelian;
 use differential_dataflow::operators::CountTotal;
+use differential_dataflow::{AsCollection, ExchangeData};
 use serde::{Deserialize, Serialize};
-use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
-use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Capability, Concatenate};
 
-use super::Expire;
-use crate::{Decision, Outcome};
+use super::lots::by_lot;
+use super::per_hop::PerHop;
+use super::settle::{Replaced, Settle};
+use super::{Expire, FrameChange, HOP_US, LotStarted, RateKey, RatePlan, SCORE_HOP_US, Scope, Window};
+use crate::metrics::{ScoreHistogram, Tally};
 
-/// The windows rates are kept over: 1 minute, 15 minutes, 1 hour.
-pub const WINDOWS_US: [u64; 3] = [60_000_000, 15 * 60_000_000, 60 * 60_000_000];
-
-/// Windows move in steps of one second of event time: finer than anybody reads a rate, and the state of the longest window
-/// is 3,600 counts per camera.
-pub const HOP_US: u64 = 1_000_000;
-
-/// What a rate is about.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct RateKey {
-    /// Length of the window, microseconds.
-    pub window_us: u64,
-    /// Name of the camera.
-    pub camera: Arc<str>,
-}
-
-/// What happened in the window that ends at `at_us`.
+/// A figure of a window, or its correction.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Rate {
-    /// Window and camera.
+pub struct Revision<T> {
+    /// Scope and window.
     #[serde(flatten)]
     pub key: RateKey,
+    /// Start of the window, microseconds of event time.
+    pub start_us: u64,
     /// End of the window (exclusive), microseconds of event time.
+    pub end_us: u64,
+    /// When it was published, microseconds of event time: at the window's end, or when it was corrected.
     pub at_us: u64,
-    /// Frames in it.
-    pub frames: u64,
-    /// Frames that were rejected.
-    pub rejects: u64,
-    /// Frames of which no image could be made.
-    pub unreadable: u64,
-    /// Frames that were dropped.
-    pub drops: u64,
+    /// 0 when the window is first published, and one more at each correction. The highest holds.
+    pub revision: u32,
+    /// What was published before; none at revision 0.
+    pub before: Option<T>,
+    /// What holds now.
+    pub after: T,
 }
 
-impl Rate {
-    /// Rejected share of the frames that could be judged; none where there were none.
-    pub fn reject_rate(&self) -> Option<f64> {
-        let judged = self.frames - self.unreadable - self.drops;
-        (judged > 0).then(|| self.rejects as f64 / judged as f64)
-    }
+/// What happened to the frames of a window.
+pub type Rate = Revision<Tally>;
+
+/// How the frames of a window scored.
+pub type ScoreRate = Revision<ScoreFigures>;
+
+/// Figures of calibrated scores, quantised to 1/4096.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ScoreFigures {
+    /// Frames that were judged: the denominator of the quantiles and of the drift.
+    pub judged: i64,
+    /// Median.
+    pub p50: Option<f64>,
+    /// 95th percentile.
+    pub p95: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+    /// Population stability index against the camera's calibration. None for lines and all, because a reference is a camera's.
+    pub drift: Option<f64>,
+    /// Area under the ROC curve over the labelled frames; none unless both classes occur.
+    pub auroc: Option<f64>,
 }
 
-/// Frames, rejects, unreadables, drops: what differential adds up and takes away again.
-type Counts = (isize, isize, isize, isize);
-/// One change of a rate at a time: differential states a new count and takes the old one back.
-type RateChange = (RateKey, Counts, u64, isize);
+/// Keeps rates over what happens to frames.
+pub trait Rates<'scope> {
+    /// For every hop in which a window changes, its new content, on worker 0, at the hop's end, in order of scope, window and
+    /// end. Cameras, their lines and all are scopes; a lot is published per camera when the next one starts there. The
+    /// frontier passes a hop's end when nothing can be added to the hop.
+    ///
+    /// Panics on a plan that [`RatePlan::check`] refuses.
+    fn rates(self, lots: StreamVec<'scope, u64, LotStarted>, plan: &Arc<RatePlan>) -> StreamVec<'scope, u64, Rate>;
 
-/// Keeps rates over verdicts.
-pub trait RollingRates<'scope> {
-    /// For every hop in which a window's content changes, its new content, on worker 0, at the hop's end, windows and cameras
-    /// in order. The frontier passes a hop's end when nothing can be added to the hop.
-    fn rolling_rates(self) -> StreamVec<'scope, u64, Rate>;
+    /// The same for scores, by hops of [`SCORE_HOP_US`], for sliding windows of whole minutes and shifts.
+    ///
+    /// Panics on a plan that [`RatePlan::check`] refuses.
+    fn score_rates(self, plan: &Arc<RatePlan>) -> StreamVec<'scope, u64, ScoreRate>;
 }
 
-impl<'scope> RollingRates<'scope> for StreamVec<'scope, u64, Outcome> {
-    fn rolling_rates(self) -> StreamVec<'scope, u64, Rate> {
-        let scope = self.scope();
-        let counted = counted(self);
-        let windows = WINDOWS_US.map(|window_us| {
-            counted
-                .clone()
-                .expire(window_us, HOP_US)
-                .as_collection()
-                .count_total()
-                .inner
-                .map(move |((camera, counts), time, diff)| (RateKey { window_us, camera }, counts, time, diff))
+impl<'scope> Rates<'scope> for StreamVec<'scope, u64, FrameChange> {
+    fn rates(self, lots: StreamVec<'scope, u64, LotStarted>, plan: &Arc<RatePlan>) -> StreamVec<'scope, u64, Rate> {
+        plan.check().expect("a plan that was checked");
+        let (scopes, windows) = (plan.clone(), plan.clone());
+        // Without the scores, which would only be copied.
+        let changes = self.map(|change| FrameChange {
+            scores: ScoreHistogram::default(),
+            ..change
         });
-        published(scope.concatenate(windows))
+        let of_lots = by_lot(changes.clone(), lots, plan.horizon_us);
+        let places = changes.flat_map(move |change| {
+            let scopes = scopes.scopes(&change.camera);
+            scopes.map(move |scope| (Place::Hop(scope, change.hop_us), change.at_us, change.tally))
+        });
+        let expiring =
+            places
+                .concat(of_lots)
+                .expire(move |place, at_us, stay: &mut dyn FnMut(WindowKey, Range<u64>)| {
+                    windows.stays(place, at_us, HOP_US, stay);
+                });
+        published(expiring, plan.horizon_us + HOP_US)
+    }
+
+    fn score_rates(self, plan: &Arc<RatePlan>) -> StreamVec<'scope, u64, ScoreRate> {
+        plan.check().expect("a plan that was checked");
+        let (scopes, figures) = (plan.clone(), plan.clone());
+        let windows = RatePlan {
+            windows_us: plan
+                .windows_us
+                .iter()
+                .copied()
+                .filter(|length| length % SCORE_HOP_US == 0)
+                .collect(),
+            ..RatePlan::clone(plan)
+        };
+        let places = scores_per_hop(self).flat_map(move |((camera, hop_us), at_us, scores)| {
+            let scopes = scopes.scopes(&camera);
+            scopes.map(move |scope| (Place::Hop(scope, hop_us), at_us, scores.clone()))
+        });
+        let expiring = places.expire(move |place, at_us, stay: &mut dyn FnMut(WindowKey, Range<u64>)| {
+            windows.stays(place, at_us, SCORE_HOP_US, stay);
+        });
+        published(expiring, plan.horizon_us + SCORE_HOP_US).map(move |rate: Revision<ScoreHistogram>| {
+            let figures_of = |scores: &ScoreHistogram| ScoreFigures::new(scores, &rate.key.scope, &figures);
+            Revision {
+                before: rate.before.as_ref().map(figures_of),
+                after: figures_of(&rate.after),
+                key: rate.key,
+                start_us: rate.start_us,
+                end_us: rate.end_us,
+                at_us: rate.at_us,
+                revision: rate.revision,
+            }
+        })
     }
 }
 
-/// What happened per camera and hop, as one record with the time of the hop's start. It leaves there when the frontier has
-/// passed the hop, and the frontier behind moves hop by hop: everything that differential does happens once a hop, not once
-/// a frame.
-fn counted<'scope>(outcomes: StreamVec<'scope, u64, Outcome>) -> StreamVec<'scope, u64, (Arc<str>, u64, Counts)> {
-    type Builder = CapacityContainerBuilder<Vec<(Arc<str>, u64, Counts)>>;
-    outcomes.unary_frontier::<Builder, _, _, _>(Pipeline, "Count", |capability, _| {
-        let mut capability = Some(capability);
-        let mut hops: BTreeMap<u64, BTreeMap<Arc<str>, Counts>> = BTreeMap::new();
-        move |(input, frontier), output| {
-            input.for_each(|stamp, outcomes| {
-                // The frame's time in the dataflow, not `captured_at_us`: they differ for a frame that came late.
-                let Some(hop) = stamp.least().map(|time| time / HOP_US * HOP_US) else {
-                    return;
-                };
-                let cameras = hops.entry(hop).or_default();
-                for outcome in outcomes.drain(..) {
-                    let (frames, rejects, unreadable, drops) = cameras.entry(outcome.camera().clone()).or_default();
-                    *frames += 1;
-                    let Outcome::Judged(verdict) = outcome else {
-                        *drops += 1;
-                        continue;
-                    };
-                    *rejects += isize::from(verdict.decision == Decision::Reject);
-                    *unreadable += isize::from(matches!(verdict.decision, Decision::Unreadable { .. }));
-                }
-            });
-            let Some(held) = capability.as_mut() else { return };
-            let reached = frontier.frontier().first().map(|reached| reached / HOP_US * HOP_US);
-            while let Some(entry) = hops.first_entry()
-                && reached.is_none_or(|reached| *entry.key() < reached)
-            {
-                let (hop, cameras) = entry.remove_entry();
-                held.downgrade(&hop);
-                let counts = cameras.into_iter().map(|(camera, counts)| (camera, hop, counts));
-                output.session(held).give_iterator(counts);
-            }
-            match reached {
-                Some(reached) => held.downgrade(&reached.max(*held.time())),
-                None => capability = None,
-            }
-        }
-    })
+/// Changes of scores by camera and hop of [`SCORE_HOP_US`].
+pub(super) fn scores_per_hop<'scope>(
+    changes: StreamVec<'scope, u64, FrameChange>,
+) -> StreamVec<'scope, u64, ((Arc<str>, u64), u64, ScoreHistogram)> {
+    let scores = changes.flat_map(|change| {
+        let hop_us = change.hop_us / SCORE_HOP_US * SCORE_HOP_US;
+        let any = !change.scores.counts().is_empty();
+        any.then_some(((change.camera, hop_us), change.at_us, change.scores))
+    });
+    scores.per_hop(SCORE_HOP_US)
 }
 
-fn published<'scope>(changes: StreamVec<'scope, u64, RateChange>) -> StreamVec<'scope, u64, Rate> {
-    type Open = BTreeMap<u64, (Capability<u64>, BTreeMap<RateKey, Counts>)>;
-    let to_first = Exchange::new(|_: &RateChange| 0);
-    changes.unary_frontier::<CapacityContainerBuilder<Vec<Rate>>, _, _, _>(to_first, "Publish", move |_, _| {
-        let mut open: Open = BTreeMap::new();
-        move |(input, frontier), output| {
-            input.for_each(|stamp, changes| {
-                // By the change's own time: differential sends changes of many times in one message.
-                for (key, counts, time, diff) in changes.drain(..) {
-                    let hop = open.entry(time);
-                    let (_, rates) = hop.or_insert_with(|| (stamp.delayed(&time, 0), BTreeMap::new()));
-                    // A count that is only taken back has become zero.
-                    let rate = rates.entry(key).or_insert((0, 0, 0, 0));
-                    if diff > 0 {
-                        *rate = counts;
-                    }
+/// Where a change belongs: to all windows that hold a hop, or to one.
+pub(super) enum Place {
+    Hop(Scope, u64),
+    Window(RateKey, Span),
+}
+
+/// Start and end of a window, microseconds.
+pub(super) type Span = (u64, u64);
+/// A window with a fixed place, or the one that slides along.
+type WindowKey = (RateKey, Option<Span>);
+
+impl RatePlan {
+    /// For how long a change that happened in the hop `at_us` is part of which window.
+    fn stays(&self, place: Place, at_us: u64, hop_us: u64, stay: &mut dyn FnMut(WindowKey, Range<u64>)) {
+        let enters_us = at_us + hop_us;
+        let frozen_us = |end_us: u64| end_us.saturating_add(self.horizon_us).saturating_add(hop_us);
+        let mut fixed = |key, (start_us, end_us)| {
+            stay(
+                (key, Some((start_us, end_us))),
+                enters_us.max(end_us)..frozen_us(end_us),
+            );
+        };
+        match place {
+            Place::Window(key, span) => fixed(key, span),
+            Place::Hop(scope, place_us) => {
+                for (window, span) in self.fixed(place_us) {
+                    let scope = scope.clone();
+                    fixed(RateKey { scope, window }, (span.start, span.end));
                 }
-            });
-            while let Some(entry) = open.first_entry()
-                && !frontier.less_equal(entry.key())
-            {
-                let (at_us, (capability, rates)) = entry.remove_entry();
-                let rate = |(key, counts): (RateKey, Counts)| Rate {
-                    key,
-                    at_us,
-                    frames: counts.0 as u64,
-                    rejects: counts.1 as u64,
-                    unreadable: counts.2 as u64,
-                    drops: counts.3 as u64,
-                };
-                output.session(&capability).give_iterator(rates.into_iter().map(rate));
+                for &length_us in &self.windows_us {
+                    let (scope, window) = (scope.clone(), Window::Sliding { length_us });
+                    stay(
+                        (RateKey { scope, window }, None),
+                        enters_us..place_us + hop_us + length_us,
+                    );
+                }
             }
         }
-    })
+    }
+}
+
+fn published<'scope, R: Abelian + ExchangeData>(
+    expiring: StreamVec<'scope, u64, (WindowKey, u64, R)>,
+    correctable_us: u64,
+) -> StreamVec<'scope, u64, Revision<R>> {
+    let mut revisions = Revisions {
+        correctable_us,
+        next: BTreeMap::new(),
+    };
+    let changes = expiring.as_collection().count_total().inner;
+    changes.settle("Publish", move |at_us, replaced| revisions.publish(at_us, replaced))
+}
+
+/// How often each window that can still be corrected was published.
+struct Revisions {
+    /// From the end of a window to when it is forgotten.
+    correctable_us: u64,
+    next: BTreeMap<(RateKey, Span), u32>,
+}
+
+impl Revisions {
+    fn publish<R: Abelian>(&mut self, at_us: u64, replaced: Replaced<WindowKey, R>) -> Vec<Revision<R>> {
+        // Windows that slide come before those with a fixed place. Where one of each ends here they are the same window, and
+        // the later, which goes on being corrected, replaces the first.
+        let mut published = BTreeMap::new();
+        for ((key, span), (before, after)) in replaced {
+            let (start_us, end_us) = span.unwrap_or_else(|| (sliding_start_us(&key.window, at_us), at_us));
+            let mut revision = 0;
+            if let Some(span) = span {
+                if at_us >= end_us.saturating_add(self.correctable_us) {
+                    self.next.remove(&(key, span));
+                    continue;
+                }
+                let next = self.next.entry((key.clone(), span)).or_insert(0);
+                revision = *next;
+                *next += 1;
+            }
+            let rate = Revision {
+                key: key.clone(),
+                start_us,
+                end_us,
+                at_us,
+                revision,
+                before: before.filter(|_| revision > 0),
+                after: after.unwrap_or_else(R::zero),
+            };
+            published.insert((key, end_us), rate);
+        }
+        published.into_values().collect()
+    }
+}
+
+fn sliding_start_us(window: &Window, end_us: u64) -> u64 {
+    match window {
+        Window::Sliding { length_us } => end_us.saturating_sub(*length_us),
+        Window::Shift | Window::Lot { .. } => end_us,
+    }
+}
+
+impl ScoreFigures {
+    fn new(scores: &ScoreHistogram, scope: &Scope, plan: &RatePlan) -> Self {
+        let reference = match scope {
+            Scope::Camera(camera) => plan.references.get(camera),
+            Scope::Line(_) | Scope::All => None,
+        };
+        Self {
+            judged: scores.judged(),
+            p50: scores.quantile(0.5),
+            p95: scores.quantile(0.95),
+            p99: scores.quantile(0.99),
+            drift: reference.and_then(|reference| reference.stability_index(scores)),
+            auroc: scores.auroc(),
+        }
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Mutex;
-
-    use timely::dataflow::InputHandle;
-    use timely::dataflow::operators::{Input, Inspect, Probe};
-
-    use super::*;
-    use crate::Verdict;
-
-    fn mix(x: u64) -> u64 {
-        let x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        x ^ (x >> 31)
-    }
-
-    fn verdict(i: u64) -> Verdict {
-        let decision = match mix(i) % 10 {
-            0 => Decision::Reject,
-            1 => Decision::Unreadable { reason: "torn".into() },
-            _ => Decision::Pass,
-        };
-        Verdict {
-            camera: ["left", "right", "top"][(mix(i * 3) % 3) as usize].into(),
-            seq: i,
-            captured_at_us: i * 700_000,
-            origin: "".into(),
-            detector: "".into(),
-            decision,
-            image_score: 0.0,
-            threshold: 0.0,
-            calibrated_score: 0.0,
-            regions: vec![],
-            suppressed: vec![],
-        }
-    }
-
-    /// All rates by worker count, as they were published.
-    fn publish(workers: usize, n: u64) -> Vec<Rate> {
-        let rates = Arc::new(Mutex::new(Vec::new()));
-        let seen = rates.clone();
-        timely::execute(timely::Config::process(workers), move |worker| {
-            let seen = seen.clone();
-            let mut input: InputHandle<u64, CapacityContainerBuilder<Vec<Outcome>>> = InputHandle::new();
-            let probe = worker.dataflow::<u64, _, _>(|scope| {
-                let rates = scope.input_from(&mut input).rolling_rates();
-                rates
-                    .inspect(move |rate| seen.lock().unwrap().push(rate.clone()))
-                    .probe()
-                    .0
-            });
-            for i in 0..n {
-                let verdict = verdict(i);
-                input.advance_to(verdict.captured_at_us);
-                if i as usize % worker.peers() == worker.index() {
-                    input.send(Outcome::Judged(verdict.into()));
-                }
-            }
-            let end = n * 700_000 / HOP_US * HOP_US + HOP_US;
-            input.advance_to(end);
-            worker.step_or_park_while(None, || probe.less_than(&end));
-        })
-        .unwrap();
-        Arc::try_unwrap(rates).unwrap().into_inner().unwrap()
-    }
-
-    #[test]
-    fn rates_agree_with_counting_again_for_one_and_three_workers() {
-        let n = 2_000; // 23 minutes of event time: the two shorter windows slide
-        let one = publish(1, n);
-        assert_eq!(one, publish(3, n));
-        assert!(one.len() > 4_000);
-        for rate in one.iter().step_by(37) {
-            let in_window = |v: &Verdict| {
-                v.camera == rate.key.camera
-                    && v.captured_at_us < rate.at_us
-                    && v.captured_at_us + rate.key.window_us >= rate.at_us
-            };
-            let window: Vec<Verdict> = (0..n).map(verdict).filter(in_window).collect();
-            let rejects = window.iter().filter(|v| v.decision == Decision::Reject).count() as u64;
-            assert_eq!((rate.frames, rate.rejects), (window.len() as u64, rejects), "{rate:?}");
-        }
-    }
-}
+#[path = "rates_tests.rs"]
+mod tests;

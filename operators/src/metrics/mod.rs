@@ -5,19 +5,31 @@
 //! **Not-a-number ranks below every number**, because `score > threshold` is false for it whatever the threshold: a
 //! frame or pixel without a score is one that no threshold rejects. What is undefined (a ratio of nothing) is `None`.
 
+mod alert_rules;
 mod confusion;
 mod dataset;
+mod drift;
+mod labelled;
 mod order;
 mod pixels;
 mod ranking;
 mod regions;
+mod score_histogram;
+mod tally;
 mod tiles;
 
+pub use alert_rules::{AlertRule, Figure};
 pub use confusion::Confusion;
 pub use dataset::{AUPRO_FPR_LIMIT, DatasetMetrics, DatasetTally, EvaluatedFrame};
+pub use drift::{DRIFT_BINS, ScoreReference};
+pub use labelled::{Change, Finding, LabelledFrames, Truthful};
 pub use pixels::{PixelScores, RankedPixels, aupro, pixel_auroc};
 pub use ranking::{F1Max, auroc, average_precision, f1_max, recall_at_false_reject_rate};
 pub use regions::{RegionHits, distance, mass_center, region_hits};
+pub use score_histogram::{
+    SCORE_BUCKETS, ScoreCount, ScoreHistogram, first_rejected_bucket, score_bucket, score_of_bucket,
+};
+pub use tally::Tally;
 
 #[cfg(test)]
 mod parity_tests;

@@ -86,7 +86,7 @@ impl Jsonl {
 }
 
 impl Sink for Jsonl {
-    fn outcome(&self, outcome: &Outcome) -> Result<(), String> {
+    fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
         if self.content == Content::Outcomes {
             self.line(outcome_json(outcome))
         } else {

@@ -20,6 +20,9 @@ use intakt_operators::dataflow::{JudgedFrame, Rate};
 
 /// Takes results of an inspection. An error stops the run.
 pub trait Sink: Send + Sync {
+    /// A frame was captured, on the thread that reads its camera. Most of these are judged; some are dropped.
+    fn captured(&self, _camera: &Arc<str>) {}
+
     /// A verdict as soon as it exists, in no particular order: for a reject gate or a live table.
     ///
     /// # Errors
@@ -28,11 +31,12 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// What became of a frame, in the order of time, camera and sequence.
+    /// What became of a frame, in the order of time, camera and sequence. `time_us` is its time in the dataflow: `captured_at_us`,
+    /// but for a frame that came late or whose camera's clock is wrong.
     ///
     /// # Errors
     /// A sentence that says what could not be done.
-    fn outcome(&self, _outcome: &Outcome) -> Result<(), String> {
+    fn outcome(&self, _time_us: u64, _outcome: &Outcome) -> Result<(), String> {
         Ok(())
     }
 
@@ -44,6 +48,14 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// A sentence that says what could not be done.
     fn rate(&self, _rate: &Rate) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// All that belongs before this time was given: outcomes before it, and rates that were published before it.
+    ///
+    /// # Errors
+    /// A sentence that says what could not be done.
+    fn passed(&self, _frontier_us: u64) -> Result<(), String> {
         Ok(())
     }
 

@@ -10,12 +10,12 @@ use super::query::OutcomeFilter;
 use super::records::TimedOutcome;
 use super::sql_value::word;
 use super::store::Store;
+use crate::sinks::outcome_json;
 
 /// A form of export.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExportFormat {
-    /// The verdicts as JSON lines, byte for byte as the live sink writes them, with their regions. Dropped frames have no
-    /// verdict and no line.
+    /// A line per frame, dropped ones included, byte for byte as the live sink writes them, with their regions.
     Jsonl,
     /// One row per frame, dropped ones included, with the number of its regions.
     Csv,
@@ -48,13 +48,8 @@ pub fn export(
 }
 
 fn export_jsonl(store: &Store, filter: &OutcomeFilter, mut out: impl Write) -> Result<u64, StoreError> {
-    let mut exported = 0;
-    each(store, filter, |timed| {
-        let Outcome::Judged(verdict) = &timed.outcome else {
-            return Ok(());
-        };
-        exported += 1;
-        let mut line = serde_json::to_vec(verdict).map_err(|error| not_written(store, &error))?;
+    let exported = each(store, filter, |timed| {
+        let mut line = outcome_json(&timed.outcome).map_err(|error| not_written(store, &error))?;
         line.push(b'\n');
         out.write_all(&line).map_err(|error| not_written(store, &error))
     })?;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use intakt_operators::Decision;
-use intakt_operators::dataflow::{JudgedFrame, Rate, WINDOWS_US};
+use intakt_operators::dataflow::{JudgedFrame, Rate, Scope, WINDOWS_US, Window};
 use intakt_pipelines::sinks::Sink;
 
 use crate::terminal;
@@ -104,9 +104,14 @@ impl Sink for LiveTable {
     }
 
     fn rate(&self, rate: &Rate) -> Result<(), String> {
-        if rate.key.window_us == WINDOWS_US[0] {
+        let last_minute = Window::Sliding {
+            length_us: WINDOWS_US[0],
+        };
+        if rate.key.window == last_minute
+            && let Scope::Camera(camera) = &rate.key.scope
+        {
             let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
-            rows.entry(rate.key.camera.clone()).or_default().last_minute = rate.reject_rate();
+            rows.entry(camera.clone()).or_default().last_minute = rate.after.reject_rate();
         }
         Ok(())
     }

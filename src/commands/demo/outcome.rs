@@ -90,7 +90,7 @@ impl Known {
 }
 
 impl Sink for Known {
-    fn outcome(&self, outcome: &Outcome) -> Result<(), String> {
+    fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
         let Outcome::Judged(verdict) = outcome else {
             return Ok(());
         };

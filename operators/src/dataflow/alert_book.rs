@@ -1,0 +1,421 @@
+//! Which alerts are open, why, and what has become of them: a state machine without a dataflow.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{HOP_US, Rate, Scope, ScoreRate, Window};
+use crate::metrics::{AlertRule, Figure, Tally};
+
+/// Something became wrong, right again, or turned out never to have been wrong.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    /// The rule, as it was written.
+    pub rule: Arc<str>,
+    /// Whose frames.
+    #[serde(flatten)]
+    pub scope: Scope,
+    /// When it opened, microseconds of event time: the end of the window that was its cause, or when silence had lasted.
+    pub opened_at_us: u64,
+    /// When this happened, microseconds of event time.
+    pub at_us: u64,
+    /// What happened.
+    pub state: AlertState,
+    /// The figure that made it happen; none for silence, and where it is undefined.
+    pub value: Option<f64>,
+}
+
+/// What happens to an alert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertState {
+    /// The rule holds, and did not before.
+    Opened,
+    /// It holds no more.
+    Closed,
+    /// A correction of the window that was its cause says that it should not have opened. It may have closed meanwhile.
+    Retracted,
+}
+
+/// What alerts are about.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Seen {
+    /// The counts of a hop change: new frames, or a correction if `new` is not set.
+    Change {
+        scope: Scope,
+        hop_us: u64,
+        new: bool,
+        tally: Tally,
+    },
+    Rate(Rate),
+    Scores(ScoreRate),
+}
+
+/// Number of the rule, and whose frames.
+type Key = (usize, Scope);
+
+pub(super) struct AlertBook {
+    rules: Vec<(Arc<str>, AlertRule)>,
+    horizon_us: u64,
+    /// Since when.
+    open: BTreeMap<Key, u64>,
+    /// By when the alert opened: the windows that were the cause, as long as labels can correct them.
+    causes: BTreeMap<(u64, Key), Cause>,
+    /// By camera: the end of the last hop with a frame.
+    last_seen_us: BTreeMap<Arc<str>, u64>,
+}
+
+struct Cause {
+    start_us: u64,
+    tally: Tally,
+}
+
+impl AlertBook {
+    pub(super) fn new(rules: Vec<(Arc<str>, AlertRule)>, horizon_us: u64) -> Self {
+        Self {
+            rules,
+            horizon_us,
+            open: BTreeMap::new(),
+            causes: BTreeMap::new(),
+            last_seen_us: BTreeMap::new(),
+        }
+    }
+
+    /// When the next camera will have been silent for too long, if nothing is seen of it until then.
+    pub(super) fn next_silence_us(&self) -> Option<u64> {
+        self.silences().map(|(at_us, _)| at_us).min()
+    }
+
+    /// Everything that is seen at a time, in any order. Times come in order. What happens is in order of rule and scope.
+    pub(super) fn at(&mut self, at_us: u64, seen: &[Seen]) -> Vec<Alert> {
+        let mut alerts = Vec::new();
+        let correctable_us = self.horizon_us + HOP_US;
+        self.causes
+            .retain(|(end_us, _), _| end_us.saturating_add(correctable_us) > at_us);
+        self.count(at_us, seen, &mut alerts);
+        let silent: Vec<Key> = self
+            .silences()
+            .filter(|(due_us, _)| *due_us <= at_us)
+            .map(|(_, key)| key)
+            .collect();
+        silent
+            .into_iter()
+            .for_each(|key| self.open(key, at_us, None, &mut alerts));
+        for seen in seen {
+            match seen {
+                Seen::Change { .. } => {}
+                Seen::Rate(rate) => self.rate(rate, &mut alerts),
+                Seen::Scores(rate) => self.scores(rate, &mut alerts),
+            }
+        }
+        alerts.sort_by(|(a, _), (b, _)| a.cmp(b));
+        alerts.into_iter().map(|(_, alert)| alert).collect()
+    }
+
+    fn silences(&self) -> impl Iterator<Item = (u64, Key)> + '_ {
+        let silent = self
+            .rules
+            .iter()
+            .enumerate()
+            .filter_map(|(index, (_, rule))| match rule {
+                AlertRule::Silent { after_us } => Some((index, *after_us)),
+                AlertRule::Beyond { .. } => None,
+            });
+        silent.flat_map(|(index, after_us)| {
+            let due = self.last_seen_us.iter().map(move |(camera, seen_us)| {
+                (seen_us.saturating_add(after_us), (index, Scope::Camera(camera.clone())))
+            });
+            due.filter(|(_, key)| !self.open.contains_key(key))
+        })
+    }
+
+    /// New frames end silence; corrections are added to the causes they belong to.
+    fn count(&mut self, at_us: u64, seen: &[Seen], alerts: &mut Vec<(Key, Alert)>) {
+        let mut corrected = BTreeSet::new();
+        for seen in seen {
+            let Seen::Change {
+                scope,
+                hop_us,
+                new,
+                tally,
+            } = seen
+            else {
+                continue;
+            };
+            if let (true, Scope::Camera(camera)) = (*new && tally.frames > 0, scope) {
+                self.last_seen_us.insert(camera.clone(), at_us);
+            } else if !new {
+                let causes = self
+                    .causes
+                    .iter_mut()
+                    .filter(|((end_us, (_, of)), cause)| of == scope && (cause.start_us..*end_us).contains(hop_us));
+                for (opened, cause) in causes {
+                    cause.tally.add(tally);
+                    corrected.insert(opened.clone());
+                }
+            }
+        }
+        corrected
+            .into_iter()
+            .for_each(|opened| self.retract(opened, at_us, alerts));
+        let silent = |(index, _): &Key| matches!(self.rules[*index].1, AlertRule::Silent { .. });
+        let back = self.open.keys().filter(|key| silent(key)).filter(
+            |(_, scope)| matches!(scope, Scope::Camera(camera) if self.last_seen_us.get(camera) == Some(&at_us)),
+        );
+        let back: Vec<Key> = back.cloned().collect();
+        back.into_iter().for_each(|key| self.close(key, at_us, None, alerts));
+    }
+
+    fn retract(&mut self, opened: (u64, Key), at_us: u64, alerts: &mut Vec<(Key, Alert)>) {
+        let (opened_at_us, key) = &opened;
+        let (
+            AlertRule::Beyond {
+                figure, above, limit, ..
+            },
+            Some(cause),
+        ) = (&self.rules[key.0].1, self.causes.get(&opened))
+        else {
+            return;
+        };
+        let value = figure.of(&cause.tally);
+        if is_beyond(value, *above, *limit) {
+            return;
+        }
+        alerts.push(self.record(key, *opened_at_us, at_us, AlertState::Retracted, value));
+        if self.open.get(key) == Some(opened_at_us) {
+            self.open.remove(key);
+        }
+        self.causes.remove(&opened);
+    }
+
+    fn rate(&mut self, rate: &Rate, alerts: &mut Vec<(Key, Alert)>) {
+        for (index, opens) in self.watch(
+            &rate.key.window,
+            rate.end_us,
+            rate.at_us,
+            |figure| figure.of(&rate.after),
+            false,
+        ) {
+            let key = (index, rate.key.scope.clone());
+            if self.turn(key.clone(), rate.at_us, opens, alerts) {
+                let cause = Cause {
+                    start_us: rate.start_us,
+                    tally: rate.after,
+                };
+                self.causes.insert((rate.end_us, key), cause);
+            }
+        }
+    }
+
+    fn scores(&mut self, rate: &ScoreRate, alerts: &mut Vec<(Key, Alert)>) {
+        for (index, opens) in self.watch(&rate.key.window, rate.end_us, rate.at_us, |_| rate.after.drift, true) {
+            self.turn((index, rate.key.scope.clone()), rate.at_us, opens, alerts);
+        }
+    }
+
+    /// The rules about a window that ends now, each with whether it holds and the figure.
+    fn watch(
+        &self,
+        window: &Window,
+        end_us: u64,
+        at_us: u64,
+        value: impl Fn(Figure) -> Option<f64>,
+        of_scores: bool,
+    ) -> Vec<(usize, (bool, Option<f64>))> {
+        let rules = self.rules.iter().enumerate().filter(|_| end_us == at_us);
+        let watched = rules.filter_map(|(index, (_, rule))| match rule {
+            AlertRule::Beyond {
+                figure,
+                window_us,
+                above,
+                limit,
+            } if *window == (Window::Sliding { length_us: *window_us }) && of_scores == (*figure == Figure::Drift) => {
+                let value = value(*figure);
+                Some((index, (is_beyond(value, *above, *limit), value)))
+            }
+            _ => None,
+        });
+        watched.collect()
+    }
+
+    /// Opens or closes; whether it opened.
+    fn turn(
+        &mut self,
+        key: Key,
+        at_us: u64,
+        (holds, value): (bool, Option<f64>),
+        alerts: &mut Vec<(Key, Alert)>,
+    ) -> bool {
+        let opens = holds && !self.open.contains_key(&key);
+        if opens {
+            self.open(key, at_us, value, alerts);
+        } else if !holds {
+            self.close(key, at_us, value, alerts);
+        }
+        opens
+    }
+
+    fn open(&mut self, key: Key, at_us: u64, value: Option<f64>, alerts: &mut Vec<(Key, Alert)>) {
+        alerts.push(self.record(&key, at_us, at_us, AlertState::Opened, value));
+        self.open.insert(key, at_us);
+    }
+
+    fn close(&mut self, key: Key, at_us: u64, value: Option<f64>, alerts: &mut Vec<(Key, Alert)>) {
+        if let Some(opened_at_us) = self.open.remove(&key) {
+            alerts.push(self.record(&key, opened_at_us, at_us, AlertState::Closed, value));
+        }
+    }
+
+    fn record(&self, key: &Key, opened_at_us: u64, at_us: u64, state: AlertState, value: Option<f64>) -> (Key, Alert) {
+        let alert = Alert {
+            rule: self.rules[key.0].0.clone(),
+            scope: key.1.clone(),
+            opened_at_us,
+            at_us,
+            state,
+            value,
+        };
+        (key.clone(), alert)
+    }
+}
+
+fn is_beyond(value: Option<f64>, above: bool, limit: f64) -> bool {
+    value.is_some_and(|value| if above { value > limit } else { value < limit })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataflow::{RateKey, Revision};
+
+    const MINUTE_US: u64 = 60_000_000;
+
+    fn book(rule: &str) -> AlertBook {
+        AlertBook::new(vec![(rule.into(), rule.parse().unwrap())], 10 * MINUTE_US)
+    }
+
+    fn rate(end_us: u64, tally: Tally) -> Seen {
+        let key = RateKey {
+            scope: Scope::All,
+            window: Window::Sliding { length_us: MINUTE_US },
+        };
+        Seen::Rate(Revision {
+            key,
+            start_us: end_us.saturating_sub(MINUTE_US),
+            end_us,
+            at_us: end_us,
+            revision: 0,
+            before: None,
+            after: tally,
+        })
+    }
+
+    fn labelled(good: i64, false_rejects: i64) -> Tally {
+        Tally {
+            frames: good + false_rejects,
+            rejects: false_rejects,
+            normal_passed: good,
+            normal_rejected: false_rejects,
+            ..Tally::default()
+        }
+    }
+
+    fn correction(hop_us: u64) -> Seen {
+        let tally = Tally {
+            normal_rejected: -1,
+            anomalous_rejected: 1,
+            ..Tally::default()
+        };
+        Seen::Change {
+            scope: Scope::All,
+            hop_us,
+            new: false,
+            tally,
+        }
+    }
+
+    fn states(alerts: &[Alert]) -> Vec<(AlertState, u64)> {
+        alerts.iter().map(|alert| (alert.state, alert.opened_at_us)).collect()
+    }
+
+    #[test]
+    fn an_alert_opens_once_and_closes() {
+        let mut book = book("reject_rate 1m > 5 %");
+        assert!(
+            book.at(HOP_US, &[rate(HOP_US, labelled(95, 5))]).is_empty(),
+            "5 % is not more than 5 %"
+        );
+        assert_eq!(
+            states(&book.at(5 * HOP_US, &[rate(5 * HOP_US, labelled(9, 1))])),
+            [(AlertState::Opened, 5 * HOP_US)]
+        );
+        assert!(book.at(6 * HOP_US, &[rate(6 * HOP_US, labelled(8, 2))]).is_empty());
+        let closed = book.at(7 * HOP_US, &[rate(7 * HOP_US, Tally::default())]);
+        assert_eq!(
+            (states(&closed), closed[0].value),
+            (vec![(AlertState::Closed, 5 * HOP_US)], None)
+        );
+    }
+
+    #[test]
+    fn a_correction_that_undoes_the_cause_retracts_the_alert_even_after_it_closed() {
+        for closes in [false, true] {
+            let mut book = book("false_reject_rate 1m > 10 %");
+            let opened_at_us = 100 * HOP_US;
+            assert_eq!(book.at(opened_at_us, &[rate(opened_at_us, labelled(8, 2))]).len(), 1);
+            if closes {
+                let closed = book.at(101 * HOP_US, &[rate(101 * HOP_US, labelled(10, 0))]);
+                assert_eq!(states(&closed), [(AlertState::Closed, opened_at_us)]);
+            }
+            assert!(
+                book.at(200 * HOP_US, &[correction(39 * HOP_US)]).is_empty(),
+                "before the window"
+            );
+            assert!(
+                book.at(201 * HOP_US, &[correction(100 * HOP_US)]).is_empty(),
+                "after the window"
+            );
+            let still = book.at(202 * HOP_US, &[correction(40 * HOP_US)]);
+            assert!(still.is_empty(), "one of nine is still more than 10 %");
+            let retracted = book.at(203 * HOP_US, &[correction(99 * HOP_US)]);
+            assert_eq!(
+                (states(&retracted), retracted[0].value),
+                (vec![(AlertState::Retracted, opened_at_us)], Some(0.0))
+            );
+            assert!(book.open.is_empty() && book.causes.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_cause_past_the_horizon_is_forgotten() {
+        let mut book = book("false_reject_rate 1m > 10 %");
+        book.at(MINUTE_US, &[rate(MINUTE_US, labelled(0, 1))]);
+        assert!(book.at(11 * MINUTE_US + HOP_US, &[correction(0)]).is_empty());
+        assert!(book.causes.is_empty() && book.open.len() == 1);
+    }
+
+    #[test]
+    fn a_silent_camera_is_named_when_silence_has_lasted() {
+        let mut book = book("camera silent 10 s");
+        let frame = Seen::Change {
+            scope: Scope::Camera("left".into()),
+            hop_us: 0,
+            new: true,
+            tally: labelled(1, 0),
+        };
+        assert_eq!(
+            book.next_silence_us(),
+            None,
+            "a camera that was never seen is not silent"
+        );
+        assert!(book.at(HOP_US, std::slice::from_ref(&frame)).is_empty());
+        assert_eq!(book.next_silence_us(), Some(11 * HOP_US));
+        assert_eq!(states(&book.at(11 * HOP_US, &[])), [(AlertState::Opened, 11 * HOP_US)]);
+        assert_eq!(book.next_silence_us(), None);
+        assert_eq!(
+            states(&book.at(15 * HOP_US, &[frame])),
+            [(AlertState::Closed, 11 * HOP_US)]
+        );
+    }
+}
