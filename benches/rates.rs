@@ -211,7 +211,7 @@ fn run(load: Load, progress: impl Fn(u64) + Send + Sync + 'static) {
 }
 
 fn outcome(cameras: &[Arc<str>], number: u64, captured_at_us: u64) -> Outcome {
-    let reject = number % 37 == 0;
+    let reject = number.is_multiple_of(37);
     Outcome::Judged(Arc::new(Verdict {
         camera: cameras[(number % CAMERAS) as usize].clone(),
         seq: number / CAMERAS,
@@ -235,7 +235,7 @@ fn label(cameras: &[Arc<str>], number: u64, captured_at_us: u64) -> ArrivedLabel
         label: Label {
             camera: cameras[(number % CAMERAS) as usize].clone(),
             seq: number / CAMERAS,
-            truth: if number % 370 == 0 {
+            truth: if number.is_multiple_of(370) {
                 Truth::Anomalous("dent".into())
             } else {
                 Truth::Normal

@@ -182,6 +182,7 @@ fn calibration() -> Calibration {
         image: scale,
         pixel: scale,
         n_frames: 0,
+        normal_quantiles: Vec::new(),
         guaranteed_false_reject_rate: None,
         statement: String::new(),
     }

@@ -31,8 +31,113 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Give the verdicts on a recorded run again, or what another detector or threshold would have decided
     Replay(ReplayArgs),
+    /// Say what frames of a kept run truly are; its figures are corrected
+    Label(LabelArgs),
+    /// Print what a kept run holds, as JSON lines
+    Query(QueryArgs),
+    /// Write the frames of a kept run as JSON lines, CSV or Parquet
+    Export(ExportArgs),
     /// Say what is in a detector file
     Show(ShowArgs),
+}
+
+/// Where a run is kept
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct KeepArgs {
+    /// Keep the run in this directory: verdicts, labels and figures, exactly once, whatever ends the process
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run: Option<PathBuf>,
+    /// Go on with the run that is in the directory, if there is one
+    #[arg(long)]
+    pub(crate) resume: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LabelArgs {
+    /// Directory of a kept run
+    pub(crate) run: PathBuf,
+    /// Camera of the frame
+    #[arg(long, requires_all = ["seq", "truth"])]
+    pub(crate) camera: Option<String>,
+    /// Number of the frame in the camera's stream
+    #[arg(long, requires = "camera")]
+    pub(crate) seq: Option<u64>,
+    /// What it is: normal, anomalous or anomalous:CLASS
+    #[arg(long, requires = "camera")]
+    pub(crate) truth: Option<String>,
+    /// A table with the columns camera, seq and truth
+    #[arg(long, conflicts_with = "camera", required_unless_present = "camera")]
+    pub(crate) csv: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct FilterArgs {
+    /// Of this camera
+    #[arg(long)]
+    pub(crate) camera: Option<String>,
+    /// From this time on (2026-01-05T06:00:00Z, or microseconds)
+    #[arg(long)]
+    pub(crate) since: Option<String>,
+    /// Before this time
+    #[arg(long)]
+    pub(crate) until: Option<String>,
+    /// With this decision
+    #[arg(long)]
+    pub(crate) decision: Option<DecisionName>,
+    /// At most so many, the earliest
+    #[arg(long)]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DecisionName {
+    Pass,
+    Reject,
+    Unreadable,
+    Dropped,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueryArgs {
+    /// Directory of a kept run
+    pub(crate) run: PathBuf,
+    /// What to print
+    #[arg(long, default_value = "outcomes")]
+    pub(crate) show: QueryKind,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QueryKind {
+    /// What became of frames
+    Outcomes,
+    /// Figures of full minutes, quarters, hours, shifts and lots, each with its corrections
+    Metrics,
+    /// What people said about frames
+    Labels,
+    /// Changes of thresholds, detectors and lots
+    Changes,
+    /// Alerts as they stand
+    Alerts,
+}
+
+#[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("form").required(true).multiple(true).args(["jsonl", "csv", "parquet"])))]
+pub(crate) struct ExportArgs {
+    /// Directory of a kept run
+    pub(crate) run: PathBuf,
+    /// Write JSON lines to this file, as `inspect` prints them; - is standard output
+    #[arg(long)]
+    pub(crate) jsonl: Option<PathBuf>,
+    /// Write a table to this file; - is standard output
+    #[arg(long)]
+    pub(crate) csv: Option<PathBuf>,
+    /// Write a Parquet file; - is standard output
+    #[arg(long)]
+    pub(crate) parquet: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) filter: FilterArgs,
 }
 
 #[derive(Debug, Args)]
@@ -257,9 +362,17 @@ pub(crate) struct InspectArgs {
     /// Print the regions that were suppressed, with their reasons
     #[arg(long)]
     pub(crate) log_suppressed: bool,
+    /// Detector that looks at every frame too without deciding anything; its disagreements are counted
+    #[arg(long, value_name = "DETECTOR")]
+    pub(crate) shadow: Option<PathBuf>,
+    /// Write the frames on which the shadow disagrees as JSON lines to this file
+    #[arg(long, requires = "shadow")]
+    pub(crate) disagreements: Option<PathBuf>,
     /// Record the frames as received into this directory, for `replay`
     #[arg(long)]
     pub(crate) record: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) suppression: SuppressionArgs,
     #[command(flatten)]
@@ -303,6 +416,8 @@ pub(crate) struct ReplayArgs {
     /// Write rolling rates as JSON lines to this file; - is standard output
     #[arg(long)]
     pub(crate) rates: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 }

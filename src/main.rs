@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Replay(args) => commands::replay::run(&args),
+        Command::Label(args) => commands::label::run(&args),
+        Command::Query(args) => commands::query::run(&args),
+        Command::Export(args) => commands::query::export_run(&args),
         Command::Show(args) => commands::show::run(&args),
     };
     match outcome {

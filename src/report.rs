@@ -1,11 +1,12 @@
 //! Tables and sentences for people.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use intakt_operators::Outcome;
-use intakt_operators::dataflow::{JudgedFrame, LatencySummary, Rate};
-use intakt_operators::metrics::CLEARLY_DEFECTIVE_PX;
+use intakt_operators::dataflow::{Alert, AlertState, Compared, JudgedFrame, LatencySummary, Rate, WhatIf};
+use intakt_operators::metrics::{CLEARLY_DEFECTIVE_PX, Tally};
+use intakt_operators::{Decision, Outcome, Verdict};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::{Evaluation, InspectionReport, Progress};
 
@@ -20,6 +21,64 @@ impl Sink for Counted {
 
     fn trouble(&self, camera: &Arc<str>, reason: &str) {
         self.0.note(&format!("camera \"{camera}\": {reason}"));
+    }
+
+    fn alert(&self, alert: &Alert) -> Result<(), String> {
+        let state = match alert.state {
+            AlertState::Opened => "opened",
+            AlertState::Closed => "closed",
+            AlertState::Retracted => "retracted, a label undid its cause",
+        };
+        let value = alert.value.map_or(String::new(), |value| format!(" ({value:.4})"));
+        let (rule, scope) = (&alert.rule, &alert.scope);
+        self.0.note(&format!("alert {state}: {rule}, {scope}{value}"));
+        Ok(())
+    }
+}
+
+/// The newest answer to every standing question.
+#[derive(Default)]
+pub(crate) struct Answers(Mutex<BTreeMap<NameAndCamera, Tally>>);
+
+type NameAndCamera = (Arc<str>, Arc<str>);
+
+impl Answers {
+    /// A line per question and camera; nothing if nobody asked.
+    pub(crate) fn table(&self) -> String {
+        let answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if answers.is_empty() {
+            return String::new();
+        }
+        let mut text = format!(
+            "{:24}{:24}{:>8}{:>9}{:>13}{:>9}{:>9}\n",
+            "what if", "camera", "judged", "rejects", "reject rate", "precision", "recall"
+        );
+        let share = |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share));
+        for ((name, camera), tally) in answers.iter() {
+            let confusion = tally.confusion();
+            let _ = writeln!(
+                text,
+                "{name:24}{camera:24}{:>8}{:>9}{:>13}{:>9}{:>9}",
+                tally.frames,
+                tally.rejects,
+                share(tally.reject_rate()),
+                share(confusion.precision()),
+                share(confusion.recall())
+            );
+        }
+        text
+    }
+}
+
+impl Sink for Answers {
+    fn what_if(&self, answer: &WhatIf) -> Result<(), String> {
+        let key = (answer.name.clone(), answer.camera.clone());
+        let mut answers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer.after {
+            Some(after) => drop(answers.insert(key, after)),
+            None => drop(answers.remove(&key)),
+        }
+        Ok(())
     }
 }
 
@@ -45,6 +104,44 @@ impl Sink for SuppressedLog {
                 region.peak
             ));
         }
+        Ok(())
+    }
+}
+
+/// Counts the frames on which a shadow disagrees, by the two decisions.
+#[derive(Default)]
+pub(crate) struct Disagreements(Mutex<BTreeMap<(&'static str, &'static str), u64>>);
+
+impl Disagreements {
+    /// A sentence.
+    pub(crate) fn summary(&self) -> String {
+        let counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let total: u64 = counts.values().sum();
+        let kinds = counts
+            .iter()
+            .map(|((detector, shadow), n)| format!("{detector} → {shadow} {n}"));
+        let kinds = kinds.collect::<Vec<_>>().join(", ");
+        match total {
+            0 => "the shadow agrees on every frame".to_owned(),
+            _ => format!("the shadow disagrees on {total} frames: {kinds}"),
+        }
+    }
+}
+
+impl Sink for Disagreements {
+    fn disagreement(&self, compared: &Compared) -> Result<(), String> {
+        let word = |verdict: &Verdict| match verdict.decision {
+            Decision::Pass => "pass",
+            Decision::Reject => "reject",
+            Decision::Unreadable { .. } => "unreadable",
+        };
+        let kind = (word(&compared.verdict), word(&compared.shadow));
+        *self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(kind)
+            .or_default() += 1;
         Ok(())
     }
 }

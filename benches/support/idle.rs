@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use intakt_operators::detector::backbone::{Backbone, Layer, hash};
 use intakt_operators::detector::{
@@ -19,6 +20,7 @@ const SIZE_PX: u32 = 32;
 /// A network that answers every image with the same position of two dimensions.
 struct Idle {
     layers: [Layer; 1],
+    busy: Duration,
 }
 
 impl Backbone for Idle {
@@ -31,6 +33,10 @@ impl Backbone for Idle {
     }
 
     fn feature_maps(&self, _: &Image) -> Result<Vec<FeatureMap>, String> {
+        let started = Instant::now();
+        while started.elapsed() < self.busy {
+            std::hint::spin_loop();
+        }
         Ok(vec![FeatureMap::new(1, 1, 2, vec![0.5, 0.5])])
     }
 
@@ -41,12 +47,17 @@ impl Backbone for Idle {
 
 /// The idle backbone with the nearest of two vectors, no smoothing and no rules. Everything passes.
 pub(crate) fn detector() -> Detector {
+    busy_detector(Duration::ZERO)
+}
+
+/// The idle detector, which takes so long for a frame nevertheless.
+pub(crate) fn busy_detector(busy: Duration) -> Detector {
     let layer = Layer {
         name: "only".into(),
         dims: 2,
         stride_px: SIZE_PX as usize,
     };
-    let backbone = Arc::new(Idle { layers: [layer] });
+    let backbone = Arc::new(Idle { layers: [layer], busy });
     let scale = ScoreScale {
         normal_level: 0.0,
         threshold: 10.0,
@@ -76,7 +87,9 @@ pub(crate) fn detector() -> Detector {
             suppression: SuppressionRules::default(),
         },
         backbone,
-        scorer: Scorer::GlobalKnn(GlobalKnn::new(2, vec![0.0, 0.0, 1.0, 1.0], 1).expect("a whole bank")),
+        scorer: Arc::new(Scorer::GlobalKnn(
+            GlobalKnn::new(2, vec![0.0, 0.0, 1.0, 1.0], 1).expect("a whole bank"),
+        )),
         calibration: Calibration {
             method: CalibrationMethod::Fixed {
                 image_threshold: 10.0,
@@ -85,6 +98,7 @@ pub(crate) fn detector() -> Detector {
             image: scale,
             pixel: scale,
             n_frames: 0,
+            normal_quantiles: Vec::new(),
             guaranteed_false_reject_rate: None,
             statement: String::new(),
         },
@@ -98,7 +112,7 @@ pub(crate) fn detector() -> Detector {
 /// `n_frames` BMP images of 8×8 pixels from `camera`, thirty a second of event time; `wait` is called before each.
 pub(crate) fn stream(camera: &str, n_frames: u64, mut wait: impl FnMut(u64) + Send + 'static) -> CameraStream {
     let camera: Arc<str> = camera.into();
-    let (bytes, origin): (Arc<[u8]>, Arc<str>) = (tiny_bmp().into(), "".into());
+    let (bytes, origin): (Arc<[u8]>, Arc<str>) = (bmp(8).into(), "".into());
     let name = camera.clone();
     let frame = move |seq| {
         wait(seq);
@@ -117,9 +131,12 @@ pub(crate) fn stream(camera: &str, n_frames: u64, mut wait: impl FnMut(u64) + Se
     }
 }
 
-fn tiny_bmp() -> Vec<u8> {
+/// An image of `edge_px` by `edge_px`.
+pub(crate) fn bmp(edge_px: u32) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
-    let image = image::RgbImage::from_fn(8, 8, |x, y| image::Rgb([(x * 30) as u8, (y * 30) as u8, 128]));
+    let image = image::RgbImage::from_fn(edge_px, edge_px, |x, y| {
+        image::Rgb([(x * 30) as u8, (y * 30) as u8, 128])
+    });
     image
         .write_to(&mut bytes, image::ImageFormat::Bmp)
         .expect("memory can be written");

@@ -31,6 +31,9 @@ pub enum PipelineError {
     /// The recipe, the images or the options do not fit together.
     #[error("{0}")]
     Refused(String),
+    /// The store of a run.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
     /// A sink failed in the middle of a run.
     #[error("the run was stopped: {0}")]
     Stopped(String),

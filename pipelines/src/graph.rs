@@ -1,5 +1,6 @@
 //! The part of the dataflow that every pipeline shares: from frames to verdicts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use intakt_operators::FeatureMap;
@@ -9,28 +10,33 @@ use intakt_operators::dataflow::{
 };
 use intakt_operators::detector::backbone::Backbone;
 use intakt_operators::detector::{EmbeddingRecipe, InputRecipe, PatchScores, embed};
+use intakt_operators::postprocess::StaticArtefacts;
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Concat;
 
 use crate::Detectors;
 
-/// From frames to verdicts with what they rest on.
+/// By camera: what it has seen at the same place.
+pub(crate) type Remembered = BTreeMap<Arc<str>, StaticArtefacts>;
+
+/// From frames to verdicts with what they rest on. `remembered` is what cameras have seen before.
 pub(crate) fn judged<'scope>(
     frames: StreamVec<'scope, u64, Admitted>,
     resources: &Resources,
     detectors: &Arc<Detectors>,
+    remembered: &Arc<Remembered>,
 ) -> StreamVec<'scope, u64, JudgedFrame> {
     let of = || {
         let detectors = detectors.clone();
-        move |camera: &str| detectors.of(camera)
+        move |camera: &str, setup: u32| detectors.at(camera, setup)
     };
     let (input, embedder, scorer, smoothing) = (detectors.clone(), of(), of(), of());
     let (scored, unreadable) = scored(
         frames,
         resources,
-        move |camera| input.input_of(camera),
+        move |camera, setup| input.input_of(camera, setup),
         move |tile| {
-            let detector = embedder(&tile.frame.frame.camera);
+            let detector = embedder(&tile.frame.frame.camera, tile.frame.setup);
             embed_tile(
                 tile,
                 detector.backbone().as_ref(),
@@ -38,11 +44,13 @@ pub(crate) fn judged<'scope>(
                 &detector.recipe().embedding,
             )
         },
-        move |camera, embedding| scorer(camera).scorer().score(embedding),
-        move |camera| smoothing(camera).recipe().blur_sigma_map_px(),
+        move |camera, setup, embedding| scorer(camera, setup).scorer().score(embedding),
+        move |camera, setup| smoothing(camera, setup).recipe().blur_sigma_map_px(),
     );
+    let remembered = remembered.clone();
+    let remember = move |camera: &str| remembered.get(camera).cloned().unwrap_or_default();
     scored
-        .suppress(unreadable, &resources.latencies, of())
+        .suppress(unreadable, &resources.latencies, of(), remember)
         .judge(&resources.latencies, of())
 }
 
@@ -50,10 +58,10 @@ pub(crate) fn judged<'scope>(
 pub(crate) fn scored<'scope>(
     frames: StreamVec<'scope, u64, Admitted>,
     resources: &Resources,
-    input_of: impl Fn(&str) -> Arc<InputRecipe> + Send + Sync + 'static,
+    input_of: impl Fn(&str, u32) -> Arc<InputRecipe> + Send + Sync + 'static,
     embed: impl Fn(&Tile) -> Result<FeatureMap, String> + Send + Sync + 'static,
-    score: impl Fn(&str, &FeatureMap) -> Result<PatchScores, String> + Send + Sync + 'static,
-    sigma_of: impl Fn(&str) -> f32 + Send + Sync + 'static,
+    score: impl Fn(&str, u32, &FeatureMap) -> Result<PatchScores, String> + Send + Sync + 'static,
+    sigma_of: impl Fn(&str, u32) -> f32 + Send + Sync + 'static,
 ) -> (
     StreamVec<'scope, u64, ScoredFrame>,
     StreamVec<'scope, u64, UnreadableFrame>,

@@ -1,23 +1,27 @@
-//! Streams frames through a detector: a verdict for each, and running rates.
+//! Streams frames through a detector: a verdict for each, and figures.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use intakt_operators::dataflow::{
-    ArrivedLabel, Cameras, InOrder, JudgedFrame, LatencySummary, LotStarted, MatchLabels, Offload, Passed, Rate,
-    RateKey, RatePlan, Rates, Scope,
+    Admitted, Cameras, Compare, Compared, InOrder, JudgedFrame, Latencies, LatencySummary, Offload, Passed, Rate,
+    Resources,
 };
-use intakt_operators::{Decision, Outcome};
+use intakt_operators::{Outcome, Verdict};
 use serde::Serialize;
-use timely::dataflow::operators::vec::{Filter, Map, ToStream};
+use timely::dataflow::StreamVec;
+use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Concat, Inspect, Probe};
 
-use crate::graph::judged;
+use crate::board::Board;
+use crate::figures::{Figures, Known, figures, said};
+use crate::graph::{Remembered, judged};
 use crate::recording::Recorder;
-use crate::run::{Camera, OnRead, run_dataflow};
+use crate::run::{Camera, OnRead, Surroundings, run_dataflow};
 use crate::sinks::Sink;
 use crate::sources::StopFlag;
+use crate::store::Resumed;
 use crate::{Detectors, PipelineError, RunOptions};
 
 /// What became of the frames of one camera.
@@ -61,13 +65,19 @@ pub struct Inspection {
     pub cameras: Vec<Camera>,
     /// What looks at them.
     pub detectors: Arc<Detectors>,
+    /// What looks at the same frames without deciding anything: its disagreements are told.
+    pub shadow: Option<Arc<Detectors>>,
     /// What takes the results.
     pub sinks: Vec<Arc<dyn Sink>>,
+    /// What is counted besides.
+    pub figures: Figures,
     /// What is given the frames that were let in and those that were dropped. It is not finished here, and its troubles are
     /// no failure of the inspection.
     pub recorder: Option<Arc<Recorder>>,
     /// Ends the run when it is set: frames under way are still judged.
     pub stop: StopFlag,
+    /// Where the run goes on; none: it begins.
+    pub resumed: Option<Resumed>,
 }
 
 impl Inspection {
@@ -76,9 +86,12 @@ impl Inspection {
         Self {
             cameras,
             detectors,
+            shadow: None,
             sinks,
+            figures: Figures::default(),
             recorder: None,
             stop: StopFlag::default(),
+            resumed: None,
         }
     }
 }
@@ -92,171 +105,154 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
     let Inspection {
         cameras,
         detectors,
+        shadow,
         sinks,
+        figures: wanted,
         recorder,
         stop,
+        resumed,
     } = inspection;
     let started = Instant::now();
-    let board = Arc::new(Board {
-        stop: stop.clone(),
-        ..Board::default()
-    });
-    let sinks: Arc<[Arc<dyn Sink>]> = sinks.into();
-    let resources = options.resources.clone();
-    let watching = board.clone();
-    let drawing = sinks.iter().any(|sink| sink.draws());
-    let told = sinks.clone();
+    let board = Arc::new(Board::new(sinks, stop.clone()));
+    let told = board.clone();
     let on_read: OnRead = Arc::new(move |camera, trouble| {
-        told.iter().for_each(|sink| match trouble {
-            Some(reason) => sink.trouble(camera, reason),
-            None => sink.captured(camera),
+        told.tell(|sink| {
+            match trouble {
+                Some(reason) => sink.trouble(camera, reason),
+                None => sink.captured(camera),
+            }
+            Ok(())
         });
     });
-    let captured = run_dataflow(
-        cameras,
-        options,
-        &board.stop.clone(),
+    let (known, remembered) = known(resumed)?;
+    let surroundings = Surroundings {
+        stop,
         on_read,
         recorder,
-        move |cameras, closed| {
-            let Cameras { frames, dropped } = cameras;
-            let mut judged = judged(frames, &resources, &detectors);
-            if drawing {
-                let (board, sinks) = (watching.clone(), sinks.clone());
-                let broken = watching.clone();
-                let drawing_panicked = move |judged: &JudgedFrame, message: String| {
-                    broken.watch(Err(format!("drawing frame {} panicked: {message}", judged.verdict.seq)));
-                    judged.clone()
-                };
-                let draw = move |judged: &JudgedFrame| {
-                    sinks.iter().for_each(|sink| board.watch(sink.draw(judged)));
-                    judged.clone()
-                };
-                judged = judged.offload("draw", &resources, draw, drawing_panicked);
-            }
-            let (board, at_once) = (watching.clone(), sinks.clone());
-            let outcomes = judged
-                .map(move |judged| {
-                    at_once.iter().for_each(|sink| board.watch(sink.at_once(&judged)));
-                    Outcome::Judged(judged.verdict)
-                })
-                .concat(dropped.map(|(dropped, _)| Outcome::Dropped(dropped)));
-            let (board, log) = (watching.clone(), sinks.clone());
-            let logged = outcomes
-                .clone()
-                .in_order(|outcome| (outcome.camera().clone(), outcome.seq()))
-                .inspect_core(move |event| {
-                    let Ok((stamp, outcomes)) = event else { return };
-                    let Some(&time_us) = stamp.least() else { return };
-                    for outcome in outcomes {
-                        board.count(outcome);
-                        log.iter().for_each(|sink| board.watch(sink.outcome(time_us, outcome)));
-                    }
-                });
-            let (board, published) = (watching.clone(), sinks.clone());
-            // Nobody can label a frame of this run while it lasts, so nothing is kept to be corrected.
-            let plan = Arc::new(RatePlan {
-                horizon_us: 0,
-                ..RatePlan::default()
-            });
-            let scope = outcomes.scope();
-            let rates = outcomes
-                .match_labels(Vec::<ArrivedLabel>::new().to_stream(scope), plan.horizon_us)
-                .rates(Vec::<LotStarted>::new().to_stream(scope), &plan)
-                .filter(|rate| matches!(rate.key.scope, Scope::Camera(_)))
-                .inspect(move |rate| {
-                    board.rate(rate);
-                    published.iter().for_each(|sink| board.watch(sink.rate(rate)));
-                });
-            let (board, told) = (watching.clone(), sinks.clone());
-            logged
-                .flat_map(|_| None::<()>)
-                .concat(rates.flat_map(|_| None))
-                .passed(move |frontier_us| {
-                    if let Some(frontier_us) = frontier_us {
-                        told.iter().for_each(|sink| board.watch(sink.passed(frontier_us)));
-                    }
-                })
-                .probe_with(&closed);
-        },
-    )?;
-    board.report(
-        captured,
-        options.resources.latencies.summaries(),
-        started.elapsed().as_secs_f64(),
-    )
+        from_us: known.from_us,
+        detectors: Some(detectors.clone()),
+    };
+    let (resources, watching) = (options.resources.clone(), board.clone());
+    let captured = run_dataflow(cameras, options, surroundings, move |cameras, closed| {
+        let Cameras {
+            frames,
+            dropped,
+            controls,
+        } = cameras;
+        let shadowed = shadow
+            .as_ref()
+            .map(|shadow| looked_at_too(frames.clone(), shadow, &resources));
+        let judged = judged(frames, &resources, &detectors, &remembered);
+        let judged = drawn(judged, &resources, &watching);
+        let board = watching.clone();
+        let verdicts = judged.map(move |judged| {
+            board.tell(|sink| sink.at_once(&judged));
+            judged.verdict
+        });
+        let compared = shadowed.map(|shadowed| disagreements(verdicts.clone(), shadowed, &watching));
+        let outcomes = verdicts
+            .map(Outcome::Judged)
+            .concat(dropped.map(|(dropped, _)| Outcome::Dropped(dropped)));
+        let board = watching.clone();
+        let setups = detectors.clone();
+        let change_of = move |camera: &str, setup| setups.change(camera, setup);
+        let progress = logged(outcomes.clone(), &watching)
+            .concat(said(controls.clone(), change_of, &watching))
+            .concat(figures(outcomes, controls, &known, &wanted, &watching));
+        compared
+            .into_iter()
+            .fold(progress, Concat::concat)
+            .passed(move |frontier_us| {
+                if let Some(frontier_us) = frontier_us {
+                    board.tell(|sink| sink.passed(frontier_us));
+                }
+            })
+            .probe_with(&closed);
+    })?;
+    let cameras = board.accounts(captured)?;
+    Ok(InspectionReport {
+        cameras,
+        rates: board.rates(),
+        latencies: options.resources.latencies.summaries(),
+        seconds: started.elapsed().as_secs_f64(),
+    })
 }
 
-/// What the workers of a run write on together.
-#[derive(Default)]
-struct Board {
-    accounts: Mutex<BTreeMap<Arc<str>, CameraAccount>>,
-    rates: Mutex<BTreeMap<RateKey, Rate>>,
-    failure: Mutex<Option<String>>,
-    stop: StopFlag,
+/// What is known of the run so far.
+fn known(resumed: Option<Resumed>) -> Result<(Known, Arc<Remembered>), PipelineError> {
+    let Some(resumed) = resumed else {
+        return Ok((Known::default(), Arc::default()));
+    };
+    let known = Known {
+        outcomes: Mutex::new(Some(resumed.past.pages()?)),
+        labels: Mutex::new(resumed.labels),
+        lots: Mutex::new(resumed.lots),
+        from_us: resumed.from_us,
+    };
+    Ok((known, Arc::new(resumed.remembered)))
 }
 
-impl Board {
-    fn watch(&self, outcome: Result<(), String>) {
-        if let Err(reason) = outcome {
-            self.stop.stop();
-            self.failure
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .get_or_insert(reason);
-        }
-    }
+/// The verdicts of detectors that decide nothing. Their times are not counted among those of the stages.
+fn looked_at_too<'scope>(
+    frames: StreamVec<'scope, u64, Admitted>,
+    shadow: &Arc<Detectors>,
+    resources: &Resources,
+) -> StreamVec<'scope, u64, Arc<Verdict>> {
+    let unwatched = Resources {
+        pool: resources.pool.clone(),
+        latencies: Latencies::default(),
+    };
+    judged(frames, &unwatched, shadow, &Arc::default()).map(|judged| judged.verdict)
+}
 
-    fn count(&self, outcome: &Outcome) {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        let account = accounts.entry(outcome.camera().clone()).or_default();
-        let Outcome::Judged(verdict) = outcome else {
-            account.dropped += 1;
-            return;
-        };
-        match verdict.decision {
-            Decision::Unreadable { .. } => account.unreadable += 1,
-            Decision::Pass => account.judged += 1,
-            Decision::Reject => {
-                account.judged += 1;
-                account.rejected += 1;
+/// Tells the sinks where the two decide differently; what is left is the progress of that.
+fn disagreements<'scope>(
+    verdicts: StreamVec<'scope, u64, Arc<Verdict>>,
+    shadowed: StreamVec<'scope, u64, Arc<Verdict>>,
+    board: &Arc<Board>,
+) -> StreamVec<'scope, u64, ()> {
+    let board = board.clone();
+    verdicts
+        .compare(shadowed)
+        .filter(Compared::disagrees)
+        .in_order(|compared| (compared.verdict.camera.clone(), compared.verdict.seq))
+        .inspect(move |compared| board.tell(|sink| sink.disagreement(compared)))
+        .flat_map(|_| None)
+}
+
+/// Lets the sinks draw that want to; frames are kept alive for it only then.
+fn drawn<'scope>(
+    judged: StreamVec<'scope, u64, JudgedFrame>,
+    resources: &Resources,
+    board: &Arc<Board>,
+) -> StreamVec<'scope, u64, JudgedFrame> {
+    if !board.draws() {
+        return judged;
+    }
+    let (drawing, broken) = (board.clone(), board.clone());
+    let panicked = move |judged: &JudgedFrame, message: String| {
+        broken.fail(format!("drawing frame {} panicked: {message}", judged.verdict.seq));
+        judged.clone()
+    };
+    let draw = move |judged: &JudgedFrame| {
+        drawing.tell(|sink| sink.draw(judged));
+        judged.clone()
+    };
+    judged.offload("draw", resources, draw, panicked)
+}
+
+/// Tells the sinks what became of every frame, in order; what is left is the progress of that.
+fn logged<'scope>(outcomes: StreamVec<'scope, u64, Outcome>, board: &Arc<Board>) -> StreamVec<'scope, u64, ()> {
+    let board = board.clone();
+    outcomes
+        .in_order(|outcome| (outcome.camera().clone(), outcome.seq()))
+        .inspect_core(move |event| {
+            let Ok((stamp, outcomes)) = event else { return };
+            let Some(&time_us) = stamp.least() else { return };
+            for outcome in outcomes {
+                board.count(outcome);
+                board.tell(|sink| sink.outcome(time_us, outcome));
             }
-        }
-    }
-
-    fn rate(&self, rate: &Rate) {
-        self.rates
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(rate.key.clone(), rate.clone());
-    }
-
-    fn report(
-        &self,
-        captured: BTreeMap<Arc<str>, u64>,
-        latencies: Vec<LatencySummary>,
-        seconds: f64,
-    ) -> Result<InspectionReport, PipelineError> {
-        if let Some(reason) = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            return Err(PipelineError::Stopped(reason));
-        }
-        let mut cameras = std::mem::take(&mut *self.accounts.lock().unwrap_or_else(PoisonError::into_inner));
-        for (camera, captured) in captured {
-            cameras.entry(camera).or_default().captured = captured;
-        }
-        for (camera, account) in &cameras {
-            let accounted = account.judged + account.unreadable + account.dropped;
-            assert_eq!(
-                account.captured, accounted,
-                "every frame of camera {camera} has one verdict"
-            );
-        }
-        let rates = std::mem::take(&mut *self.rates.lock().unwrap_or_else(PoisonError::into_inner));
-        Ok(InspectionReport {
-            cameras,
-            rates: rates.into_values().collect(),
-            latencies,
-            seconds,
         })
-    }
+        .flat_map(|_| None)
 }

@@ -1,17 +1,24 @@
 //! Runs one dataflow over the streams of some cameras until they end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use intakt_operators::dataflow::{
-    Admitted, CameraInput, Cameras, Entry, OnEntry, Outbox, Overflow, Patience, Resources, cameras, mailbox,
+    Admitted, CameraInput, Cameras, Control, ControlQueue, Controlled, Entry, OnEntry, Outbox, Overflow, Patience,
+    Place, Resources, cameras, mailbox,
 };
+use intakt_operators::{DroppedFrame, Frame};
 use timely::dataflow::{ProbeHandle, StreamVec};
 
-use crate::PipelineError;
 use crate::recording::{RecordedEvent, Recorder};
 use crate::sources::{Next, Source, StopFlag};
+use crate::store::ChangeKind;
+use crate::{Detectors, PipelineError};
+
+/// How long a replay waits until what was said before is heard.
+const REPEAT_PAUSE: Duration = Duration::from_millis(1);
 
 /// How a run is spread over the machine. No result depends on it.
 #[derive(Clone)]
@@ -88,6 +95,10 @@ pub struct Camera {
     pub source: Box<dyn Source>,
     /// How they are let in.
     pub intake: Intake,
+    /// Frames that the source gives again although they were judged before the run was interrupted. They are left out.
+    pub judged_before: BTreeSet<u64>,
+    /// What is said about the camera while it runs.
+    pub controls: ControlQueue,
 }
 
 impl<S: Source + 'static> From<S> for Camera {
@@ -99,7 +110,12 @@ impl<S: Source + 'static> From<S> for Camera {
 impl From<Box<dyn Source>> for Camera {
     fn from(source: Box<dyn Source>) -> Self {
         let intake = if source.is_live() { Intake::LIVE } else { Intake::FILES };
-        Self { source, intake }
+        Self {
+            source,
+            intake,
+            judged_before: BTreeSet::new(),
+            controls: ControlQueue::default(),
+        }
     }
 }
 
@@ -113,17 +129,35 @@ type Reader = thread::JoinHandle<(Arc<str>, u64)>;
 /// delivered a frame.
 pub(crate) type OnRead = Arc<dyn Fn(&Arc<str>, Option<&str>) + Send + Sync>;
 
+/// What is around a run.
+pub(crate) struct Surroundings {
+    /// Ends the run.
+    pub(crate) stop: StopFlag,
+    /// Is told what cameras deliver.
+    pub(crate) on_read: OnRead,
+    /// Is offered what enters.
+    pub(crate) recorder: Option<Arc<Recorder>>,
+    /// Nothing enters before: 0, or where a run goes on.
+    pub(crate) from_us: u64,
+    /// What setups are, for the recorder.
+    pub(crate) detectors: Option<Arc<Detectors>>,
+}
+
 /// Builds the dataflow on every worker with `build` and runs it until every camera has ended. `build` is given what the
-/// cameras deliver and a probe that it attaches to whatever must have seen the end of the last hop. `recorder` is offered
-/// what enters.
+/// cameras deliver and a probe that it attaches to whatever must have seen the end of the last hop.
 pub(crate) fn run_dataflow(
     cameras_of_run: Vec<Camera>,
     options: &RunOptions,
-    stop: &StopFlag,
-    on_read: OnRead,
-    recorder: Option<Arc<Recorder>>,
+    surroundings: Surroundings,
     build: impl for<'scope> Fn(Cameras<'scope>, ProbeHandle<u64>) + Send + Sync + 'static,
 ) -> Result<Captured, PipelineError> {
+    let Surroundings {
+        stop,
+        on_read,
+        recorder,
+        from_us,
+        detectors,
+    } = surroundings;
     let names: Captured = cameras_of_run
         .iter()
         .map(|camera| (camera.source.camera().clone(), 0))
@@ -132,29 +166,36 @@ pub(crate) fn run_dataflow(
     let readers: Arc<Mutex<Vec<Reader>>> = Arc::default();
     let (workers, credit_max) = (options.workers, options.credit_max());
     let waiting: Mutex<Vec<Option<Camera>>> = Mutex::new(cameras_of_run.into_iter().map(Some).collect());
-    let (stop, worker_readers) = (stop.clone(), readers.clone());
+    let worker_readers = readers.clone();
     let guards = timely::execute(timely_config(workers), move |worker| {
         let mut inputs = Vec::new();
-        for Camera { source, intake } in take_every(&waiting, worker.index(), worker.peers()) {
+        for Camera {
+            source,
+            intake,
+            judged_before,
+            controls,
+        } in take_every(&waiting, worker.index(), worker.peers())
+        {
             let camera = source.camera().clone();
             let (outbox, inbox) = mailbox(camera.clone(), intake.depth, intake.overflow);
             inputs.push(CameraInput {
                 inbox,
+                controls: controls.clone(),
                 credit_max: intake.credit.unwrap_or(credit_max),
                 patience: intake.patience,
             });
             let (stop, on_read) = (stop.clone(), on_read.clone());
             let reader = thread::Builder::new()
                 .name(format!("read-{camera}"))
-                .spawn(move || read(source, &outbox, &stop, &on_read))
+                .spawn(move || read(source, &judged_before, &outbox, &controls, &stop, &on_read))
                 .expect("the system gives a thread per camera");
             let mut readers = worker_readers.lock().unwrap_or_else(PoisonError::into_inner);
             readers.push(reader);
         }
         worker.dataflow::<u64, _, _>(|scope| {
             let closed = ProbeHandle::new();
-            let on_entry = recorder.clone().map(recording);
-            build(cameras(scope, inputs, closed.clone(), on_entry), closed);
+            let on_entry = recorder.clone().zip(detectors.clone()).map(recording);
+            build(cameras(scope, inputs, from_us, closed.clone(), on_entry), closed);
         });
     })
     .map_err(|error| PipelineError::Refused(format!("cannot start the dataflow: {error}")))?;
@@ -175,9 +216,15 @@ pub(crate) fn run_files(
     options: &RunOptions,
     build: impl for<'scope> Fn(StreamVec<'scope, u64, Admitted>, ProbeHandle<u64>) + Send + Sync + 'static,
 ) -> Result<(), PipelineError> {
-    let on_read: OnRead = Arc::new(|_, _| ());
+    let surroundings = Surroundings {
+        stop: StopFlag::default(),
+        on_read: Arc::new(|_, _| ()),
+        recorder: None,
+        from_us: 0,
+        detectors: None,
+    };
     let build = move |cameras: Cameras<'_>, closed| build(cameras.frames, closed);
-    run_dataflow(files, options, &StopFlag::default(), on_read, None, build).map(drop)
+    run_dataflow(files, options, surroundings, build).map(drop)
 }
 
 /// Workers that park at once when they have nothing to do: at a camera's rate the microseconds that spinning saves per frame
@@ -191,9 +238,9 @@ fn timely_config(workers: usize) -> timely::Config {
 }
 
 /// Offers what enters to a recorder, which never waits for the disk.
-fn recording(recorder: Arc<Recorder>) -> OnEntry {
+fn recording((recorder, detectors): (Arc<Recorder>, Arc<Detectors>)) -> OnEntry {
     Box::new(move |entry| {
-        recorder.record(match entry {
+        let event = match entry {
             Entry::Frame(Admitted { frame, stamp, .. }) => RecordedEvent::Frame {
                 frame: frame.clone(),
                 time_us: stamp.time_us,
@@ -204,8 +251,56 @@ fn recording(recorder: Arc<Recorder>) -> OnEntry {
                 time_us: stamp.time_us,
                 low_us: stamp.low_us,
             },
-        });
+            Entry::Control(controlled, time_us) => match control_event(controlled, time_us, &detectors) {
+                Some(event) => event,
+                None => return,
+            },
+        };
+        recorder.record(event);
     })
+}
+
+/// A control as it is recorded. A question changes nothing that a replay repeats.
+fn control_event(controlled: &Controlled, time_us: u64, detectors: &Detectors) -> Option<RecordedEvent> {
+    let camera = controlled.camera.clone();
+    Some(match &controlled.control {
+        Control::Label(arrived) => RecordedEvent::Label {
+            label: arrived.label.clone(),
+            time_us,
+        },
+        Control::LotStarted(lot) => RecordedEvent::Lot {
+            camera,
+            lot: lot.clone(),
+            time_us,
+        },
+        Control::Setup(setup) => match detectors.change(&camera, *setup) {
+            ChangeKind::Threshold(threshold) => RecordedEvent::Threshold {
+                camera,
+                threshold,
+                time_us,
+            },
+            ChangeKind::Lot(_) => return None,
+            ChangeKind::Detector(detector) => RecordedEvent::Detector {
+                camera,
+                path: format!("{detector}.intakt").into(),
+                detector,
+                time_us,
+            },
+        },
+        Control::WhatIf { .. } => return None,
+    })
+}
+
+/// Says again what was said in a recording. Whether the run is over.
+fn repeat(controls: &ControlQueue, control: Control, place: Place, stop: &StopFlag) -> bool {
+    let mut unsaid = control;
+    while let Err(control) = controls.say(unsaid, Some(place)) {
+        if stop.wait(REPEAT_PAUSE) {
+            return true;
+        }
+        unsaid = control;
+    }
+    false
 }
 
 fn take_every(waiting: &Mutex<Vec<Option<Camera>>>, index: usize, peers: usize) -> Vec<Camera> {
@@ -218,18 +313,39 @@ fn take_every(waiting: &Mutex<Vec<Option<Camera>>>, index: usize, peers: usize) 
         .collect()
 }
 
-/// Reads a source to its end; its camera, and how many frames it captured.
-fn read(mut source: Box<dyn Source>, outbox: &Outbox, stop: &StopFlag, on_read: &OnRead) -> (Arc<str>, u64) {
+/// Reads a source to its end, but for what was `judged_before`; its camera, and how many frames it captured.
+fn read(
+    mut source: Box<dyn Source>,
+    judged_before: &BTreeSet<u64>,
+    outbox: &Outbox,
+    controls: &ControlQueue,
+    stop: &StopFlag,
+    on_read: &OnRead,
+) -> (Arc<str>, u64) {
     let camera = source.camera().clone();
+    let mut next_seq = 0;
     loop {
         let gone = match source.next(stop) {
+            Next::Frame(Frame { seq, .. }) | Next::Dropped(DroppedFrame { seq, .. }, _)
+                if judged_before.contains(&seq) =>
+            {
+                false
+            }
             Next::Frame(frame) => {
                 on_read(&camera, None);
+                next_seq = frame.seq + 1;
                 outbox.send(frame).is_err()
             }
             Next::Dropped(dropped, stamp) => {
                 on_read(&camera, None);
                 outbox.send_dropped(dropped, stamp).is_err()
+            }
+            Next::Control(control, time_us) => {
+                let place = Place {
+                    time_us,
+                    before_seq: next_seq,
+                };
+                repeat(controls, control, place, stop)
             }
             Next::Trouble(reason) => {
                 on_read(&camera, Some(&reason));

@@ -11,7 +11,7 @@ use crate::{Outcome, terminal};
 
 /// Checks, and says what the run would be.
 pub(crate) fn run(args: &CheckArgs) -> Result<Outcome, PipelineError> {
-    terminal::print(&plan(&run_file::load(&args.run_file)?))?;
+    terminal::print(&plan(&run_file::load(&args.run_file, false)?))?;
     Ok(Outcome::Passed)
 }
 
@@ -41,6 +41,19 @@ fn plan(run: &RunFile) -> String {
     }
     if let Some(directory) = &run.record {
         let _ = writeln!(text, "recorded into {}", directory.display());
+    }
+    if let Some(directory) = &run.run {
+        let _ = writeln!(text, "kept in {}", directory.display());
+    }
+    for (rule, _) in run.figures.iter().flat_map(|figures| &figures.rules) {
+        let _ = writeln!(text, "alert: {rule}");
+    }
+    for question in &run.questions {
+        let _ = writeln!(
+            text,
+            "what if \"{}\": reject above {}",
+            question.name, question.threshold
+        );
     }
     text.trim_end().to_owned()
 }

@@ -7,13 +7,17 @@ use std::sync::Arc;
 
 use intakt_pipelines::datasets::{CameraFiles, collect_images};
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
-use intakt_pipelines::sources::file_frames;
-use intakt_pipelines::{Camera, Detectors, Inspection, InspectionReport, PipelineError, Progress, inspect};
+use intakt_pipelines::sources::{StopFlag, file_frames};
+use intakt_pipelines::{
+    Camera, Controls, Detectors, Figures, Inspection, InspectionReport, PipelineError, Progress, inspect, load_detector,
+};
 
+use super::kept::keep;
 use super::{recording, settings};
 use crate::cli::{InspectArgs, SuppressionArgs};
 use crate::progress::Shown;
-use crate::report::{Counted, SuppressedLog};
+use crate::report::{Answers, Counted, Disagreements, SuppressedLog};
+use crate::run_file::Question;
 use crate::{Outcome, interrupt, report, run_file, terminal};
 
 /// What is to be inspected by what.
@@ -27,43 +31,99 @@ struct Planned {
     /// Folders that frames are taken from.
     folders: Vec<PathBuf>,
     record: Option<PathBuf>,
+    /// Where to keep the run.
+    run: Option<PathBuf>,
+    figures: Figures,
+    questions: Vec<Question>,
 }
 
 /// Inspects, and says how it went.
 pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let options = settings::run_options(args.machine)?;
-    let planned = if run_file::is_run_file(&args.detector) {
+    let mut planned = if run_file::is_run_file(&args.detector) {
         from_run_file(args)?
     } else {
         from_paths(args)?
     };
     refuse_overwriting(args, &planned.reads)?;
-    let record = args.record.clone().or(planned.record);
-    for output in args.heatmaps.iter().chain(&record) {
+    let record = args.record.clone().or(planned.record.take());
+    let run = args.keep.run.clone().or(planned.run.take());
+    refuse_lonely_resume(args.keep.resume, run.as_deref(), record.as_deref())?;
+    for output in args.heatmaps.iter().chain(&record).chain(&run) {
         settings::refuse_output_among_frames(output, &planned.folders)?;
     }
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
+    let shadow = args.shadow.as_deref().map(load_detector).transpose()?;
+    let stop = interrupt::stop_flag()?;
+    let Planned {
+        mut cameras,
+        mut detectors,
+        figures,
+        questions,
+        frames,
+        ..
+    } = planned;
+    let resume = args.keep.resume;
+    let kept = match &run {
+        Some(directory) => Some(keep(directory, resume, &mut cameras, &mut detectors, &figures, &stop)?),
+        None => None,
+    };
+    if let (Some(directory), Some(kept), true) = (&record, &kept, resume) {
+        recording::number_on(directory, &mut cameras, &kept.next_seqs)?;
+    }
     let mut sinks = sinks(args, &progress)?;
-    let names = planned.cameras.iter().map(|camera| camera.source.camera().clone());
+    let disagreements = Arc::new(Disagreements::default());
+    sinks.push(disagreements.clone());
+    let answers = Arc::new(Answers::default());
+    sinks.push(answers.clone());
+    let names = cameras.iter().map(|camera| camera.source.camera().clone());
     let making = match &record {
-        Some(directory) => Some(recording::make(directory, names.collect(), &planned.detectors)?),
+        Some(directory) => Some(recording::make(directory, resume, names.collect(), &detectors)?),
         None => None,
     };
     sinks.extend(making.iter().map(|making| making.verdicts.clone() as Arc<dyn Sink>));
-    progress.begin("inspecting", planned.frames.unwrap_or(0));
-    let inspection = Inspection {
+    let before: u64 = kept.iter().flat_map(|kept| kept.next_seqs.values()).sum();
+    progress.begin("inspecting", frames.map_or(0, |frames| frames.saturating_sub(before)));
+    let detectors = Arc::new(detectors);
+    let controls = Controls::new(&cameras, Some(detectors.clone()));
+    ask(&controls, &questions)?;
+    let live = cameras.iter().any(|camera| camera.source.is_live());
+    let mut inspection = Inspection {
+        figures,
         recorder: making.as_ref().map(|making| making.recorder.clone()),
-        stop: interrupt::stop_flag()?,
-        ..Inspection::new(planned.cameras, Arc::new(planned.detectors), sinks)
+        stop: stop.clone(),
+        shadow: shadow.map(|shadow| Arc::new(Detectors::common(shadow))),
+        ..Inspection::new(cameras, detectors, sinks.clone())
+    };
+    let kept = kept.map(|kept| kept.join(&mut inspection));
+    let ended = StopFlag::default();
+    let following = match &kept {
+        Some(kept) => Some(kept.follow_labels(controls, sinks, &ended)?),
+        None => None,
     };
     let report = inspect(inspection, &options);
+    ended.stop();
+    if following.is_some_and(|thread| thread.join().is_err()) {
+        terminal::say("note: the thread that reads labels panicked; they are kept, and taken in when the run goes on");
+    }
     making.into_iter().for_each(recording::Making::finish);
+    if let Some(kept) = kept {
+        // A camera that cannot be read again has ended when it was interrupted.
+        kept.finish(report.is_ok() && (live || !stop.is_stopped()))?;
+    }
     let report = report?;
     progress.end();
     terminal::say(&report::inspection(&report));
+    let answers = answers.table();
+    if !answers.is_empty() {
+        terminal::say(&answers);
+    }
+    if args.shadow.is_some() {
+        terminal::say(&disagreements.summary());
+    }
     // A lot that was looked at in part must not be taken for one that passed.
     let captured = report.total(|account| account.captured);
-    match planned.frames.map(|frames| frames.saturating_sub(captured)) {
+    match frames.map(|frames| frames.saturating_sub(before + captured)) {
         Some(left @ 1..) => Err(PipelineError::Stopped(format!("{left} frames were not inspected"))),
         _ => Ok(outcome_of(&report)),
     }
@@ -85,6 +145,9 @@ fn from_paths(args: &InspectArgs) -> Result<Planned, PipelineError> {
         reads: named.chain(files().map(|file| &file.path)).cloned().collect(),
         folders: args.paths.clone(),
         record: None,
+        run: None,
+        figures: settings::figures(&args.keep),
+        questions: Vec::new(),
         cameras: collected.into_iter().map(camera).collect(),
     })
 }
@@ -107,7 +170,7 @@ fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
     if args.suppression != SuppressionArgs::default() {
         return refused("suppression rules", "state them at `fit`, each detector has its own");
     }
-    let run = run_file::load(&args.detector)?;
+    let run = run_file::load(&args.detector, args.keep.run.is_some())?;
     let frames = run.cameras.iter().map(|planned| planned.frames).sum();
     Ok(Planned {
         detectors: run.detectors,
@@ -115,8 +178,38 @@ fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
         reads: run.reads.into_iter().chain([args.detector.clone()]).collect(),
         folders: run.folders,
         record: run.record,
+        figures: run.figures.unwrap_or_else(|| settings::figures(&args.keep)),
+        run: run.run,
+        questions: run.questions,
         cameras: run.cameras.into_iter().map(|planned| planned.camera).collect(),
     })
+}
+
+/// Refuses to go on with what is not kept.
+fn refuse_lonely_resume(resume: bool, run: Option<&Path>, record: Option<&Path>) -> Result<(), PipelineError> {
+    if resume && run.is_none() {
+        let what = if record.is_some() {
+            "a recording alone"
+        } else {
+            "nothing"
+        };
+        return Err(PipelineError::Refused(format!(
+            "cannot go on with {what}: `--resume` needs the directory of a run\n  hint: keep the run with `--run DIR`"
+        )));
+    }
+    Ok(())
+}
+
+/// Asks the standing questions.
+fn ask(controls: &Controls, questions: &[Question]) -> Result<(), PipelineError> {
+    for Question { name, threshold } in questions {
+        for camera in controls.cameras() {
+            controls
+                .what_if(camera, name.as_str().into(), Some(*threshold))
+                .map_err(PipelineError::Refused)?;
+        }
+    }
+    Ok(())
 }
 
 /// How the program ends after a run.
@@ -133,7 +226,7 @@ fn refuse_overwriting(args: &InspectArgs, reads: &[PathBuf]) -> Result<(), Pipel
             "cannot write verdicts and rates to the same place\n  hint: give `--jsonl` or `--rates` a file of its own";
         return Err(PipelineError::Refused(refusal.to_owned()));
     }
-    let outputs = [Some(&args.jsonl), args.rates.as_ref()];
+    let outputs = [Some(&args.jsonl), args.rates.as_ref(), args.disagreements.as_ref()];
     outputs
         .into_iter()
         .flatten()
@@ -148,6 +241,9 @@ fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn
     )));
     if let Some(path) = &args.rates {
         sinks.push(Arc::new(Jsonl::rates(writer(path)?, &path.to_string_lossy())));
+    }
+    if let Some(path) = &args.disagreements {
+        sinks.push(Arc::new(Jsonl::disagreements(writer(path)?, &path.to_string_lossy())));
     }
     if let Some(directory) = &args.heatmaps {
         let selection = if args.all {

@@ -5,9 +5,12 @@ pub(crate) mod demo;
 pub(crate) mod evaluate;
 pub(crate) mod fit;
 pub(crate) mod inspect;
+pub(crate) mod label;
+pub(crate) mod query;
 pub(crate) mod replay;
 pub(crate) mod show;
 
 mod flips;
+mod kept;
 mod recording;
 mod settings;

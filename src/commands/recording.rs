@@ -1,7 +1,7 @@
 //! What a recording holds beside the frames: the detectors that looked, and the verdicts they gave.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,7 +9,9 @@ use std::sync::Arc;
 use intakt_operators::detector::Detector;
 use intakt_pipelines::recording::{Played, RecordedEvent, Recorder, RecorderOptions, Recording, RecordingAccount};
 use intakt_pipelines::sinks::Jsonl;
-use intakt_pipelines::{Detectors, PipelineError, load_detector, save_detector};
+use intakt_pipelines::sources::OnChange;
+use intakt_pipelines::store::ChangeKind;
+use intakt_pipelines::{Camera, Detectors, PipelineError, load_detector, save_detector};
 
 use crate::terminal;
 
@@ -26,8 +28,13 @@ pub(crate) fn verdicts_of(directory: &Path) -> PathBuf {
     directory.join("verdicts.jsonl")
 }
 
-/// Starts to record `cameras`, which `detectors` look at, into `directory`.
-pub(crate) fn make(directory: &Path, cameras: Vec<Arc<str>>, detectors: &Detectors) -> Result<Making, PipelineError> {
+/// Starts to record `cameras`, which `detectors` look at, into `directory`; or goes on with the recording that is there.
+pub(crate) fn make(
+    directory: &Path,
+    resume: bool,
+    cameras: Vec<Arc<str>>,
+    detectors: &Detectors,
+) -> Result<Making, PipelineError> {
     let run = directory
         .file_name()
         .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
@@ -35,6 +42,7 @@ pub(crate) fn make(directory: &Path, cameras: Vec<Arc<str>>, detectors: &Detecto
         directory,
         RecorderOptions {
             run,
+            resume,
             ..RecorderOptions::default()
         },
     )?;
@@ -53,7 +61,11 @@ pub(crate) fn make(directory: &Path, cameras: Vec<Arc<str>>, detectors: &Detecto
         });
     }
     let path = verdicts_of(directory);
-    let file = File::create(&path).map_err(|cause| PipelineError::Io {
+    let opened = match resume {
+        true => OpenOptions::new().create(true).append(true).open(&path),
+        false => File::create(&path),
+    };
+    let file = opened.map_err(|cause| PipelineError::Io {
         action: "write",
         path: path.clone(),
         cause,
@@ -86,6 +98,47 @@ fn say(account: &RecordingAccount) {
     if let Some(trouble) = &account.trouble {
         terminal::say(&format!("note: the recording ended early: {trouble}"));
     }
+}
+
+/// Lets a live camera number its frames behind those that a recording holds, of which not all were judged for good.
+pub(crate) fn number_on(
+    directory: &Path,
+    cameras: &mut [Camera],
+    judged: &BTreeMap<Arc<str>, u64>,
+) -> Result<(), PipelineError> {
+    let Ok(recording) = Recording::open(directory) else {
+        // There is none yet; a damaged one is told of when it is to be continued.
+        return Ok(());
+    };
+    for camera in cameras.iter_mut().filter(|camera| camera.source.is_live()) {
+        let name = camera.source.camera().clone();
+        let recorded = recording.cameras().get(&name).map_or(0, |camera| camera.next_seq);
+        let judged = judged.get(&name).copied().unwrap_or(0);
+        camera.source.resume_at(recorded.max(judged));
+    }
+    Ok(())
+}
+
+/// What a replay does where the threshold or the detector of a camera was changed: the same. Thresholds are those that were
+/// recorded, detectors lie beside the recording.
+pub(crate) fn repeat_changes(directory: &Path, detectors: &Arc<Detectors>) -> OnChange {
+    let (directory, detectors) = (directory.to_owned(), detectors.clone());
+    Arc::new(move |event| {
+        let camera = event.camera();
+        let current = detectors.newest(camera);
+        let (changed, kind) = match event {
+            RecordedEvent::Threshold { threshold, .. } => {
+                let changed = current.with_image_threshold(*threshold as f32)?;
+                (Arc::new(changed), ChangeKind::Threshold(*threshold))
+            }
+            RecordedEvent::Detector { detector, path, .. } if detector != current.id() => {
+                let changed = load(&directory, detector, path).map_err(|error| error.to_string())?;
+                (Arc::new(changed), ChangeKind::Detector(detector.clone()))
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(detectors.add(camera, changed, kind)))
+    })
 }
 
 /// The detectors that looked when the recording was made, each changed by `adjust`.

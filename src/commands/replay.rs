@@ -7,11 +7,12 @@ use intakt_operators::detector::Detector;
 use intakt_pipelines::datasets::parse_micros;
 use intakt_pipelines::recording::Recording;
 use intakt_pipelines::sinks::{Jsonl, Sink};
-use intakt_pipelines::sources::{ReplayOptions, Source, recorded_cameras};
+use intakt_pipelines::sources::{OnChange, ReplayOptions, Source, recorded_cameras};
 use intakt_pipelines::{Camera, Detectors, Inspection, Intake, PipelineError, Progress, inspect, load_detector};
 
 use super::flips::Flips;
 use super::inspect::{outcome_of, writer};
+use super::kept::keep;
 use super::{recording, settings};
 use crate::cli::ReplayArgs;
 use crate::progress::Shown;
@@ -23,26 +24,54 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
     let options = settings::run_options(args.machine)?;
     let replay = replay_options(args)?;
     let opened = Recording::open(&args.recording)?;
-    let detectors = detectors(args, &opened)?;
+    let mut detectors = detectors(args, &opened)?;
     let flips = match args.diff {
         true => Some(Arc::new(Flips::open(&recording::verdicts_of(&args.recording))?)),
         false => None,
     };
     let stop = interrupt::stop_flag()?;
+    let figures = settings::figures(&args.keep);
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let sinks = sinks(args, flips.as_ref(), &progress)?;
-    let (sources, log) = recorded_cameras(&opened, replay, &stop)?;
+    // Under another detector or threshold the whole run is looked at, whatever was changed while it was recorded.
+    let as_recorded = args.detector.is_none() && args.threshold.is_none();
+    let shared = Arc::new(detectors.clone());
+    let on_change: OnChange = match as_recorded {
+        true => recording::repeat_changes(&args.recording, &shared),
+        false => Arc::new(|_| Ok(None)),
+    };
+    let (sources, log) = recorded_cameras(&opened, replay, on_change, &stop)?;
     let frames = sources
         .iter()
         .filter_map(|source| opened.cameras().get(source.camera()));
     progress.begin("replaying", frames.map(|camera| camera.frames).sum());
     let cameras = sources.into_iter().map(|source| Camera {
-        source: Box::new(source),
         intake: Intake::REPLAY,
+        ..Camera::from(source)
     });
-    let mut inspection = Inspection::new(cameras.collect(), Arc::new(detectors), sinks);
-    inspection.stop = stop;
-    let report = inspect(inspection, &options)?;
+    let mut cameras: Vec<Camera> = cameras.collect();
+    let kept = match &args.keep.run {
+        Some(directory) => Some(keep(
+            directory,
+            args.keep.resume,
+            &mut cameras,
+            &mut detectors,
+            &figures,
+            &stop,
+        )?),
+        None => None,
+    };
+    let mut inspection = Inspection {
+        figures,
+        stop: stop.clone(),
+        ..Inspection::new(cameras, shared, sinks)
+    };
+    let kept = kept.map(|kept| kept.join(&mut inspection));
+    let report = inspect(inspection, &options);
+    if let Some(kept) = kept {
+        kept.finish(report.is_ok() && !stop.is_stopped())?;
+    }
+    let report = report?;
     progress.end();
     terminal::say(&report::inspection(&report));
     let notes = log.notes();

@@ -6,9 +6,9 @@ use intakt_operators::detector::{Detector, ImageScore, RoiMask, SuppressionRules
 use intakt_operators::imaging::decode_mask;
 use intakt_pipelines::datasets::{Dataset, Layout};
 use intakt_pipelines::sources::read_file;
-use intakt_pipelines::{PipelineError, RunOptions};
+use intakt_pipelines::{Figures, PipelineError, RunOptions};
 
-use crate::cli::{DatasetArgs, LayoutName, MachineArgs, SuppressionArgs};
+use crate::cli::{DatasetArgs, KeepArgs, LayoutName, MachineArgs, SuppressionArgs};
 
 /// Opens the dataset.
 pub(crate) fn dataset(args: &DatasetArgs) -> Result<Dataset, PipelineError> {
@@ -40,6 +40,14 @@ fn options(args: MachineArgs, workers: usize) -> Result<RunOptions, PipelineErro
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What is counted, where no run file says more: a run that is kept can be labelled.
+pub(crate) fn figures(keep: &KeepArgs) -> Figures {
+    match keep.run {
+        Some(_) => Figures::labelled(),
+        None => Figures::default(),
+    }
 }
 
 /// Every file that a dataset consists of.

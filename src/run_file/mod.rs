@@ -1,5 +1,6 @@
 //! A run file: cameras, their sources, detectors and policies, in TOML.
 
+mod rates;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use intakt_pipelines::sources::{
     Mjpeg, MjpegOptions, Paced, Rtsp, RtspOptions, Source, SystemClock, Video, VideoOptions, Watch, WatchOptions,
     file_frames,
 };
-use intakt_pipelines::{Camera, Detectors, Intake, PipelineError, load_detector};
+use intakt_pipelines::{Camera, Detectors, Figures, Intake, PipelineError, load_detector};
 use toml::Spanned;
 
 use self::typed::{SourceKind, Typed, TypedCamera};
@@ -38,10 +39,23 @@ pub(crate) struct RunFile {
     pub(crate) detectors: Detectors,
     /// Where to record.
     pub(crate) record: Option<PathBuf>,
+    /// Where to keep the run.
+    pub(crate) run: Option<PathBuf>,
+    /// What is counted, where the file says something about it.
+    pub(crate) figures: Option<Figures>,
+    /// Other thresholds that are asked about.
+    pub(crate) questions: Vec<Question>,
     /// The files it names: detectors, images, videos.
     pub(crate) reads: Vec<PathBuf>,
     /// The folders that frames are taken from.
     pub(crate) folders: Vec<PathBuf>,
+}
+
+/// Another threshold that is asked about on every camera.
+pub(crate) struct Question {
+    pub(crate) name: String,
+    /// A calibrated score.
+    pub(crate) threshold: f64,
 }
 
 /// A camera of a run, with what a person wants to know about it.
@@ -59,11 +73,11 @@ pub(crate) fn is_run_file(path: &Path) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
-/// Reads a run file and opens what it names.
+/// Reads a run file and opens what it names. `keeps` says whether the run is kept, whatever the file says.
 ///
 /// # Errors
 /// All that is wrong with it, a line each, with file, line and key.
-pub(crate) fn load(path: &Path) -> Result<RunFile, PipelineError> {
+pub(crate) fn load(path: &Path, keeps: bool) -> Result<RunFile, PipelineError> {
     let text = read(path)?;
     let typed: Typed = toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(&text, span.start));
@@ -71,6 +85,7 @@ pub(crate) fn load(path: &Path) -> Result<RunFile, PipelineError> {
     })?;
     let mut reader = Reader {
         path,
+        keeps,
         text: &text,
         base: path.parent().unwrap_or(Path::new("")),
         loaded: BTreeMap::new(),
@@ -119,6 +134,7 @@ type Opened = (Box<dyn Source>, String, Option<u64>);
 /// Turns what is written into what is meant, and collects what cannot be.
 struct Reader<'a> {
     path: &'a Path,
+    keeps: bool,
     text: &'a str,
     base: &'a Path,
     loaded: BTreeMap<PathBuf, Option<Arc<Detector>>>,
@@ -140,10 +156,15 @@ impl Reader<'_> {
         let common = typed.detector.as_ref().and_then(|path| self.detector(path));
         let mut detectors: Option<Detectors> = common.clone().map(Detectors::common);
         let mut cameras: Vec<PlannedCamera> = Vec::new();
+        let mut lines = BTreeMap::new();
+        let keeps = typed.run.is_some() || self.keeps;
         for entry in typed.camera {
             let span = entry.span();
             let entry = entry.into_inner();
             self.check_name(&entry.name, &cameras);
+            if let Some(line) = &entry.line {
+                lines.insert(entry.name.get_ref().as_str().into(), line.as_str().into());
+            }
             let own = entry.detector.as_ref().and_then(|path| self.detector(path));
             if entry.detector.is_none() && typed.detector.is_none() {
                 self.problem(
@@ -158,9 +179,15 @@ impl Reader<'_> {
             }
             cameras.extend(self.camera(&entry, &span));
         }
+        let detectors = detectors?;
+        let figures = self.figures(typed.rates.as_ref(), &lines, &cameras, &detectors, keeps);
+        let questions = self.questions(&typed.what_if, keeps);
         Some(RunFile {
             cameras,
-            detectors: detectors?,
+            detectors,
+            figures,
+            questions,
+            run: typed.run.map(|directory| self.base.join(directory)),
             record: typed.record.map(|directory| self.base.join(directory)),
             reads: self.loaded.keys().cloned().chain(self.reads.drain(..)).collect(),
             folders: std::mem::take(&mut self.folders),

@@ -14,9 +14,42 @@ pub(super) struct Typed {
     pub(super) detector: Option<Spanned<PathBuf>>,
     /// Directory to record into.
     pub(super) record: Option<PathBuf>,
+    /// Directory to keep the run in.
+    pub(super) run: Option<PathBuf>,
+    /// What is counted.
+    pub(super) rates: Option<TypedRates>,
+    /// Other thresholds that are asked about.
+    #[serde(default)]
+    pub(super) what_if: Vec<Spanned<TypedQuestion>>,
     /// At least one.
     #[serde(default)]
     pub(super) camera: Vec<Spanned<TypedCamera>>,
+}
+
+/// `[rates]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TypedRates {
+    /// Lengths of the sliding windows.
+    pub(super) windows: Option<Vec<Spanned<String>>>,
+    /// For how long labels correct.
+    pub(super) label_horizon: Option<Spanned<String>>,
+    /// When shifts start, by the clock of the plant.
+    pub(super) shifts: Option<Spanned<Vec<String>>>,
+    /// That clock, `+01:00` ahead of UTC.
+    pub(super) utc_offset: Option<Spanned<String>>,
+    /// Rules.
+    #[serde(default)]
+    pub(super) alerts: Vec<Spanned<String>>,
+}
+
+/// One `[[what_if]]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TypedQuestion {
+    pub(super) name: String,
+    /// A calibrated score.
+    pub(super) threshold: Spanned<f64>,
 }
 
 /// One `[[camera]]`.
@@ -27,6 +60,8 @@ pub(super) struct TypedCamera {
     pub(super) source: SourceKind,
     pub(super) path: Option<Spanned<PathBuf>>,
     pub(super) url: Option<Spanned<String>>,
+    /// The line that it is part of.
+    pub(super) line: Option<String>,
     pub(super) detector: Option<Spanned<PathBuf>>,
     /// Whether files come at the pace of their event times, as from a live camera.
     #[serde(default)]

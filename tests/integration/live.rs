@@ -2,12 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use intakt_operators::dataflow::{Overflow, Rate};
-use intakt_operators::{Frame, Outcome};
-use intakt_pipelines::recording::{Recorder, RecorderOptions, Recording};
+use intakt_operators::dataflow::{Compared, Overflow, Rate};
+use intakt_operators::{Frame, Label, Outcome, Truth};
+use intakt_pipelines::recording::{RecordedEvent, Recorder, RecorderOptions, Recording};
 use intakt_pipelines::sinks::{Sink, outcome_json};
-use intakt_pipelines::sources::{Next, ReplayOptions, Source, StopFlag, recorded_cameras};
-use intakt_pipelines::{Camera, Detectors, Inspection, InspectionReport, Intake, RunOptions, inspect};
+use intakt_pipelines::sources::{Next, OnChange, ReplayOptions, Source, StopFlag, recorded_cameras};
+use intakt_pipelines::store::{Change, ChangeKind};
+use intakt_pipelines::{
+    Camera, Controls, Detectors, Figures, Inspection, InspectionReport, Intake, RunOptions, inspect,
+};
 use tempfile::tempdir;
 
 #[path = "../../benches/support/idle.rs"]
@@ -163,10 +166,11 @@ fn a_recorded_run_is_replayed_byte_for_byte_whatever_the_machine() {
             speed,
             ..ReplayOptions::default()
         };
-        let (sources, log) = recorded_cameras(&recording, options, &StopFlag::default()).unwrap();
+        let (sources, log) =
+            recorded_cameras(&recording, options, Arc::new(|_| Ok(None)), &StopFlag::default()).unwrap();
         let cameras = sources.into_iter().map(|source| Camera {
-            source: Box::new(source),
             intake: Intake::REPLAY,
+            ..Camera::from(source)
         });
         let (again, rates_again, _) = run(cameras.collect(), workers, pool, None);
         assert_eq!(log.notes(), Default::default());
@@ -188,7 +192,7 @@ fn part_of_a_recording_can_be_replayed() {
         to_us: Some(20_000_000),
         speed: None,
     };
-    let (sources, _) = recorded_cameras(&recording, options, &StopFlag::default()).unwrap();
+    let (sources, _) = recorded_cameras(&recording, options, Arc::new(|_| Ok(None)), &StopFlag::default()).unwrap();
     let cameras = sources.into_iter().map(Camera::from).collect();
     let (part, ..) = run(cameras, 1, 1, None);
     assert!(
@@ -201,12 +205,151 @@ fn part_of_a_recording_can_be_replayed() {
         cameras: Some(vec!["bottom".into()]),
         ..ReplayOptions::default()
     };
-    let refused = recorded_cameras(&recording, unknown, &StopFlag::default());
+    let refused = recorded_cameras(&recording, unknown, Arc::new(|_| Ok(None)), &StopFlag::default());
     let refused = refused.map(drop).unwrap_err().to_string();
     assert!(
         refused.contains("\"bottom\"") && refused.contains("\"left\", \"right\", \"top\""),
         "{refused}"
     );
+}
+
+/// Says things to the cameras when as many outcomes are known.
+#[derive(Default)]
+struct Says {
+    controls: Mutex<Option<Controls>>,
+    seen: Mutex<u64>,
+    changes: Mutex<Vec<Change>>,
+}
+
+impl Sink for Says {
+    fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
+        let mut seen = self.seen.lock().unwrap();
+        *seen += 1;
+        let controls = self.controls.lock().unwrap();
+        let Some(controls) = controls.as_ref() else {
+            return Ok(());
+        };
+        match *seen {
+            400 => controls.threshold("left", 0.1),
+            700 => controls.lot("left", "L1".into()),
+            900 => controls.threshold("left", 20.0),
+            1_200 => controls.lot("left", "L2".into()),
+            said if said % 50 == 0 => {
+                let label = Label {
+                    camera: outcome.camera().clone(),
+                    seq: outcome.seq(),
+                    truth: Truth::Normal,
+                    captured_at_us: 0,
+                };
+                controls.label(said, label)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn change(&self, change: &Change) -> Result<(), String> {
+        self.changes.lock().unwrap().push(change.clone());
+        Ok(())
+    }
+}
+
+/// A run in which labels correct rates and thresholds change.
+fn told(
+    cameras: Vec<Camera>,
+    detectors: Detectors,
+    live: bool,
+    workers: usize,
+    recorder: Option<Arc<Recorder>>,
+) -> (Lines, Vec<Change>) {
+    let (lines, says) = (Arc::new(Lines::default()), Arc::new(Says::default()));
+    let detectors = Arc::new(detectors);
+    if live {
+        *says.controls.lock().unwrap() = Some(Controls::new(&cameras, Some(detectors.clone())));
+    }
+    let inspection = Inspection {
+        recorder,
+        figures: Figures::labelled(),
+        ..Inspection::new(cameras, detectors, vec![lines.clone(), says.clone()])
+    };
+    inspect(inspection, &RunOptions::new(workers, 2).unwrap()).unwrap();
+    let changes = says.changes.lock().unwrap().clone();
+    (Arc::into_inner(lines).unwrap(), changes)
+}
+
+#[test]
+fn what_was_said_while_frames_came_is_replayed_at_the_same_frame() {
+    let dir = tempdir().unwrap();
+    let recorder = Arc::new(Recorder::start(dir.path(), RecorderOptions::default()).unwrap());
+    let common = || Detectors::common(idle::detector());
+    let (live, changes) = told(unruly_cameras(), common(), true, 1, Some(recorder.clone()));
+    assert_eq!((recorder.finish().frames_unwritten(), changes.len()), (0, 4));
+    let rejected = |line: &&Vec<u8>| String::from_utf8_lossy(line).contains("\"decision\":\"reject\"");
+    assert!(live.outcomes.lock().unwrap().iter().any(|line| rejected(&line)));
+    let labelled = |rate: &&Rate| rate.after.confusion().tn > 0;
+    assert!(live.rates.lock().unwrap().iter().any(|rate| labelled(&rate)));
+    let recording = Recording::open(dir.path()).unwrap();
+    for workers in [1, 2, 3] {
+        let detectors = common();
+        let setups = detectors.clone();
+        let on_change: OnChange = Arc::new(move |event| match event {
+            RecordedEvent::Threshold { camera, threshold, .. } => {
+                let changed = setups.newest(camera).with_image_threshold(*threshold as f32)?;
+                let kind = ChangeKind::Threshold(*threshold);
+                Ok(Some(setups.add(camera, changed.into(), kind)))
+            }
+            _ => Ok(None),
+        });
+        let (sources, _) =
+            recorded_cameras(&recording, ReplayOptions::default(), on_change, &StopFlag::default()).unwrap();
+        let cameras = sources.into_iter().map(|source| Camera {
+            intake: Intake::REPLAY,
+            ..Camera::from(source)
+        });
+        let (again, changes_again) = told(cameras.collect(), detectors, false, workers, None);
+        assert!(
+            *again.outcomes.lock().unwrap() == *live.outcomes.lock().unwrap(),
+            "{workers} workers: other outcomes"
+        );
+        assert!(
+            *again.rates.lock().unwrap() == *live.rates.lock().unwrap(),
+            "{workers} workers: other rates"
+        );
+        assert_eq!(changes_again, changes);
+    }
+}
+
+#[test]
+fn a_shadow_is_compared_on_every_frame_and_decides_nothing() {
+    struct Differ(Mutex<Vec<(Arc<str>, u64)>>);
+    impl Sink for Differ {
+        fn disagreement(&self, compared: &Compared) -> Result<(), String> {
+            let verdict = &compared.verdict;
+            self.0.lock().unwrap().push((verdict.camera.clone(), verdict.seq));
+            Ok(())
+        }
+    }
+    for workers in [1, 3] {
+        let differ = Arc::new(Differ(Mutex::default()));
+        let cameras = vec![idle_camera("one", 30), idle_camera("two", 20)];
+        let inspection = Inspection {
+            shadow: Some(Arc::new(Detectors::common(
+                idle::detector().with_image_threshold(0.1).unwrap(),
+            ))),
+            ..Inspection::new(
+                cameras,
+                Arc::new(Detectors::common(idle::detector())),
+                vec![differ.clone()],
+            )
+        };
+        let report = inspect(inspection, &RunOptions::new(workers, 2).unwrap()).unwrap();
+        assert_eq!(report.total(|account| account.rejected), 0);
+        let differ = differ.0.lock().unwrap();
+        assert!(
+            differ.len() == 50,
+            "every frame is rejected by the shadow alone: {}",
+            differ.len()
+        );
+    }
 }
 
 /// A live camera that says nothing, and then ends.

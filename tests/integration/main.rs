@@ -13,6 +13,7 @@ mod evaluate;
 mod fit;
 mod formats;
 mod inspect;
+mod kept;
 mod live;
 mod pictures;
 mod real_data;

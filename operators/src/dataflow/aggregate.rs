@@ -39,7 +39,7 @@ pub trait Aggregate<'scope>: Sized {
     fn aggregate(
         self,
         resources: &Resources,
-        sigma_of: impl Fn(&str) -> f32 + Send + Sync + 'static,
+        sigma_of: impl Fn(&str, u32) -> f32 + Send + Sync + 'static,
     ) -> (
         StreamVec<'scope, u64, ScoredFrame>,
         StreamVec<'scope, u64, UnreadableFrame>,
@@ -50,7 +50,7 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
     fn aggregate(
         self,
         resources: &Resources,
-        sigma_of: impl Fn(&str) -> f32 + Send + Sync + 'static,
+        sigma_of: impl Fn(&str, u32) -> f32 + Send + Sync + 'static,
     ) -> (
         StreamVec<'scope, u64, ScoredFrame>,
         StreamVec<'scope, u64, UnreadableFrame>,
@@ -61,7 +61,7 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
                 .tiles
                 .as_ref()
                 .map_err(|reason| unreadable(&frame, reason.clone()))?;
-            let stitched = stitch(&frame.layout, tiles, sigma_of(&frame.frame.camera));
+            let stitched = stitch(&frame.layout, tiles, sigma_of(&frame.frame.camera, frame.setup));
             let (map, patches) = stitched.map_err(|reason| unreadable(&frame, reason))?;
             let (layout, product_px) = (frame.layout.clone(), frame.product_px);
             Ok(ScoredFrame {
@@ -86,6 +86,7 @@ fn unreadable(frame: &DecodedFrame, reason: String) -> UnreadableFrame {
     UnreadableFrame {
         frame: (&frame.frame).into(),
         ordinal: frame.ordinal,
+        setup: frame.setup,
         reason,
         admitted_at: frame.admitted_at,
     }

@@ -105,8 +105,10 @@ impl AlertBook {
         for seen in seen {
             match seen {
                 Seen::Change { .. } => {}
-                Seen::Rate(rate) => self.rate(rate, &mut alerts),
-                Seen::Scores(rate) => self.scores(rate, &mut alerts),
+                // A window that the end of the run cut short says nothing that the sliding one did not.
+                Seen::Rate(rate) if !rate.open => self.rate(rate, &mut alerts),
+                Seen::Scores(rate) if !rate.open => self.scores(rate, &mut alerts),
+                Seen::Rate(_) | Seen::Scores(_) => {}
             }
         }
         alerts.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -305,6 +307,7 @@ mod tests {
             start_us: end_us.saturating_sub(MINUTE_US),
             end_us,
             at_us: end_us,
+            open: false,
             revision: 0,
             before: None,
             after: tally,

@@ -10,7 +10,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 use super::mailbox::Post;
-use super::{Credit, HOP_US, Inbox, Patience, Permit, Waker, Watermark};
+use super::{Control, ControlQueue, Controlled, Credit, HOP_US, Inbox, Patience, Permit, Waker, Watermark};
 use crate::{DroppedFrame, Frame, Stamp};
 
 /// How often a closing source looks whether the last hop is through.
@@ -23,10 +23,12 @@ pub struct Admitted {
     pub frame: Frame,
     /// When it enters, and what that says of the frames after it.
     pub stamp: Stamp,
-    /// Position among the frames of its camera that were let in, counted from 0 without gaps.
+    /// Position among the frames of its camera and setup that were let in, counted from 0 without gaps.
     pub ordinal: u64,
     /// Given back when the last stage lets go of the frame.
     pub permit: Arc<Permit>,
+    /// Which of the camera's detectors looks at it: 0 is the first.
+    pub setup: u32,
     /// For latencies only: it never reaches a verdict.
     pub admitted_at: Instant,
 }
@@ -38,6 +40,8 @@ pub enum Entry<'a> {
     Frame(&'a Admitted),
     /// A frame that was dropped before.
     Dropped(&'a DroppedFrame, Stamp),
+    /// Something that was said, and the time at which it was.
+    Control(&'a Controlled, u64),
 }
 
 /// What is told of every entry, in the order in which they were stamped: an entry's time depends on those before it.
@@ -47,6 +51,8 @@ pub type OnEntry = Box<dyn FnMut(Entry<'_>)>;
 pub struct CameraInput {
     /// Where its frames come from.
     pub inbox: Inbox,
+    /// What is said about it.
+    pub controls: ControlQueue,
     /// Most of its frames alive at once.
     pub credit_max: usize,
     /// When its frames are late.
@@ -59,10 +65,15 @@ pub struct Cameras<'scope> {
     pub frames: StreamVec<'scope, u64, Admitted>,
     /// The frames that were dropped before.
     pub dropped: StreamVec<'scope, u64, (DroppedFrame, Stamp)>,
+    /// What was said about the cameras.
+    pub controls: StreamVec<'scope, u64, Controlled>,
 }
 
 struct Camera {
     inbox: Inbox,
+    controls: ControlQueue,
+    controlled: u64,
+    setup: u32,
     credit_max: usize,
     credit: Arc<Credit>,
     admitted: u64,
@@ -80,11 +91,12 @@ enum State {
 /// [`Watermark`] gives it; the frontier is the watermark's too. Times are event times, so results depend on frames and not
 /// on when they happened to arrive, save that a live camera which was silent for too long is late.
 ///
-/// `on_entry` is how a recorder looks on. At the end the frontier stops at the end of the last hop until `closed` has seen it, because an empty frontier would not
+/// Nothing enters before `from_us`, where a run goes on. `on_entry` is how a recorder looks on. At the end the frontier stops at the end of the last hop until `closed` has seen it, because an empty frontier would not
 /// tell the rates that the hop is over.
 pub fn cameras<'scope>(
     scope: Scope<'scope, u64>,
     inputs: Vec<CameraInput>,
+    from_us: u64,
     closed: ProbeHandle<u64>,
     mut on_entry: Option<OnEntry>,
 ) -> Cameras<'scope> {
@@ -92,22 +104,25 @@ pub fn cameras<'scope>(
     let info = builder.operator_info();
     let (frames_output, frames) = builder.new_output();
     let (dropped_output, dropped) = builder.new_output();
+    let (controls_output, controls) = builder.new_output();
     type Output<D> = OutputBuilder<u64, CapacityContainerBuilder<Vec<D>>>;
     let mut frames_output: Output<Admitted> = OutputBuilder::from(frames_output);
     let mut dropped_output: Output<(DroppedFrame, Stamp)> = OutputBuilder::from(dropped_output);
+    let mut controls_output: Output<Controlled> = OutputBuilder::from(controls_output);
     let activator = scope.activator_for(info.address.clone());
     let waker = Waker::new(scope.worker().sync_activator_for(info.address.to_vec()));
     builder.build(move |capabilities| {
-        let mut gate = Gate::new(inputs, &waker, Instant::now());
+        let mut gate = Gate::new(inputs, from_us, &waker, Instant::now());
         let mut capabilities = capabilities;
         let mut timer: Option<Instant> = None;
         move |_| {
             waker.disarm();
-            let [for_frames, for_dropped] = capabilities.as_mut_slice() else {
+            let [for_frames, for_dropped, for_controls] = capabilities.as_mut_slice() else {
                 return;
             };
             let now = Instant::now();
             let (mut frames, mut drops) = (frames_output.activate(), dropped_output.activate());
+            let mut controls = controls_output.activate();
             gate.let_in(now, &waker, |entered| {
                 if let Some(on_entry) = on_entry.as_mut() {
                     on_entry(entered.as_entry());
@@ -122,12 +137,16 @@ pub fn cameras<'scope>(
                             .session(&for_dropped.delayed(&stamp.time_us))
                             .give((dropped, stamp));
                     }
+                    Entered::Control(controlled, time_us) => {
+                        controls.session(&for_controls.delayed(&time_us)).give(controlled);
+                    }
                 }
             });
             if gate.watermark.all_ended() {
-                let end = gate.watermark.latest_us() / HOP_US * HOP_US + HOP_US;
+                let end = gate.watermark.close(HOP_US);
                 downgrade(for_frames, end);
                 downgrade(for_dropped, end);
+                downgrade(for_controls, end);
                 if gate.cameras.is_empty() || !closed.less_than(&end) {
                     capabilities.clear();
                 } else {
@@ -138,6 +157,7 @@ pub fn cameras<'scope>(
             let reached = gate.advance(now);
             downgrade(for_frames, reached);
             downgrade(for_dropped, reached);
+            downgrade(for_controls, reached);
             if timer.is_none_or(|timer| timer <= now) {
                 timer = gate.watermark.next_silence();
                 if let Some(due) = timer {
@@ -147,7 +167,11 @@ pub fn cameras<'scope>(
             }
         }
     });
-    Cameras { frames, dropped }
+    Cameras {
+        frames,
+        dropped,
+        controls,
+    }
 }
 
 fn downgrade(capability: &mut Capability<u64>, time: u64) {
@@ -158,6 +182,7 @@ fn downgrade(capability: &mut Capability<u64>, time: u64) {
 enum Entered {
     Frame(Admitted),
     Dropped(DroppedFrame, Stamp),
+    Control(Controlled, u64),
 }
 
 impl Entered {
@@ -165,23 +190,29 @@ impl Entered {
         match self {
             Self::Frame(admitted) => Entry::Frame(admitted),
             Self::Dropped(dropped, stamp) => Entry::Dropped(dropped, *stamp),
+            Self::Control(controlled, time_us) => Entry::Control(controlled, *time_us),
         }
     }
 }
 
 /// The cameras of one worker and their clock.
 struct Gate {
+    from_us: u64,
     cameras: Vec<Camera>,
     watermark: Watermark,
 }
 
 impl Gate {
-    fn new(inputs: Vec<CameraInput>, waker: &Arc<Waker>, now: Instant) -> Self {
-        let watermark = Watermark::new(inputs.iter().map(|input| input.patience), now);
+    fn new(inputs: Vec<CameraInput>, from_us: u64, waker: &Arc<Waker>, now: Instant) -> Self {
+        let watermark = Watermark::new(inputs.iter().map(|input| input.patience), from_us, now);
         let camera = |input: CameraInput| {
             input.inbox.attach(waker);
+            input.controls.attach(waker);
             Camera {
                 inbox: input.inbox,
+                controls: input.controls,
+                controlled: 0,
+                setup: 0,
                 credit_max: input.credit_max.max(1),
                 credit: Arc::default(),
                 admitted: 0,
@@ -189,6 +220,7 @@ impl Gate {
             }
         };
         Self {
+            from_us,
             cameras: inputs.into_iter().map(camera).collect(),
             watermark,
         }
@@ -209,12 +241,13 @@ impl Gate {
         }
     }
 
-    /// Takes the drops out of a mailbox, and looks what waits in it.
+    /// Takes the drops out of a mailbox, looks what waits in it, and takes in what was said before that.
     fn look(&mut self, idx: usize, enter: &mut impl FnMut(Entered)) {
-        let camera = &mut self.cameras[idx];
-        if camera.state == State::Ended {
+        if self.cameras[idx].state == State::Ended {
+            self.hear(idx, None, enter);
             return;
         }
+        let camera = &mut self.cameras[idx];
         for (dropped, recorded) in camera.inbox.take_dropped() {
             let captured_at_us = recorded.map_or(dropped.captured_at_us, |recorded| recorded.time_us);
             enter(Entered::Dropped(
@@ -222,17 +255,42 @@ impl Gate {
                 self.watermark.stamp_dropped(idx, captured_at_us),
             ));
         }
-        camera.state = match camera.inbox.look() {
-            Post::Frame { time_us } => {
+        let (state, next_seq) = match camera.inbox.look() {
+            Post::Frame { time_us, seq } => {
                 self.watermark.offer(idx, time_us);
-                State::FrameWaits
+                (State::FrameWaits, Some(seq))
             }
-            Post::Nothing => State::NothingWaits,
+            Post::Nothing => (State::NothingWaits, None),
             Post::Ended => {
                 self.watermark.end(idx);
-                State::Ended
+                (State::Ended, None)
             }
         };
+        camera.state = state;
+        self.hear(idx, next_seq, enter);
+    }
+
+    /// Takes in what was said before frame `next_seq` is let in.
+    fn hear(&mut self, idx: usize, next_seq: Option<u64>, enter: &mut impl FnMut(Entered)) {
+        let camera = &mut self.cameras[idx];
+        while let Some((control, place)) = camera.controls.take(next_seq, camera.state == State::Ended) {
+            if let Control::Setup(setup) = &control {
+                camera.setup = *setup;
+                camera.admitted = 0;
+            }
+            if place.is_some_and(|place| place.time_us < self.from_us) {
+                // It was told before the run was interrupted.
+                continue;
+            }
+            let controlled = Controlled {
+                camera: camera.inbox.camera.clone(),
+                ordinal: camera.controlled,
+                control,
+            };
+            camera.controlled += 1;
+            let time_us = self.watermark.stamp_control(place.map(|place| place.time_us));
+            enter(Entered::Control(controlled, time_us));
+        }
     }
 
     /// The camera's next frame, where it has one and may let it in.
@@ -256,6 +314,7 @@ impl Gate {
             stamp,
             ordinal,
             permit: Arc::new(camera.credit.take(waker)),
+            setup: camera.setup,
             admitted_at: now,
         })
     }

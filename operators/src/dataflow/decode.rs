@@ -17,8 +17,10 @@ use crate::{Frame, RectPx};
 pub struct DecodedFrame {
     /// The frame as received.
     pub frame: Frame,
-    /// Position among the frames of its camera that were let in.
+    /// Position among the frames of its camera and setup that were let in.
     pub ordinal: u64,
+    /// Which of the camera's detectors looks at it.
+    pub setup: u32,
     /// Its pixels.
     pub image: Image,
     /// Where its tiles and the pixels of its anomaly map lie.
@@ -36,8 +38,10 @@ pub struct DecodedFrame {
 pub struct UnreadableFrame {
     /// Which frame.
     pub frame: FrameStamp,
-    /// Position among the frames of its camera that were let in.
+    /// Position among the frames of its camera and setup that were let in.
     pub ordinal: u64,
+    /// Which of the camera's detectors was to look at it.
+    pub setup: u32,
     /// What was wrong.
     pub reason: String,
     /// When it came in; for latencies only.
@@ -46,11 +50,11 @@ pub struct UnreadableFrame {
 
 /// Decodes frames.
 pub trait Decode<'scope>: Sized {
-    /// Splits frames into those with pixels and those without, each at its own time. `input_of` gives a camera's recipe.
+    /// Splits frames into those with pixels and those without, each at its own time. `input_of` gives the recipe of a camera and setup.
     fn decode(
         self,
         resources: &Resources,
-        input_of: impl Fn(&str) -> Arc<InputRecipe> + Send + Sync + 'static,
+        input_of: impl Fn(&str, u32) -> Arc<InputRecipe> + Send + Sync + 'static,
     ) -> (
         StreamVec<'scope, u64, Arc<DecodedFrame>>,
         StreamVec<'scope, u64, UnreadableFrame>,
@@ -61,7 +65,7 @@ impl<'scope> Decode<'scope> for StreamVec<'scope, u64, Admitted> {
     fn decode(
         self,
         resources: &Resources,
-        input_of: impl Fn(&str) -> Arc<InputRecipe> + Send + Sync + 'static,
+        input_of: impl Fn(&str, u32) -> Arc<InputRecipe> + Send + Sync + 'static,
     ) -> (
         StreamVec<'scope, u64, Arc<DecodedFrame>>,
         StreamVec<'scope, u64, UnreadableFrame>,
@@ -69,11 +73,12 @@ impl<'scope> Decode<'scope> for StreamVec<'scope, u64, Admitted> {
         let unreadable = |admitted: &Admitted, reason: String| UnreadableFrame {
             frame: (&admitted.frame).into(),
             ordinal: admitted.ordinal,
+            setup: admitted.setup,
             reason,
             admitted_at: admitted.admitted_at,
         };
         let decode = move |admitted: &Admitted| {
-            decode_frame(admitted, &input_of(&admitted.frame.camera))
+            decode_frame(admitted, &input_of(&admitted.frame.camera, admitted.setup))
                 .map(Arc::new)
                 .map_err(|reason| unreadable(admitted, reason))
         };
@@ -105,6 +110,7 @@ fn decode_frame(admitted: &Admitted, input: &InputRecipe) -> Result<DecodedFrame
     Ok(DecodedFrame {
         frame,
         ordinal: admitted.ordinal,
+        setup: admitted.setup,
         image,
         layout,
         product_px,

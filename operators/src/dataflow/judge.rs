@@ -30,7 +30,7 @@ pub trait Judge<'scope> {
     fn judge(
         self,
         latencies: &Latencies,
-        detector_of: impl Fn(&str) -> Arc<Detector> + 'static,
+        detector_of: impl Fn(&str, u32) -> Arc<Detector> + 'static,
     ) -> StreamVec<'scope, u64, JudgedFrame>;
 }
 
@@ -38,7 +38,7 @@ impl<'scope> Judge<'scope> for StreamVec<'scope, u64, Found> {
     fn judge(
         self,
         latencies: &Latencies,
-        detector_of: impl Fn(&str) -> Arc<Detector> + 'static,
+        detector_of: impl Fn(&str, u32) -> Arc<Detector> + 'static,
     ) -> StreamVec<'scope, u64, JudgedFrame> {
         let latencies = latencies.clone();
         self.map(move |found| {
@@ -47,7 +47,7 @@ impl<'scope> Judge<'scope> for StreamVec<'scope, u64, Found> {
                 Ok(found) => (found.scored.frame.admitted_at, judge_found(found)),
                 Err(unreadable) => (
                     unreadable.admitted_at,
-                    refuse(&unreadable, &detector_of(&unreadable.frame.camera)),
+                    refuse(&unreadable, &detector_of(&unreadable.frame.camera, unreadable.setup)),
                 ),
             };
             latencies.record("judge", started.elapsed());

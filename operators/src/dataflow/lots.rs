@@ -66,10 +66,24 @@ pub(super) fn by_lot<'scope>(
             }
             match reached {
                 Some(reached) => held.downgrade(&reached.max(*held.time())),
-                None => capability = None,
+                None => {
+                    let at_us = *held.time();
+                    output.session(held).give_iterator(unfinished(at_us, &cameras));
+                    capability = None;
+                }
             }
         }
     })
+}
+
+/// The lots that went on when the run ended.
+fn unfinished(at_us: u64, cameras: &BTreeMap<Arc<str>, CameraLots>) -> impl Iterator<Item = (Place, u64, Tally)> {
+    let unfinished = cameras.iter().filter_map(move |(camera, lots)| {
+        let lot = lots.current.as_ref()?;
+        let span = (lot.start_us, at_us + HOP_US);
+        Some((place(camera, lot.name.clone(), span), at_us, lot.tally))
+    });
+    unfinished.collect::<Vec<_>>().into_iter()
 }
 
 /// What came in one hop.

@@ -38,6 +38,7 @@ pub(super) enum Post {
     /// A frame waits, which enters at this time if it is not late.
     Frame {
         time_us: u64,
+        seq: u64,
     },
     Nothing,
     Ended,
@@ -185,6 +186,7 @@ impl Inbox {
         match queue.frames.front() {
             Some(frame) => Post::Frame {
                 time_us: frame.recorded.map_or(frame.captured_at_us, |recorded| recorded.time_us),
+                seq: frame.seq,
             },
             None if queue.no_more_frames && queue.dropped.is_empty() => Post::Ended,
             None => Post::Nothing,
@@ -277,7 +279,7 @@ mod tests {
         outbox.send(frame(0)).unwrap();
         outbox.send(frame(1)).unwrap();
         drop(outbox);
-        assert!(matches!(inbox.look(), Post::Frame { time_us: 1 }));
+        assert!(matches!(inbox.look(), Post::Frame { time_us: 1, seq: 1 }));
         assert_eq!(inbox.take().map(|frame| frame.seq), Some(1));
         assert!(matches!(inbox.look(), Post::Nothing));
         assert_eq!(inbox.take_dropped().len(), 1);

@@ -109,7 +109,7 @@ fn gathered<'scope>(outcomes: StreamVec<'scope, u64, Outcome>) -> StreamVec<'sco
     type Builder = CapacityContainerBuilder<Vec<CameraHop>>;
     outcomes.unary_frontier::<Builder, _, _, _>(Pipeline, "Gather", |capability, _| {
         let mut capability = Some(capability);
-        let mut hops: BTreeMap<u64, BTreeMap<Arc<str>, Vec<(u64, Finding)>>> = BTreeMap::new();
+        let mut hops: BTreeMap<u64, Found> = BTreeMap::new();
         move |(input, frontier), output| {
             input.for_each(|stamp, outcomes| {
                 // The frame's time in the dataflow, not `captured_at_us`: they differ for a frame that came late.
@@ -142,6 +142,9 @@ fn gathered<'scope>(outcomes: StreamVec<'scope, u64, Outcome>) -> StreamVec<'sco
         }
     })
 }
+
+/// Of one hop, by camera: sequence numbers and what became of those frames.
+type Found = BTreeMap<Arc<str>, Vec<(u64, Finding)>>;
 
 fn finding(outcome: &Outcome) -> Finding {
     let Outcome::Judged(verdict) = outcome else {

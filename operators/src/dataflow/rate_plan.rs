@@ -84,7 +84,7 @@ impl std::fmt::Display for Window {
 }
 
 /// Shifts: from each start of the day to the next.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shifts {
     /// When they start, minutes after midnight, ascending.
     pub starts_minute: Vec<u16>,
@@ -93,7 +93,7 @@ pub struct Shifts {
 }
 
 /// What rates are to be kept.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RatePlan {
     /// Lengths of the sliding windows: multiples of [`HOP_US`]. Those that are multiples of [`SCORE_HOP_US`] have score figures.
     pub windows_us: Vec<u64>,
@@ -135,7 +135,7 @@ impl RatePlan {
                 "cannot keep a window of {length} microseconds: it must be a positive multiple of {HOP_US}"
             ));
         }
-        if self.horizon_us % SCORE_HOP_US != 0 {
+        if !self.horizon_us.is_multiple_of(SCORE_HOP_US) {
             let horizon = self.horizon_us;
             return Err(format!(
                 "cannot keep a horizon of {horizon} microseconds: it must be a multiple of {SCORE_HOP_US}"

@@ -8,6 +8,8 @@
 //!   the truth about its time is always to be found, and a label costs a handful of records;
 //! - every window that ends from now on and still holds the frame.
 //!
+//! At the end of the run the windows with a fixed place that have not ended are published as far as they are filled.
+//!
 //! A window that is a horizon old is frozen: it is forgotten here, and what was published stays true.
 
 use std::collections::BTreeMap;
@@ -42,6 +44,9 @@ pub struct Revision<T> {
     pub at_us: u64,
     /// 0 when the window is first published, and one more at each correction. The highest holds.
     pub revision: u32,
+    /// Whether the window had not ended when the run did: this is what is in it so far.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub open: bool,
     /// What was published before; none at revision 0.
     pub before: Option<T>,
     /// What holds now.
@@ -100,12 +105,12 @@ impl<'scope> Rates<'scope> for StreamVec<'scope, u64, FrameChange> {
             let scopes = scopes.scopes(&change.camera);
             scopes.map(move |scope| (Place::Hop(scope, change.hop_us), change.at_us, change.tally))
         });
-        let expiring =
-            places
-                .concat(of_lots)
-                .expire(move |place, at_us, stay: &mut dyn FnMut(WindowKey, Range<u64>)| {
-                    windows.stays(place, at_us, HOP_US, stay);
-                });
+        let expiring = places.concat(of_lots).expire(
+            move |place, at_us, stay: &mut dyn FnMut(WindowKey, Range<u64>)| {
+                windows.stays(place, at_us, HOP_US, stay);
+            },
+            left_open,
+        );
         published(expiring, plan.horizon_us + HOP_US)
     }
 
@@ -125,9 +130,10 @@ impl<'scope> Rates<'scope> for StreamVec<'scope, u64, FrameChange> {
             let scopes = scopes.scopes(&camera);
             scopes.map(move |scope| (Place::Hop(scope, hop_us), at_us, scores.clone()))
         });
-        let expiring = places.expire(move |place, at_us, stay: &mut dyn FnMut(WindowKey, Range<u64>)| {
+        let stays = move |place, at_us, stay: &mut dyn FnMut(WindowKey, Range<u64>)| {
             windows.stays(place, at_us, SCORE_HOP_US, stay);
-        });
+        };
+        let expiring = places.expire(stays, left_open);
         published(expiring, plan.horizon_us + SCORE_HOP_US).map(move |rate: Revision<ScoreHistogram>| {
             let figures_of = |scores: &ScoreHistogram| ScoreFigures::new(scores, &rate.key.scope, &figures);
             Revision {
@@ -138,15 +144,19 @@ impl<'scope> Rates<'scope> for StreamVec<'scope, u64, FrameChange> {
                 end_us: rate.end_us,
                 at_us: rate.at_us,
                 revision: rate.revision,
+                open: rate.open,
             }
         })
     }
 }
 
+/// Camera and hop, when the scores changed, and by what.
+pub(super) type HopScores = ((Arc<str>, u64), u64, ScoreHistogram);
+
 /// Changes of scores by camera and hop of [`SCORE_HOP_US`].
 pub(super) fn scores_per_hop<'scope>(
     changes: StreamVec<'scope, u64, FrameChange>,
-) -> StreamVec<'scope, u64, ((Arc<str>, u64), u64, ScoreHistogram)> {
+) -> StreamVec<'scope, u64, HopScores> {
     let scores = changes.flat_map(|change| {
         let hop_us = change.hop_us / SCORE_HOP_US * SCORE_HOP_US;
         let any = !change.scores.counts().is_empty();
@@ -163,8 +173,26 @@ pub(super) enum Place {
 
 /// Start and end of a window, microseconds.
 pub(super) type Span = (u64, u64);
-/// A window with a fixed place, or the one that slides along.
-type WindowKey = (RateKey, Option<Span>);
+/// Where a window lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+enum Position {
+    /// It slides along.
+    Sliding,
+    /// It has a place.
+    Fixed(Span),
+    /// It has a place and had not ended when the run did.
+    Open(Span),
+}
+
+type WindowKey = (RateKey, Position);
+
+/// A window that has not ended when the run does.
+fn left_open((key, position): WindowKey) -> Option<WindowKey> {
+    match position {
+        Position::Fixed(span) => Some((key, Position::Open(span))),
+        Position::Sliding | Position::Open(_) => None,
+    }
+}
 
 impl RatePlan {
     /// For how long a change that happened in the hop `at_us` is part of which window.
@@ -173,7 +201,7 @@ impl RatePlan {
         let frozen_us = |end_us: u64| end_us.saturating_add(self.horizon_us).saturating_add(hop_us);
         let mut fixed = |key, (start_us, end_us)| {
             stay(
-                (key, Some((start_us, end_us))),
+                (key, Position::Fixed((start_us, end_us))),
                 enters_us.max(end_us)..frozen_us(end_us),
             );
         };
@@ -187,7 +215,7 @@ impl RatePlan {
                 for &length_us in &self.windows_us {
                     let (scope, window) = (scope.clone(), Window::Sliding { length_us });
                     stay(
-                        (RateKey { scope, window }, None),
+                        (RateKey { scope, window }, Position::Sliding),
                         enters_us..place_us + hop_us + length_us,
                     );
                 }
@@ -220,10 +248,13 @@ impl Revisions {
         // Windows that slide come before those with a fixed place. Where one of each ends here they are the same window, and
         // the later, which goes on being corrected, replaces the first.
         let mut published = BTreeMap::new();
-        for ((key, span), (before, after)) in replaced {
-            let (start_us, end_us) = span.unwrap_or_else(|| (sliding_start_us(&key.window, at_us), at_us));
+        for ((key, position), (before, after)) in replaced {
+            let (start_us, end_us) = match position {
+                Position::Sliding => (sliding_start_us(&key.window, at_us), at_us),
+                Position::Fixed(span) | Position::Open(span) => span,
+            };
             let mut revision = 0;
-            if let Some(span) = span {
+            if let Position::Fixed(span) = position {
                 if at_us >= end_us.saturating_add(self.correctable_us) {
                     self.next.remove(&(key, span));
                     continue;
@@ -238,6 +269,7 @@ impl Revisions {
                 end_us,
                 at_us,
                 revision,
+                open: matches!(position, Position::Open(_)),
                 before: before.filter(|_| revision > 0),
                 after: after.unwrap_or_else(R::zero),
             };

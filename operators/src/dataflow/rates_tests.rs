@@ -1,9 +1,17 @@
 //! Every published record against recomputation from scratch.
 
+use std::sync::Mutex;
+
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::InputHandle;
+use timely::dataflow::operators::vec::ToStream;
+use timely::dataflow::operators::{Input, Inspect};
+
 use super::*;
-use crate::dataflow::MatchLabels;
 use crate::dataflow::rates_testing::{CAMERAS, END_US, History, MINUTE_US, Naive, history, plan, run};
+use crate::dataflow::{ArrivedLabel, MatchLabels};
 use crate::metrics::{auroc, score_bucket};
+use crate::{DropReason, DroppedFrame, Outcome};
 
 type Published = (Vec<Rate>, Vec<ScoreRate>);
 
@@ -96,6 +104,7 @@ fn restate<T: Clone + PartialEq + Default>(
                 end_us,
                 at_us,
                 revision,
+                open: false,
                 before,
                 after,
             };
@@ -237,6 +246,7 @@ fn naive_scores(history: &History, plan: &RatePlan) -> Vec<ScoreRate> {
         end_us: state.end_us,
         at_us: state.at_us,
         revision: state.revision,
+        open: false,
     });
     revised.collect()
 }
@@ -279,4 +289,55 @@ fn everything_published_agrees_with_recomputation_from_scratch() {
             );
         }
     }
+}
+
+/// Rates of one camera with a frame a second, which ends after `seconds`.
+fn until_the_end(seconds: u64) -> Vec<Rate> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let rates = seen.clone();
+    timely::execute_directly(move |worker| {
+        let mut outcomes: InputHandle<u64, CapacityContainerBuilder<Vec<Outcome>>> = InputHandle::new();
+        worker.dataflow::<u64, _, _>(|scope| {
+            let labels = Vec::<ArrivedLabel>::new().to_stream(scope);
+            let lots = Vec::<LotStarted>::new().to_stream(scope);
+            scope
+                .input_from(&mut outcomes)
+                .match_labels(labels, 0)
+                .rates(
+                    lots,
+                    &Arc::new(RatePlan {
+                        horizon_us: 0,
+                        ..RatePlan::default()
+                    }),
+                )
+                .inspect(move |rate| rates.lock().unwrap().push(rate.clone()));
+        });
+        for seq in 0..seconds {
+            outcomes.advance_to(seq * HOP_US);
+            let dropped = DroppedFrame {
+                camera: "one".into(),
+                seq,
+                captured_at_us: seq * HOP_US,
+                reason: DropReason::DropOldest,
+            };
+            outcomes.send(Outcome::Dropped(dropped));
+        }
+        outcomes.advance_to(seconds * HOP_US);
+        worker.step();
+    });
+    Arc::try_unwrap(seen).unwrap().into_inner().unwrap()
+}
+
+#[test]
+fn windows_that_had_not_ended_are_told_at_the_end_as_far_as_they_are_filled() {
+    let rates = until_the_end(90);
+    let open = |rate: &&Rate| rate.open && matches!(rate.key.scope, Scope::Camera(_));
+    let open: Vec<(u64, u64, i64)> = rates
+        .iter()
+        .filter(open)
+        .map(|rate| (rate.start_us / HOP_US, rate.end_us / HOP_US, rate.after.frames))
+        .collect();
+    assert_eq!(open, [(60, 120, 30), (0, 900, 90), (0, 3_600, 90)]);
+    let closed = rates.iter().filter(|rate| !rate.open && rate.end_us == 60 * HOP_US);
+    assert!(closed.map(|rate| rate.after.frames).max() == Some(60));
 }

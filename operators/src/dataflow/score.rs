@@ -21,11 +21,11 @@ pub struct ScoredTile {
 /// Scores tiles.
 pub trait Score<'scope> {
     /// Replaces each tile by its scores, at its own time, in the order in which they become ready: one pool job embeds and
-    /// scores it. `score` is given the camera's name and the embedding.
+    /// scores it. `score` is given the camera's name, which of its detectors looks, and the embedding.
     fn score(
         self,
         resources: &Resources,
-        score: impl Fn(&str, &FeatureMap) -> Result<PatchScores, String> + Send + Sync + 'static,
+        score: impl Fn(&str, u32, &FeatureMap) -> Result<PatchScores, String> + Send + Sync + 'static,
     ) -> StreamVec<'scope, u64, ScoredTile>;
 }
 
@@ -33,13 +33,13 @@ impl<'scope> Score<'scope> for StreamVec<'scope, u64, EmbeddedTile> {
     fn score(
         self,
         resources: &Resources,
-        score: impl Fn(&str, &FeatureMap) -> Result<PatchScores, String> + Send + Sync + 'static,
+        score: impl Fn(&str, u32, &FeatureMap) -> Result<PatchScores, String> + Send + Sync + 'static,
     ) -> StreamVec<'scope, u64, ScoredTile> {
         let latencies = resources.latencies.clone();
         let scores = move |embedded: &EmbeddedTile| {
             let embedding = embedded.embedding()?;
             let started = Instant::now();
-            let scores = score(&embedded.tile.frame.frame.camera, &embedding);
+            let scores = score(&embedded.tile.frame.frame.camera, embedded.tile.frame.setup, &embedding);
             latencies.record("score", started.elapsed());
             scores
         };

@@ -31,12 +31,14 @@ pub trait Suppress<'scope> {
     ///
     /// Where a camera's rules know static artefacts, its frames leave in the order in which they were let in, so that the
     /// result does not depend on which frame the pool ended first. Other cameras' frames leave at once. Nothing waits for
-    /// the frontier: a frame that did would hold a credit that a later one needs to move it.
+    /// the frontier: a frame that did would hold a credit that a later one needs to move it. `remembered` is what such a
+    /// camera has seen before its first frame here.
     fn suppress(
         self,
         unreadable: StreamVec<'scope, u64, UnreadableFrame>,
         latencies: &Latencies,
-        detector_of: impl Fn(&str) -> Arc<Detector> + 'static,
+        detector_of: impl Fn(&str, u32) -> Arc<Detector> + 'static,
+        remembered: impl Fn(&str) -> StaticArtefacts + 'static,
     ) -> StreamVec<'scope, u64, Found>;
 }
 
@@ -48,25 +50,35 @@ impl<'scope> Suppress<'scope> for StreamVec<'scope, u64, ScoredFrame> {
         self,
         unreadable: StreamVec<'scope, u64, UnreadableFrame>,
         latencies: &Latencies,
-        detector_of: impl Fn(&str) -> Arc<Detector> + 'static,
+        detector_of: impl Fn(&str, u32) -> Arc<Detector> + 'static,
+        remembered: impl Fn(&str) -> StaticArtefacts + 'static,
     ) -> StreamVec<'scope, u64, Found> {
         let latencies = latencies.clone();
         type Builder = CapacityContainerBuilder<Vec<Found>>;
         self.binary::<_, Builder, _, _, _, _>(unreadable, Pipeline, Pipeline, "Suppress", move |_, _| {
-            let mut queues: BTreeMap<Arc<str>, Queue> = BTreeMap::new();
+            // A setup of its own: what another threshold found says little about where this one finds something.
+            let mut queues: BTreeMap<(Arc<str>, u32), Queue> = BTreeMap::new();
             move |scored_frames, unreadable_frames, output| {
                 let mut take = |capability: &Capability<u64>, next: Next| {
-                    let (camera, ordinal) = match &next {
-                        Ok(scored) => (&scored.frame.frame.camera, scored.frame.ordinal),
-                        Err(unreadable) => (&unreadable.frame.camera, unreadable.ordinal),
+                    let (camera, setup, ordinal) = match &next {
+                        Ok(scored) => (&scored.frame.frame.camera, scored.frame.setup, scored.frame.ordinal),
+                        Err(unreadable) => (&unreadable.frame.camera, unreadable.setup, unreadable.ordinal),
                     };
-                    let detector = detector_of(camera);
+                    let detector = detector_of(camera, setup);
                     if !detector.recipe().suppression.static_artefacts {
                         let found = next.map(|scored| find(scored, detector, None, &latencies));
                         output.session(capability).give(found);
                         return;
                     }
-                    let queue = queues.entry(camera.clone()).or_default();
+                    let queue = queues.entry((camera.clone(), setup)).or_insert_with(|| Queue {
+                        next_ordinal: 0,
+                        waiting: BTreeMap::new(),
+                        artefacts: if setup == 0 {
+                            remembered(camera)
+                        } else {
+                            StaticArtefacts::new()
+                        },
+                    });
                     queue.waiting.insert(ordinal, (capability.clone(), next));
                     while let Some((capability, next)) = queue.waiting.remove(&queue.next_ordinal) {
                         queue.next_ordinal += 1;
@@ -97,7 +109,6 @@ impl<'scope> Suppress<'scope> for StreamVec<'scope, u64, ScoredFrame> {
 type Next = Result<ScoredFrame, UnreadableFrame>;
 
 /// The frames of a camera that came before their turn, and what it remembers.
-#[derive(Default)]
 struct Queue {
     next_ordinal: u64,
     waiting: BTreeMap<u64, (Capability<u64>, Next)>,

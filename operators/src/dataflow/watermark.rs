@@ -65,8 +65,8 @@ pub struct Watermark {
 }
 
 impl Watermark {
-    /// The clock of cameras that have not been heard of at `now`.
-    pub fn new(cameras: impl IntoIterator<Item = Patience>, now: Instant) -> Self {
+    /// The clock of cameras that have not been heard of at `now`. Nothing enters before `from_us`.
+    pub fn new(cameras: impl IntoIterator<Item = Patience>, from_us: u64, now: Instant) -> Self {
         let silent = |patience| Camera {
             patience,
             newest_us: None,
@@ -78,7 +78,7 @@ impl Watermark {
         };
         Self {
             cameras: cameras.into_iter().map(silent).collect(),
-            reached_us: 0,
+            reached_us: from_us,
             latest_us: 0,
         }
     }
@@ -118,6 +118,13 @@ impl Watermark {
         let time_us = self.overruled(camera, captured_at_us).max(low_us);
         self.latest_us = self.latest_us.max(time_us);
         Stamp { time_us, low_us }
+    }
+
+    /// When something that is said about a camera enters: now, or when it did in a recording.
+    pub fn stamp_control(&mut self, recorded_us: Option<u64>) -> u64 {
+        let time_us = recorded_us.unwrap_or(0).min(TIME_MAX_US).max(self.reached_us);
+        self.latest_us = self.latest_us.max(time_us);
+        time_us
     }
 
     /// A time as a camera tells it, unless its clock is too far ahead of the others'.
@@ -183,9 +190,12 @@ impl Watermark {
         self.cameras.iter().all(|camera| camera.ended)
     }
 
-    /// The latest time that anything was stamped with.
-    pub fn latest_us(&self) -> u64 {
-        self.latest_us.max(self.reached_us)
+    /// When every camera has ended: lets time go to the end of the last hop of `hop_us` in which anything entered, and returns
+    /// where time is. What is said after that enters there, and makes it one more hop.
+    pub fn close(&mut self, hop_us: u64) -> u64 {
+        let end_us = self.latest_us / hop_us * hop_us + hop_us;
+        self.reached_us = self.reached_us.max(end_us);
+        self.reached_us
     }
 
     fn waited_for(&self) -> impl Iterator<Item = (usize, &Camera)> {
@@ -228,7 +238,7 @@ mod tests {
     #[test]
     fn a_frame_within_the_lateness_keeps_its_time_and_a_later_one_is_stamped_up() {
         let start = Instant::now();
-        let mut watermark = Watermark::new([Patience::LIVE], start);
+        let mut watermark = Watermark::new([Patience::LIVE], 0, start);
         assert_eq!(watermark.stamp(0, 1_000 * MS, start).time_us, 1_000 * MS);
         assert_eq!(watermark.advance(start, |_| false), 900 * MS);
         assert_eq!(watermark.stamp(0, 950 * MS, start).time_us, 950 * MS);
@@ -245,7 +255,7 @@ mod tests {
     #[test]
     fn the_slowest_camera_holds_time_until_it_is_silent_too_long() {
         let start = Instant::now();
-        let mut watermark = Watermark::new([Patience::LIVE, Patience::LIVE], start);
+        let mut watermark = Watermark::new([Patience::LIVE, Patience::LIVE], 0, start);
         watermark.stamp(0, 1_000 * MS, start);
         assert_eq!(
             watermark.advance(start, |_| false),
@@ -272,7 +282,7 @@ mod tests {
     #[test]
     fn a_camera_whose_frames_wait_for_us_is_not_silent() {
         let start = Instant::now();
-        let mut watermark = Watermark::new([Patience::LIVE, Patience::LIVE], start);
+        let mut watermark = Watermark::new([Patience::LIVE, Patience::LIVE], 0, start);
         watermark.stamp(0, 5_000 * MS, start);
         watermark.stamp(1, 4_000 * MS, start);
         assert_eq!(watermark.advance(at(start, 10_000), |idx| idx == 1), 3_900 * MS);
@@ -287,7 +297,7 @@ mod tests {
     fn a_clock_an_hour_off_stops_nobody_and_is_overruled() {
         for off in [true, false] {
             let start = Instant::now();
-            let mut watermark = Watermark::new([Patience::LIVE; 3], start);
+            let mut watermark = Watermark::new([Patience::LIVE; 3], 0, start);
             let now_us = 10 * HOUR_US;
             let wrong_us = if off { now_us + HOUR_US } else { now_us - HOUR_US };
             let mut reached = 0;
@@ -309,7 +319,7 @@ mod tests {
     #[test]
     fn files_wait_for_each_other_and_never_for_ever() {
         let start = Instant::now();
-        let mut watermark = Watermark::new([Patience::FILES; 2], start);
+        let mut watermark = Watermark::new([Patience::FILES; 2], 0, start);
         watermark.offer(0, HOUR_US);
         assert!(!watermark.may_enter(0), "the other may have an earlier one");
         watermark.offer(1, 2 * HOUR_US);
@@ -327,7 +337,7 @@ mod tests {
     #[test]
     fn a_recording_is_stamped_as_it_was() {
         let start = Instant::now();
-        let mut live = Watermark::new([Patience::LIVE, Patience::LIVE], start);
+        let mut live = Watermark::new([Patience::LIVE, Patience::LIVE], 0, start);
         let mut state = 7_u64;
         let mut recorded = Vec::new();
         for step in 0..2_000_u64 {
@@ -339,7 +349,7 @@ mod tests {
         }
         // Replayed at once, and each camera by itself.
         for only in [None, Some(0), Some(1)] {
-            let mut replay = Watermark::new([Patience::FILES, Patience::FILES], start);
+            let mut replay = Watermark::new([Patience::FILES, Patience::FILES], 0, start);
             for &(camera, stamp) in recorded
                 .iter()
                 .filter(|(camera, _)| only.is_none_or(|only| only == *camera))
@@ -352,9 +362,32 @@ mod tests {
     }
 
     #[test]
+    fn time_ends_with_a_hop_and_goes_on_for_what_is_said_later() {
+        let start = Instant::now();
+        let mut watermark = Watermark::new([Patience::FILES], 0, start);
+        watermark.stamp(0, 2_500 * MS, start);
+        watermark.end(0);
+        assert_eq!(
+            [watermark.close(1_000 * MS), watermark.close(1_000 * MS)],
+            [3_000 * MS; 2]
+        );
+        assert_eq!(watermark.stamp_control(None), 3_000 * MS);
+        assert_eq!(
+            [watermark.close(1_000 * MS), watermark.close(1_000 * MS)],
+            [4_000 * MS; 2]
+        );
+        let mut nothing = Watermark::new([Patience::FILES], 7_000 * MS, start);
+        assert_eq!(
+            nothing.close(1_000 * MS),
+            7_000 * MS,
+            "a run that goes on with nothing stays where it was"
+        );
+    }
+
+    #[test]
     fn absurd_times_are_bounded() {
         let start = Instant::now();
-        let mut watermark = Watermark::new([Patience::FILES], start);
+        let mut watermark = Watermark::new([Patience::FILES], 0, start);
         assert_eq!(watermark.stamp(0, u64::MAX, start).time_us, TIME_MAX_US);
         let absurd = Stamp {
             time_us: u64::MAX,

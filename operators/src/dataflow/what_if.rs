@@ -65,10 +65,12 @@ impl<'scope> WhatIfs<'scope> for StreamVec<'scope, u64, FrameChange> {
         thresholds: StreamVec<'scope, u64, AlternativeThreshold>,
         horizon_us: u64,
     ) -> StreamVec<'scope, u64, WhatIf> {
-        let retained =
-            scores_per_hop(self).expire(move |(camera, hop_us), at_us, stay: &mut dyn FnMut(Arc<str>, _)| {
+        let retained = scores_per_hop(self).expire(
+            move |(camera, hop_us), at_us, stay: &mut dyn FnMut(Arc<str>, _)| {
                 stay(camera, at_us + SCORE_HOP_US..hop_us + 2 * SCORE_HOP_US + horizon_us);
-            });
+            },
+            Some,
+        );
         let scores = retained.flat_map(|(camera, time, scores)| {
             let counts = scores.counts().to_vec().into_iter();
             counts.map(move |count| ((camera.clone(), count.bucket), time, Scored::from(count)))

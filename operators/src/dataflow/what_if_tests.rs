@@ -17,7 +17,8 @@ fn answers(history: &History, workers: usize) -> Vec<WhatIf> {
 
 /// The thresholds in force at a time; of those of one time the highest, or none if nobody asks.
 fn in_force(history: &History, at_us: u64) -> BTreeMap<(Arc<str>, Arc<str>), f64> {
-    let mut latest: BTreeMap<(Arc<str>, Arc<str>), (u64, Option<f64>)> = BTreeMap::new();
+    type Latest = BTreeMap<(Arc<str>, Arc<str>), (u64, Option<f64>)>;
+    let mut latest = Latest::new();
     for (time, asked) in history.thresholds.iter().filter(|(time, _)| *time <= at_us) {
         let entry = latest
             .entry((asked.camera.clone(), asked.name.clone()))

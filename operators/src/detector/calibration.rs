@@ -59,6 +59,9 @@ pub struct FrameStatistics {
     pub truth: Truth,
 }
 
+/// Normal scores that a calibration keeps: enough for the deciles that drift is measured by.
+pub const NORMAL_QUANTILES_MAX: usize = 257;
+
 /// Maps scores of one kind to 0…1: 0 up to the normal level, 0.5 at the threshold, towards 1 beyond.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -124,6 +127,9 @@ pub struct Calibration {
     pub pixel: ScoreScale,
     /// Held-out frames that were used.
     pub n_frames: usize,
+    /// Image scores of the held-out normal frames, ascending; of many, [`NORMAL_QUANTILES_MAX`] evenly spaced ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub normal_quantiles: Vec<f32>,
     /// The false-reject rate that holds for frames exchangeable with the held-out ones, whatever their distribution; none
     /// where the method guarantees nothing.
     pub guaranteed_false_reject_rate: Option<f64>,
@@ -161,6 +167,12 @@ impl Calibration {
             self.pixel.normal_level,
             self.pixel.threshold,
         ];
+        let known = self.normal_quantiles.len();
+        if known > NORMAL_QUANTILES_MAX || self.normal_quantiles.iter().any(|score| !score.is_finite()) {
+            return Err(format!(
+                "the calibration's {known} normal scores are not all finite, or more than {NORMAL_QUANTILES_MAX}"
+            ));
+        }
         if levels.iter().any(|level| !level.is_finite()) {
             return Err(format!("calibration levels {levels:?} are not all finite"));
         }
@@ -205,6 +217,7 @@ pub fn calibrate(
             threshold: pixel_threshold,
         },
         n_frames: image.n_frames,
+        normal_quantiles: quantiles(normal().map(|frame| frame.image_score).collect()),
         guaranteed_false_reject_rate: image.guaranteed_false_reject_rate,
         statement: image.statement,
     })
@@ -239,6 +252,15 @@ fn labelled(frames: &[FrameStatistics], of: impl Fn(&FrameStatistics) -> f32) ->
     frames
         .iter()
         .map(|frame| (of(frame), frame.truth.is_anomalous()))
+        .collect()
+}
+
+fn quantiles(mut scores: Vec<f32>) -> Vec<f32> {
+    scores.sort_by(f32::total_cmp);
+    let kept = scores.len().min(NORMAL_QUANTILES_MAX);
+    let steps = kept.saturating_sub(1).max(1);
+    (0..kept)
+        .map(|step| scores[step * (scores.len() - 1) / steps])
         .collect()
 }
 

@@ -10,6 +10,7 @@ use super::backbone::{Backbone, hash};
 use super::tensor_file::hexadecimal;
 use super::{Calibration, ImageScore, Recipe, Scorer, Tensor};
 use crate::imaging::check_input;
+use crate::metrics::ScoreReference;
 
 /// What an image of the training set was used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,8 +42,8 @@ pub struct DetectorParts {
     pub recipe: Recipe,
     /// The network.
     pub backbone: Arc<dyn Backbone>,
-    /// The fitted scorer.
-    pub scorer: Scorer,
+    /// The fitted scorer. Shared, because a detector with another threshold has the same.
+    pub scorer: Arc<Scorer>,
     /// The thresholds.
     pub calibration: Calibration,
     /// The images that went into it, in any order.
@@ -133,12 +134,28 @@ impl Detector {
     ///
     /// # Errors
     /// A sentence, where the threshold is not finite.
-    pub fn with_image_threshold(self, threshold: f32) -> Result<Self, String> {
-        let mut parts = self.parts;
-        parts.calibration = parts
-            .calibration
-            .with_image_threshold(threshold, parts.recipe.image_score);
-        Self::new(parts)
+    pub fn with_image_threshold(&self, threshold: f32) -> Result<Self, String> {
+        let parts = &self.parts;
+        let calibration = parts.calibration.clone();
+        Self::new(DetectorParts {
+            recipe: parts.recipe.clone(),
+            backbone: parts.backbone.clone(),
+            scorer: parts.scorer.clone(),
+            calibration: calibration.with_image_threshold(threshold, parts.recipe.image_score),
+            manifest: parts.manifest.clone(),
+            // It looks at frames; nobody takes training images out of it.
+            sums: None,
+            intakt_version: parts.intakt_version.clone(),
+        })
+    }
+
+    /// The calibrated scores of the frames that the threshold was chosen on, as far as they are kept: what drift is measured
+    /// against.
+    pub fn score_reference(&self) -> Option<ScoreReference> {
+        let calibration = self.calibration();
+        let scores = calibration.normal_quantiles.iter();
+        let scores: Vec<f64> = scores.map(|&score| calibration.image.calibrated(score)).collect();
+        ScoreReference::new(&scores)
     }
 
     /// Takes it apart, to put another one together from most of its parts.

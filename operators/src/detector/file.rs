@@ -163,7 +163,7 @@ fn parts(contents: Contents, backbone: &RebuildBackbone<'_>) -> Result<DetectorP
         sums: keeps_sums.then_some(sums),
         recipe,
         backbone,
-        scorer,
+        scorer: Arc::new(scorer),
         manifest,
     })
 }

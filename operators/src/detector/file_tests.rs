@@ -169,7 +169,7 @@ fn parts_with(scorer_recipe: ScorerRecipe, scorer: Scorer) -> DetectorParts {
             Tensor::i64(&[2], vec![i64::MIN, 209]),
         )])),
         backbone,
-        scorer,
+        scorer: Arc::new(scorer),
         intakt_version: "0.1.0".into(),
     }
 }
@@ -395,7 +395,7 @@ fn tensors_that_do_not_fit_are_errors_whatever_they_are() {
 #[test]
 fn a_memory_bank_of_another_backbone_is_named_with_both_sizes() {
     let mut mixed = parts();
-    mixed.scorer = Scorer::GlobalKnn(GlobalKnn::new(3, values(12), 2).unwrap());
+    mixed.scorer = Arc::new(Scorer::GlobalKnn(GlobalKnn::new(3, values(12), 2).unwrap()));
     let error = Detector::new(mixed).unwrap_err();
     assert!(
         error.contains("holds 3-dim embeddings but backbone `toy` yields 4\n  hint: "),

@@ -20,7 +20,7 @@ mod scores;
 mod tensor;
 mod tensor_file;
 mod thresholds;
-pub use calibration::{Calibration, CalibrationMethod, FrameStatistics, ScoreScale, calibrate};
+pub use calibration::{Calibration, CalibrationMethod, FrameStatistics, NORMAL_QUANTILES_MAX, ScoreScale, calibrate};
 pub use detector::{Detector, DetectorParts, ImageRole, ManifestEntry};
 pub use embedding::{embed, random_dims};
 pub use file::{DetectorFileError, FORMAT, FORMAT_VERSION};

@@ -88,6 +88,22 @@ impl Figure {
     }
 }
 
+/// Reads a duration as rules have it: `15m`, `10 s`, `1.5 h`; microseconds.
+///
+/// # Errors
+/// A sentence that says what is wrong with it.
+pub fn parse_duration_us(text: &str) -> Result<u64, String> {
+    if text.len() > RULE_CHARS_MAX {
+        return Err(format!("a duration has at most {RULE_CHARS_MAX} characters"));
+    }
+    let words = words(text);
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    match duration(&words)? {
+        (duration_us, []) => Ok(duration_us),
+        (_, [extra, ..]) => Err(format!("nothing belongs behind the duration, and there is \"{extra}\"")),
+    }
+}
+
 impl std::str::FromStr for AlertRule {
     type Err = String;
 

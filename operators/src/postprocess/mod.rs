@@ -13,4 +13,4 @@ pub use inspected::InspectedArea;
 pub use judge::{FrameStamp, judge, unreadable};
 pub use static_artefacts::{REMEMBERED_FRAMES, SEEN_FRAMES_MIN, StaticArtefacts};
 pub use stitch::{FrameScores, ScoredPatch, stitch};
-pub use suppress::{Findings, REGIONS_MAX, suppress};
+pub use suppress::{Findings, REGIONS_MAX, candidates, suppress};

@@ -37,19 +37,21 @@ pub struct Findings {
 impl Findings {
     /// What [`StaticArtefacts::observe`] wants to know: every region inside the inspected area, whether it counted or not.
     pub fn candidates(&self) -> Vec<Region> {
-        let inside = |reason| {
-            use SuppressionReason::{BelowMinArea, BelowMinPeak, StaticArtefact};
-            matches!(reason, BelowMinArea | BelowMinPeak | StaticArtefact)
-        };
-        let suppressed = self
-            .suppressed
-            .iter()
-            .filter(|found| inside(found.reason))
-            .map(|found| &found.region);
-        let mut all: Vec<Region> = self.regions.iter().chain(suppressed).cloned().collect();
-        all.sort_by(strongest_first);
-        all
+        candidates(&self.regions, &self.suppressed)
     }
+}
+
+/// [`Findings::candidates`] of a frame whose findings are gone but for what its verdict tells.
+pub fn candidates(regions: &[Region], suppressed: &[SuppressedRegion]) -> Vec<Region> {
+    let inside = |reason| {
+        use SuppressionReason::{BelowMinArea, BelowMinPeak, StaticArtefact};
+        matches!(reason, BelowMinArea | BelowMinPeak | StaticArtefact)
+    };
+    let suppressed = suppressed.iter().filter(|found| inside(found.reason));
+    let all = regions.iter().chain(suppressed.map(|found| &found.region));
+    let mut all: Vec<Region> = all.cloned().collect();
+    all.sort_by(strongest_first);
+    all
 }
 
 /// Finds the regions of a frame and applies the recipe's suppression rules.

@@ -51,6 +51,7 @@ fn calibration() -> Calibration {
         image: scale,
         pixel: scale,
         n_frames: 1,
+        normal_quantiles: Vec::new(),
         guaranteed_false_reject_rate: None,
         statement: String::new(),
     }

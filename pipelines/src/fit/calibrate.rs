@@ -25,16 +25,12 @@ pub(crate) fn calibrate(
     scorer: Scorer,
     held_out: &[Surveyed],
     method: CalibrationMethod,
-) -> Result<(Scorer, Calibration), PipelineError> {
+) -> Result<(Arc<Scorer>, Calibration), PipelineError> {
     let scorer = Arc::new(scorer);
     let statistics = statistics(training, &scorer, held_out)?;
     let calibration =
         choose_threshold(&statistics, method, training.recipe.image_score).map_err(PipelineError::Refused)?;
-    let scorer = Arc::try_unwrap(scorer);
-    Ok((
-        scorer.unwrap_or_else(|_| unreachable!("the dataflow has ended")),
-        calibration,
-    ))
+    Ok((scorer, calibration))
 }
 
 fn statistics(
@@ -61,10 +57,10 @@ fn statistics(
             let (scored, failed) = scored(
                 frames,
                 &resources,
-                move |_| input.clone(),
+                move |_, _| input.clone(),
                 move |tile| embed_tile(tile, backbone.as_ref(), &embedding.input, &embedding.embedding),
-                move |_, embedding| scorer.score(embedding),
-                move |_| sigma,
+                move |_, _, embedding| scorer.score(embedding),
+                move |_, _| sigma,
             );
             let (noted, slots, progress, truths) = (noted.clone(), slots.clone(), progress.clone(), truths.clone());
             let measured = scored

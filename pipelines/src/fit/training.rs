@@ -102,7 +102,7 @@ impl Training<'_> {
             move |frames, closed| {
                 let (recipe, backbone, input) = (recipe.clone(), backbone.clone(), input.clone());
                 let (undecodable, unembeddable) = (noted.clone(), noted.clone());
-                let (decoded, failed) = frames.decode(&resources, move |_| input.clone());
+                let (decoded, failed) = frames.decode(&resources, move |_, _| input.clone());
                 let progress = progress.clone();
                 let decoded = decoded.inspect(move |_: &Arc<DecodedFrame>| progress.step());
                 let tiles = decoded

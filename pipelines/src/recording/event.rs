@@ -52,6 +52,15 @@ pub enum RecordedEvent {
         /// The logical time from which it holds, microseconds.
         time_us: u64,
     },
+    /// A camera's next frames show parts of another lot.
+    Lot {
+        /// Name of the camera.
+        camera: Arc<str>,
+        /// Name of the lot.
+        lot: Arc<str>,
+        /// The logical time at which it was said, microseconds.
+        time_us: u64,
+    },
     /// A camera's stream ended. Where this is absent the recording was cut.
     Ended {
         /// Name of the camera.
@@ -81,6 +90,7 @@ impl RecordedEvent {
             Self::Label { label, .. } => &label.camera,
             Self::Threshold { camera, .. }
             | Self::Detector { camera, .. }
+            | Self::Lot { camera, .. }
             | Self::Ended { camera }
             | Self::Missing { camera, .. } => camera,
         }
@@ -93,7 +103,8 @@ impl RecordedEvent {
             | Self::Dropped { time_us, .. }
             | Self::Label { time_us, .. }
             | Self::Threshold { time_us, .. }
-            | Self::Detector { time_us, .. } => Some(*time_us),
+            | Self::Detector { time_us, .. }
+            | Self::Lot { time_us, .. } => Some(*time_us),
             Self::Missing { last_time_us, .. } => Some(*last_time_us),
             Self::Ended { .. } => None,
         }

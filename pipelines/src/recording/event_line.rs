@@ -44,6 +44,11 @@ pub(super) enum EventLine {
         path: Arc<str>,
         time_us: u64,
     },
+    Lot {
+        camera: Arc<str>,
+        lot: Arc<str>,
+        time_us: u64,
+    },
     Ended {
         camera: Arc<str>,
     },
@@ -99,6 +104,7 @@ impl EventLine {
                 path,
                 time_us,
             },
+            RecordedEvent::Lot { camera, lot, time_us } => Self::Lot { camera, lot, time_us },
             RecordedEvent::Ended { camera } => Self::Ended { camera },
             RecordedEvent::Missing {
                 camera,
@@ -186,6 +192,7 @@ impl EventLine {
                 path,
                 time_us,
             },
+            Self::Lot { camera, lot, time_us } => RecordedEvent::Lot { camera, lot, time_us },
             Self::Ended { camera } => RecordedEvent::Ended { camera },
             Self::Missing {
                 camera,

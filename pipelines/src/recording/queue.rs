@@ -175,6 +175,7 @@ fn size_bytes(event: &RecordedEvent) -> u64 {
                     .map_or_else(|reason| text(reason), |bytes| bytes.len() as u64)
         }
         RecordedEvent::Detector { path, .. } => text(path),
+        RecordedEvent::Lot { lot, .. } => text(lot),
         RecordedEvent::Label { label, .. } => match &label.truth {
             intakt_operators::Truth::Anomalous(class) => text(class),
             intakt_operators::Truth::Normal => 0,

@@ -18,6 +18,9 @@ pub struct RecordedCamera {
     pub others: u64,
     /// Frames that the recorder could not take.
     pub missing: u64,
+    /// One more than the highest number of a frame, dropped ones included.
+    #[serde(default)]
+    pub next_seq: u64,
     /// Lowest and highest logical time, microseconds.
     pub times_us: Option<(u64, u64)>,
 }
@@ -29,6 +32,7 @@ impl RecordedCamera {
         self.dropped = self.dropped.saturating_add(other.dropped);
         self.others = self.others.saturating_add(other.others);
         self.missing = self.missing.saturating_add(other.missing);
+        self.next_seq = self.next_seq.max(other.next_seq);
         self.times_us = match (self.times_us, other.times_us) {
             (Some((a, b)), Some((c, d))) => Some((a.min(c), b.max(d))),
             (known, None) | (None, known) => known,
@@ -50,8 +54,14 @@ impl Tally {
             ..RecordedCamera::default()
         };
         match event {
-            RecordedEvent::Frame { .. } => one.frames = 1,
-            RecordedEvent::Dropped { .. } => one.dropped = 1,
+            RecordedEvent::Frame { frame, .. } => {
+                one.frames = 1;
+                one.next_seq = frame.seq.saturating_add(1);
+            }
+            RecordedEvent::Dropped { dropped, .. } => {
+                one.dropped = 1;
+                one.next_seq = dropped.seq.saturating_add(1);
+            }
             RecordedEvent::Missing {
                 frames,
                 first_time_us,

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-use intakt_operators::dataflow::Rate;
-use intakt_operators::{DropReason, DroppedFrame, Outcome};
+use intakt_operators::dataflow::{Compared, Rate};
+use intakt_operators::{Decision, DropReason, DroppedFrame, Outcome, Verdict};
 use serde::Serialize;
 
 use super::Sink;
@@ -20,6 +20,7 @@ pub struct Jsonl {
 enum Content {
     Outcomes,
     Rates,
+    Disagreements,
 }
 
 /// A dropped frame among verdicts.
@@ -30,6 +31,46 @@ struct DroppedLine<'a> {
     captured_at_us: u64,
     decision: &'static str,
     reason: DropReason,
+}
+
+/// A frame on which two detectors disagree.
+#[derive(Serialize)]
+struct DisagreementLine<'a> {
+    camera: &'a str,
+    seq: u64,
+    captured_at_us: u64,
+    origin: &'a str,
+    detector: Side<'a>,
+    shadow: Side<'a>,
+}
+
+/// What one of them says.
+#[derive(Serialize)]
+struct Side<'a> {
+    detector: &'a str,
+    #[serde(flatten)]
+    decision: &'a Decision,
+    image_score: f64,
+    threshold: f64,
+}
+
+impl<'a> DisagreementLine<'a> {
+    fn of(Compared { verdict, shadow }: &'a Compared) -> Self {
+        let side = |verdict: &'a Verdict| Side {
+            detector: &verdict.detector,
+            decision: &verdict.decision,
+            image_score: verdict.image_score,
+            threshold: verdict.threshold,
+        };
+        Self {
+            camera: &verdict.camera,
+            seq: verdict.seq,
+            captured_at_us: verdict.captured_at_us,
+            origin: &verdict.origin,
+            detector: side(verdict),
+            shadow: side(shadow),
+        }
+    }
 }
 
 /// The JSON of an outcome, without a line break: a verdict's own, or one with the decision `dropped`.
@@ -73,6 +114,15 @@ impl Jsonl {
         }
     }
 
+    /// Writes the frames on which a shadow detector disagrees to `out`, called `name` in errors.
+    pub fn disagreements(out: Box<dyn Write + Send>, name: &str) -> Self {
+        Self {
+            out: Mutex::new(out),
+            name: name.to_owned(),
+            content: Content::Disagreements,
+        }
+    }
+
     fn line(&self, json: serde_json::Result<Vec<u8>>) -> Result<(), String> {
         let cannot = |error: &dyn std::fmt::Display| format!("cannot write to {}: {error}", self.name);
         let mut line = json.map_err(|error| cannot(&error))?;
@@ -89,6 +139,14 @@ impl Sink for Jsonl {
     fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
         if self.content == Content::Outcomes {
             self.line(outcome_json(outcome))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn disagreement(&self, compared: &Compared) -> Result<(), String> {
+        if self.content == Content::Disagreements {
+            self.line(serde_json::to_vec(&DisagreementLine::of(compared)))
         } else {
             Ok(())
         }

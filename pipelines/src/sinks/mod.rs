@@ -16,7 +16,9 @@ pub use jsonl::{Jsonl, outcome_json};
 use std::sync::Arc;
 
 use intakt_operators::Outcome;
-use intakt_operators::dataflow::{JudgedFrame, Rate};
+use intakt_operators::dataflow::{Alert, ArrivedLabel, Compared, JudgedFrame, Rate, ScoreRate, WhatIf};
+
+use crate::store::Change;
 
 /// Takes results of an inspection. An error stops the run.
 pub trait Sink: Send + Sync {
@@ -56,6 +58,54 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// A sentence that says what could not be done.
     fn passed(&self, _frontier_us: u64) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// How the scores of a window that moved are spread.
+    ///
+    /// # Errors
+    /// A sentence that says what could not be done.
+    fn score_rate(&self, _rate: &ScoreRate) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// An alert opened, closed, or was retracted because a label undid its cause.
+    ///
+    /// # Errors
+    /// A sentence that says what could not be done.
+    fn alert(&self, _alert: &Alert) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The answer to a standing question changed: what another threshold would do.
+    ///
+    /// # Errors
+    /// A sentence that says what could not be done.
+    fn what_if(&self, _answer: &WhatIf) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// A frame on which the detector and its shadow decided differently, in the order of time, camera and sequence.
+    ///
+    /// # Errors
+    /// A sentence that says what could not be done.
+    fn disagreement(&self, _disagreement: &Compared) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// Somebody said what a frame truly is; `time_us` is the time in the dataflow at which that was learned.
+    ///
+    /// # Errors
+    /// A sentence that says what could not be done.
+    fn label(&self, _time_us: u64, _label: &ArrivedLabel) -> Result<(), String> {
+        Ok(())
+    }
+
+    /// The threshold or the detector of a camera changed.
+    ///
+    /// # Errors
+    /// A sentence that says what could not be done.
+    fn change(&self, _change: &Change) -> Result<(), String> {
         Ok(())
     }
 

@@ -131,6 +131,7 @@ pub(super) fn frame(source: &mut dyn Source, stop: &StopFlag) -> Frame {
             Next::Frame(frame) => return frame,
             Next::Trouble(trouble) => troubles.push(trouble),
             Next::Dropped(dropped, _) => panic!("only a recording knows of drops: {dropped:?}"),
+            Next::Control(control, _) => panic!("only a recording knows of controls: {control:?}"),
             Next::Ended => panic!("ended before its last frame, after {troubles:?}"),
         }
     }
@@ -164,7 +165,8 @@ fn stopped_while_waiting(mut source: Box<dyn Source>, stop: &StopFlag) -> Box<dy
         match hears.recv_timeout(SILENCE) {
             Err(RecvTimeoutError::Timeout) => break true,
             Ok(Next::Trouble(_)) => {}
-            Ok(Next::Frame(_) | Next::Dropped(..) | Next::Ended) | Err(RecvTimeoutError::Disconnected) => break false,
+            Ok(Next::Frame(_) | Next::Dropped(..) | Next::Control(..) | Next::Ended)
+            | Err(RecvTimeoutError::Disconnected) => break false,
         }
     };
     assert!(silent, "a silent camera has nothing to say, and has not ended");

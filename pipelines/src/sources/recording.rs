@@ -6,8 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, bounded};
+use intakt_operators::dataflow::{ArrivedLabel, Control};
 use intakt_operators::{Frame, Stamp};
 
+use super::seq_set::SeqSet;
 use super::{Next, STOP_WAIT_MAX, Source, StopFlag};
 use crate::PipelineError;
 use crate::recording::{Played, PlayedEvents, RecordedEvent, Recording};
@@ -37,6 +39,9 @@ pub struct ReplayNotes {
     /// Why the rest could not be read.
     pub failure: Option<String>,
 }
+
+/// Turns a recorded change of threshold or detector into one of the camera's setups; none: it is not to be repeated.
+pub type OnChange = Arc<dyn Fn(&RecordedEvent) -> Result<Option<u32>, String> + Send + Sync>;
 
 /// A camera of a recording. Its frames enter when they entered then, and its drops are told again.
 pub struct RecordedSource {
@@ -68,6 +73,7 @@ impl ReplayLog {
 pub fn recorded_cameras(
     recording: &Recording,
     options: ReplayOptions,
+    on_change: OnChange,
     stop: &StopFlag,
 ) -> Result<(Vec<RecordedSource>, ReplayLog), PipelineError> {
     let all: Vec<Arc<str>> = recording.cameras().keys().cloned().collect();
@@ -95,9 +101,13 @@ pub fn recorded_cameras(
     let mut player = Player {
         outlets,
         options,
+        on_change,
         stop: stop.clone(),
         log: log.clone(),
         begun: None,
+        labels: 0,
+        at_beginning: true,
+        played: BTreeMap::new(),
     };
     let events = recording.events();
     thread::Builder::new()
@@ -111,10 +121,17 @@ pub fn recorded_cameras(
 struct Player {
     outlets: BTreeMap<Arc<str>, Sender<Next>>,
     options: ReplayOptions,
+    on_change: OnChange,
     stop: StopFlag,
     log: ReplayLog,
     /// The first event's time, and when it was played.
     begun: Option<(u64, Instant)>,
+    /// Labels that were told.
+    labels: u64,
+    /// Whether only the detectors that cameras began with were read.
+    at_beginning: bool,
+    /// By camera, the frames that were dealt: after a restart some are recorded for the second time.
+    played: BTreeMap<Arc<str>, SeqSet>,
 }
 
 impl Player {
@@ -138,10 +155,17 @@ impl Player {
     }
 
     fn event(&mut self, event: RecordedEvent) {
+        self.at_beginning &= matches!(event, RecordedEvent::Detector { .. });
+        if self.at_beginning {
+            return;
+        }
         match event {
             RecordedEvent::Frame { frame, time_us, low_us } => {
                 let recorded = Some(Stamp { time_us, low_us });
                 let camera = frame.camera.clone();
+                if !self.played.entry(camera.clone()).or_default().insert(frame.seq) {
+                    return;
+                }
                 self.deal(&camera, time_us, Next::Frame(Frame { recorded, ..frame }));
             }
             RecordedEvent::Dropped {
@@ -150,6 +174,9 @@ impl Player {
                 low_us,
             } => {
                 let camera = dropped.camera.clone();
+                if !self.played.entry(camera.clone()).or_default().insert(dropped.seq) {
+                    return;
+                }
                 self.deal(&camera, time_us, Next::Dropped(dropped, Stamp { time_us, low_us }));
             }
             RecordedEvent::Missing { camera, frames, .. } if frames > 0 && self.outlets.contains_key(&camera) => {
@@ -157,10 +184,32 @@ impl Player {
                 self.log.note(|notes| notes.gaps.push(gap));
             }
             RecordedEvent::Ended { camera } => drop(self.outlets.remove(&camera)),
-            RecordedEvent::Missing { .. }
-            | RecordedEvent::Label { .. }
-            | RecordedEvent::Threshold { .. }
-            | RecordedEvent::Detector { .. } => {}
+            RecordedEvent::Missing { .. } => {}
+            RecordedEvent::Label { label, time_us } => {
+                let camera = label.camera.clone();
+                let ordinal = self.labels;
+                self.labels += 1;
+                let label = Control::Label(ArrivedLabel { ordinal, label });
+                self.deal(&camera, time_us, Next::Control(label, time_us));
+            }
+            RecordedEvent::Lot { camera, lot, time_us } => {
+                self.deal(&camera, time_us, Next::Control(Control::LotStarted(lot), time_us));
+            }
+            RecordedEvent::Threshold { .. } | RecordedEvent::Detector { .. } => {
+                let camera = event.camera().clone();
+                match (self.on_change)(&event) {
+                    Ok(Some(setup)) => {
+                        let time_us = event.time_us().unwrap_or(0);
+                        // It holds for later frames even where its own time is left out.
+                        self.hand_over(&camera, Next::Control(Control::Setup(setup), time_us));
+                    }
+                    Ok(None) => {}
+                    Err(reason) => {
+                        self.log.note(|notes| notes.failure = Some(reason));
+                        self.outlets.clear();
+                    }
+                }
+            }
         }
     }
 
@@ -171,6 +220,10 @@ impl Player {
             return;
         }
         self.wait_for(time_us);
+        self.hand_over(camera, next);
+    }
+
+    fn hand_over(&mut self, camera: &Arc<str>, next: Next) {
         let mut next = next;
         while let Some(outlet) = self.outlets.get(camera) {
             match outlet.send_timeout(next, STOP_WAIT_MAX) {

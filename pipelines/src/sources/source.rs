@@ -3,6 +3,7 @@
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use intakt_operators::dataflow::Control;
 use intakt_operators::{DroppedFrame, Frame, Stamp};
 
 /// Longest time that [`Source::next`] goes on after its stop flag was set.
@@ -35,6 +36,8 @@ pub enum Next {
     Frame(Frame),
     /// A frame that was dropped when the recording was made; it has no number in this source.
     Dropped(DroppedFrame, Stamp),
+    /// Something that was said when the recording was made, and its time in the dataflow, microseconds.
+    Control(Control, u64),
     /// Why no frame comes at the moment, once per trouble: "connection refused, next try in 2 s". Ask again.
     Trouble(String),
     /// No further frame will come, or `stop` is set.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use intakt_operators::{Label, Outcome};
 
 use super::reader::ResumePoint;
-use super::records::{Alert, Change, Commit, MetricRevision, TimedLabel, TimedOutcome};
+use super::records::{Alert, Change, Commit, Metric, TimedLabel, TimedOutcome};
 
 /// Records wait here by their time in the dataflow, and leave as a [`Commit`] whenever the frontier has passed the end of a
 /// hop.
@@ -47,12 +47,16 @@ impl HopBuffer {
     }
 
     /// A label that the dataflow learned at `time_us`. Panics as [`HopBuffer::outcome`] does.
-    pub fn label(&mut self, time_us: u64, label: Label) {
-        self.hop(time_us).labels.push(TimedLabel { time_us, label });
+    pub fn label(&mut self, time_us: u64, ordinal: u64, label: Label) {
+        self.hop(time_us).labels.push(TimedLabel {
+            time_us,
+            ordinal,
+            label,
+        });
     }
 
     /// A metric that was published at `time_us`, whatever time it is about. Panics as [`HopBuffer::outcome`] does.
-    pub fn metric(&mut self, time_us: u64, metric: MetricRevision) {
+    pub fn metric(&mut self, time_us: u64, metric: Metric) {
         self.hop(time_us).metrics.push(metric);
     }
 
@@ -92,6 +96,21 @@ impl HopBuffer {
         commit.next_seq = self.positions_after(&commit.outcomes);
         self.committed_us = end_us;
         Some(commit)
+    }
+
+    /// What is left at the end of a run: figures of windows that had not ended, and what was said when all was over. Panics (a
+    /// bug of ours) if an outcome is left.
+    pub fn rest(&mut self) -> Commit {
+        let mut rest = Commit {
+            frontier_us: self.committed_us,
+            ..Commit::default()
+        };
+        for hop in std::mem::take(&mut self.hops).into_values() {
+            assert!(hop.outcomes.is_empty(), "every outcome belongs to a hop that has ended");
+            rest.metrics.extend(hop.metrics);
+            rest.alerts.extend(hop.alerts);
+        }
+        rest
     }
 
     fn hop(&mut self, time_us: u64) -> &mut Commit {

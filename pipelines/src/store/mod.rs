@@ -11,13 +11,16 @@
 mod error;
 mod export;
 mod hop_buffer;
+mod metrics;
 mod outcome_reader;
 mod pages;
 mod parquet_export;
 mod query;
 mod reader;
 mod records;
+mod resume;
 mod schema;
+mod sink;
 mod sql_value;
 #[expect(clippy::module_inception, reason = "the module is named for the noun in it")]
 mod store;
@@ -29,7 +32,9 @@ pub use hop_buffer::HopBuffer;
 pub use pages::Pages;
 pub use query::{DecisionKind, OutcomeFilter};
 pub use reader::ResumePoint;
-pub use records::{Alert, Change, ChangeKind, Commit, MetricRevision, TimedLabel, TimedOutcome};
+pub use records::{Alert, Change, ChangeKind, Commit, Metric, MetricRevision, TimedLabel, TimedOutcome};
+pub use resume::{Past, Resumed, resume_camera};
+pub use sink::StoreSink;
 pub use store::{Store, StoreOptions};
 
 #[cfg(test)]

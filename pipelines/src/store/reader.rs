@@ -67,6 +67,24 @@ impl Store {
         })
     }
 
+    /// When a frame was captured, microseconds, if its outcome is in the store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn captured_at_us(&self, camera: &str, seq: u64) -> Result<Option<u64>, StoreError> {
+        let read = || -> Result<Option<u64>, Trouble> {
+            let (Some(number), Ok(seq)) = (self.number(camera)?, i64::try_from(seq)) else {
+                return Ok(None);
+            };
+            let sql = "SELECT captured_at_us FROM outcomes WHERE camera = ? AND seq = ?";
+            let found = self
+                .connection
+                .query_row(sql, (number, seq), |row| row.get::<_, i64>(0));
+            Ok(found.optional()?.map(|bits| bits as u64))
+        };
+        read().map_err(self.error("read"))
+    }
+
     /// The cameras that have a position.
     ///
     /// # Errors
@@ -105,7 +123,7 @@ impl Store {
 
     /// All labels in the order in which they arrived.
     pub fn labels(&self) -> Pages<'_, TimedLabel> {
-        let sql = "SELECT id, time_us, camera, seq, anomalous, class, captured_at_us FROM labels
+        let sql = "SELECT id, time_us, camera, seq, anomalous, class, captured_at_us, ordinal FROM labels
             WHERE id > ? ORDER BY id LIMIT ?";
         Pages::new(move |after| self.page(sql, (after, PAGE_ROWS), label))
     }
@@ -120,7 +138,7 @@ impl Store {
 
     /// All changes of thresholds and detectors in the order in which they took effect.
     pub fn changes(&self) -> Pages<'_, Change> {
-        let sql = "SELECT id, time_us, camera, threshold, detector FROM changes WHERE id > ? ORDER BY id LIMIT ?";
+        let sql = "SELECT id, time_us, camera, threshold, detector, lot FROM changes WHERE id > ? ORDER BY id LIMIT ?";
         Pages::new(move |after| self.page(sql, (after, PAGE_ROWS), change))
     }
 
@@ -183,6 +201,7 @@ fn label(row: &Row<'_>) -> Result<TimedLabel, Trouble> {
     };
     Ok(TimedLabel {
         time_us: from_key(row.get(1)?)?,
+        ordinal: from_key(row.get(7)?)?,
         label: Label {
             camera: row.get::<_, String>(2)?.into(),
             seq: bits_in(row, 3)?,
@@ -208,9 +227,10 @@ fn change(row: &Row<'_>) -> Result<Change, Trouble> {
     Ok(Change {
         time_us: from_key(row.get(1)?)?,
         camera: row.get::<_, Option<String>>(2)?.map(Arc::from),
-        kind: match row.get::<_, Option<String>>(4)? {
-            Some(detector) => ChangeKind::Detector(detector.into()),
-            None => ChangeKind::Threshold(score_in(row, 3)?),
+        kind: match (row.get::<_, Option<String>>(4)?, row.get::<_, Option<String>>(5)?) {
+            (Some(detector), _) => ChangeKind::Detector(detector.into()),
+            (None, Some(lot)) => ChangeKind::Lot(lot.into()),
+            (None, None) => ChangeKind::Threshold(score_in(row, 3)?),
         },
     })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use intakt_operators::{Label, Outcome};
+use serde::Serialize;
 
 /// What became of a frame, at the frame's time in the dataflow.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,16 +16,34 @@ pub struct TimedOutcome {
 }
 
 /// A label, at the time at which the dataflow learned it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TimedLabel {
     /// Time in the dataflow, microseconds; usually much later than the label's own `captured_at_us`.
     pub time_us: u64,
+    /// Its number among all that were said in this run: of two about one frame that came at one time the higher holds.
+    pub ordinal: u64,
     /// What was said about which frame.
+    #[serde(flatten)]
     pub label: Label,
 }
 
-/// A metric that was published, or published again because something in its window was corrected.
+/// A metric as it was published.
 #[derive(Clone, Debug, PartialEq)]
+pub struct Metric {
+    /// End of the window (exclusive), microseconds of event time. It may lie in the past, or be still to come.
+    pub at_us: u64,
+    /// Length of the window, microseconds.
+    pub window_us: u64,
+    /// What it is about: a camera, a line, all.
+    pub scope: Arc<str>,
+    /// Name of the metric.
+    pub name: Arc<str>,
+    /// The value; none where it is undefined (a rate of nothing).
+    pub value: Option<f64>,
+}
+
+/// A metric that was published, or published again because something in its window was corrected.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct MetricRevision {
     /// End of the window (exclusive), microseconds of event time. It may lie in the past.
     pub at_us: u64,
@@ -43,7 +62,7 @@ pub struct MetricRevision {
 }
 
 /// An alert as it stands. Committing it again with the same rule, scope and opening replaces it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Alert {
     /// The rule as the user wrote it.
     pub rule: Arc<str>,
@@ -58,21 +77,25 @@ pub struct Alert {
 }
 
 /// A change of how frames are judged, from an exact time on.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Change {
     /// Frames from this time on are judged by it, microseconds in the dataflow.
     pub time_us: u64,
     /// The camera; none for all of them.
     pub camera: Option<Arc<str>>,
     /// What was changed.
+    #[serde(flatten)]
     pub kind: ChangeKind,
 }
 
 /// What was changed.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// The image score above which a frame is rejected.
     Threshold(f64),
+    /// The lot that frames show parts of.
+    Lot(Arc<str>),
     /// The detector, by the first 12 digits of its SHA-256.
     Detector(Arc<str>),
 }
@@ -86,8 +109,8 @@ pub struct Commit {
     pub outcomes: Vec<TimedOutcome>,
     /// In the order in which they arrived.
     pub labels: Vec<TimedLabel>,
-    /// In any order.
-    pub metrics: Vec<MetricRevision>,
+    /// In the order in which they were published. One that is as it was stored is no revision.
+    pub metrics: Vec<Metric>,
     /// In any order.
     pub alerts: Vec<Alert>,
     /// In the order in which they take effect.

@@ -19,7 +19,7 @@ pub(super) const APPLICATION_ID: i64 = 0x696e_746b;
 /// Names that recur in every row are numbered in `names`; the views spell them out.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (schema_version INTEGER NOT NULL, intakt_version TEXT NOT NULL, run TEXT NOT NULL) STRICT;
-CREATE TABLE progress (frontier_us INTEGER NOT NULL, generation INTEGER NOT NULL) STRICT;
+CREATE TABLE progress (frontier_us INTEGER NOT NULL, generation INTEGER NOT NULL, ended INTEGER NOT NULL) STRICT;
 CREATE TABLE names (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
 CREATE TABLE cameras (camera INTEGER PRIMARY KEY REFERENCES names, next_seq INTEGER NOT NULL) STRICT;
 CREATE TABLE outcomes (
@@ -58,6 +58,7 @@ CREATE TABLE regions (
 CREATE TABLE labels (
     id INTEGER PRIMARY KEY,
     time_us INTEGER NOT NULL,
+    ordinal INTEGER NOT NULL UNIQUE,
     camera TEXT NOT NULL,
     seq INTEGER NOT NULL,
     anomalous INTEGER NOT NULL,
@@ -88,7 +89,8 @@ CREATE TABLE changes (
     time_us INTEGER NOT NULL,
     camera TEXT,
     threshold ANY,
-    detector TEXT
+    detector TEXT,
+    lot TEXT
 ) STRICT;
 CREATE VIEW verdicts AS
     SELECT outcomes.id, time_us, camera.name AS camera, seq, captured_at_us, decision, reason, origin,

@@ -62,7 +62,7 @@ impl Store {
                 "INSERT INTO meta VALUES (?, ?, ?)",
                 (schema::SCHEMA_VERSION, env!("CARGO_PKG_VERSION"), run),
             )?;
-            transaction.execute("INSERT INTO progress VALUES (0, 1)", [])?;
+            transaction.execute("INSERT INTO progress VALUES (0, 1, FALSE)", [])?;
             transaction.commit()?;
             Self::with(connection, path, options)
         };
@@ -78,7 +78,7 @@ impl Store {
             let connection = connect_to_run(path, OpenFlags::SQLITE_OPEN_READ_WRITE, options)?;
             refuse_read_only(&connection)?;
             connection.execute_batch(schema::WRITING)?;
-            connection.execute("UPDATE progress SET generation = generation + 1", [])?;
+            connection.execute("UPDATE progress SET generation = generation + 1, ended = FALSE", [])?;
             Self::with(connection, path, options)
         };
         open().map_err(|trouble| StoreError::new("open", path, trouble.after_waiting(options.busy_timeout)))
@@ -125,6 +125,25 @@ impl Store {
     /// The store is complete up to here (exclusive), microseconds: as of opening, and of the last commit of this `Store`.
     pub fn committed_frontier_us(&self) -> u64 {
         self.frontier_us
+    }
+
+    /// Whether the run came to its end, and was not started again.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn has_ended(&self) -> Result<bool, StoreError> {
+        let sql = "SELECT ended FROM progress";
+        let ended = self.connection.query_row(sql, [], |row| row.get(0));
+        ended.map_err(|error| self.error("read")(error.into()))
+    }
+
+    /// Notes that the run came to its end.
+    ///
+    /// # Errors
+    /// The disk is full, or another process writes.
+    pub fn end(&self) -> Result<(), StoreError> {
+        let ended = self.connection.execute("UPDATE progress SET ended = TRUE", []);
+        ended.map(drop).map_err(|error| self.error("commit to")(error.into()))
     }
 
     /// How often the run was started: 1, and one more each time it was resumed.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use intakt_operators::{Decision, Outcome, Region, Truth, Verdict};
-use rusqlite::{Connection, Statement, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Statement, TransactionBehavior, params};
 
 use super::error::{StoreError, Trouble};
 use super::records::{Change, ChangeKind, Commit, TimedOutcome};
@@ -202,7 +202,7 @@ fn write_cameras(connection: &Connection, batch: &Commit, names: &mut Names<'_>)
 }
 
 fn write_labels(connection: &Connection, batch: &Commit) -> Result<(), Trouble> {
-    let mut insert = connection.prepare("INSERT INTO labels VALUES (NULL, ?, ?, ?, ?, ?, ?)")?;
+    let mut insert = connection.prepare("INSERT INTO labels VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)")?;
     for timed in &batch.labels {
         let label = &timed.label;
         let class = match &label.truth {
@@ -211,6 +211,7 @@ fn write_labels(connection: &Connection, batch: &Commit) -> Result<(), Trouble> 
         };
         insert.execute(params![
             key("the time of a label", timed.time_us)?,
+            key("the ordinal of a label", timed.ordinal)?,
             label.camera,
             bits(label.seq),
             class.is_some(),
@@ -223,26 +224,29 @@ fn write_labels(connection: &Connection, batch: &Commit) -> Result<(), Trouble> 
 
 fn write_metrics(connection: &Connection, batch: &Commit, names: &mut Names<'_>) -> Result<(), Trouble> {
     let mut ordered: Vec<_> = batch.metrics.iter().collect();
-    ordered.sort_by_key(|metric| {
-        (
-            metric.at_us,
-            metric.window_us,
-            &metric.scope,
-            &metric.name,
-            metric.revision,
-        )
-    });
+    // Stable: of two about one window the later holds.
+    ordered.sort_by_key(|metric| (metric.at_us, metric.window_us, &metric.scope, &metric.name));
+    let sql = "SELECT revision, after FROM metrics WHERE at_us = ? AND window_us = ? AND scope = ? AND name = ?
+        ORDER BY revision DESC LIMIT 1";
+    let mut newest = connection.prepare(sql)?;
     let mut insert = connection.prepare("INSERT INTO metrics VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)")?;
     for metric in ordered {
-        insert.execute(params![
-            key("the time of a metric", metric.at_us)?,
-            bits(metric.window_us),
-            names.number(&metric.scope)?,
-            names.number(&metric.name)?,
-            key("the revision of a metric", metric.revision)?,
-            metric.before,
-            metric.after,
-        ])?;
+        let (at_us, window_us) = (key("the time of a metric", metric.at_us)?, bits(metric.window_us));
+        let (scope, name) = (names.number(&metric.scope)?, names.number(&metric.name)?);
+        let stored: Option<(i64, Option<f64>)> = newest
+            .query_row(params![at_us, window_us, scope, name], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let (revision, before) = match stored {
+            Some((revision, before)) => (revision + 1, before),
+            None => (0, None),
+        };
+        if before == metric.value {
+            // Nothing new: a run that goes on publishes again what it had published, and nothing is said of what is undefined.
+            continue;
+        }
+        insert.execute(params![at_us, window_us, scope, name, revision, before, metric.value])?;
     }
     Ok(())
 }
@@ -262,17 +266,19 @@ fn write_alerts(connection: &Connection, batch: &Commit) -> Result<(), Trouble> 
 }
 
 fn write_changes(connection: &Connection, changes: &[Change]) -> Result<(), Trouble> {
-    let mut insert = connection.prepare("INSERT INTO changes VALUES (NULL, ?, ?, ?, ?)")?;
+    let mut insert = connection.prepare("INSERT INTO changes VALUES (NULL, ?, ?, ?, ?, ?)")?;
     for change in changes {
-        let (threshold, detector) = match &change.kind {
-            ChangeKind::Threshold(threshold) => (Some(threshold), None),
-            ChangeKind::Detector(detector) => (None, Some(detector)),
+        let (threshold, detector, lot) = match &change.kind {
+            ChangeKind::Threshold(threshold) => (Some(threshold), None, None),
+            ChangeKind::Detector(detector) => (None, Some(detector), None),
+            ChangeKind::Lot(lot) => (None, None, Some(lot)),
         };
         insert.execute(params![
             key("the time of a change", change.time_us)?,
             change.camera,
             threshold,
-            detector
+            detector,
+            lot
         ])?;
     }
     Ok(())

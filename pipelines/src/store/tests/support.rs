@@ -9,7 +9,7 @@ use intakt_operators::{
 };
 use rusqlite::types::ValueRef;
 
-use crate::store::{Commit, HopBuffer, MetricRevision, Store, StoreOptions, TimedOutcome};
+use crate::store::{Commit, HopBuffer, Metric, Store, StoreOptions, TimedOutcome};
 
 pub(super) const HOP_US: u64 = 1_000_000;
 pub(super) const CAMERAS: [&str; 3] = ["line 2/top", "käfer", "a"];
@@ -151,15 +151,13 @@ fn label(seq: u64) -> Label {
     }
 }
 
-fn metric(seq: u64) -> MetricRevision {
-    MetricRevision {
+fn metric(seq: u64) -> Metric {
+    Metric {
         at_us: seq / 20 * HOP_US,
         window_us: 60 * HOP_US,
         scope: CAMERAS[(seq % 3) as usize].into(),
-        name: "reject_rate".into(),
-        revision: seq,
-        before: (!seq.is_multiple_of(2)).then_some(seq as f64 / 7.0),
-        after: Some(-0.0),
+        name: format!("rate_{seq}").into(),
+        value: Some(-0.0),
     }
 }
 
@@ -186,7 +184,7 @@ pub(super) fn run(store: &mut Store, frames: u64, mut committed: impl FnMut()) {
         }
         let now_us = seq * INTERVAL_US;
         if now_us >= begin_us && seq % 5 == 0 {
-            buffer.label(now_us, label(seq));
+            buffer.label(now_us, seq, label(seq));
             buffer.metric(now_us, metric(seq));
         }
         // No later frame is earlier than this.

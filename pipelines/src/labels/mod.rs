@@ -1,0 +1,9 @@
+//! What people say about frames, in the order in which they said it.
+
+mod correct;
+mod journal;
+mod table;
+
+pub use correct::correct;
+pub use journal::{GivenLabel, JournalLine, LabelJournal, parse_truth};
+pub use table::read_labels;

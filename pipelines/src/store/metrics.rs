@@ -1,0 +1,88 @@
+//! Rates as rows: of the windows with a fixed place, a row per figure.
+
+use std::sync::Arc;
+
+use intakt_operators::dataflow::{Rate, Revision, Scope, ScoreFigures, ScoreRate, Window};
+use intakt_operators::metrics::Tally;
+
+use super::Metric;
+
+/// A scope in one word, in which a camera called "all" is not all cameras.
+pub(super) fn scope_name(scope: &Scope) -> String {
+    match scope {
+        Scope::Camera(camera) => format!("camera/{camera}"),
+        Scope::Line(line) => format!("line/{line}"),
+        Scope::All => "all".to_owned(),
+    }
+}
+
+/// The figures of counts.
+pub(super) fn count_metrics(rate: &Rate) -> impl Iterator<Item = Metric> {
+    metrics(rate, tally_figures)
+}
+
+/// The figures of scores.
+pub(super) fn score_metrics(rate: &ScoreRate) -> impl Iterator<Item = Metric> {
+    metrics(rate, score_figures)
+}
+
+/// Names and values.
+type Figures = Vec<(&'static str, Option<f64>)>;
+
+fn tally_figures(tally: &Tally) -> Figures {
+    let confusion = tally.confusion();
+    let labelled = confusion.tp + confusion.fp + confusion.tn + confusion.fn_;
+    let count = |count: i64| Some(count as f64);
+    vec![
+        ("frames", count(tally.frames)),
+        ("rejects", count(tally.rejects)),
+        ("unreadable", count(tally.unreadable)),
+        ("dropped", count(tally.dropped)),
+        ("reject_rate", tally.reject_rate()),
+        ("labelled", (labelled > 0).then_some(labelled as f64)),
+        ("precision", confusion.precision()),
+        ("recall", confusion.recall()),
+        ("f1", confusion.f1()),
+        ("false_reject_rate", confusion.false_reject_rate()),
+        ("escape_rate", confusion.escape_rate()),
+    ]
+}
+
+fn score_figures(figures: &ScoreFigures) -> Figures {
+    vec![
+        ("score_p50", figures.p50),
+        ("score_p95", figures.p95),
+        ("score_p99", figures.p99),
+        ("drift", figures.drift),
+        ("auroc", figures.auroc),
+    ]
+}
+
+/// A window that slides is gone with the next hop; the one that ends at a multiple of its length stays, and is corrected.
+fn has_fixed_place(window: &Window, end_us: u64) -> bool {
+    match window {
+        Window::Sliding { length_us } => end_us.is_multiple_of(*length_us),
+        Window::Shift | Window::Lot { .. } => true,
+    }
+}
+
+fn metrics<T>(rate: &Revision<T>, figures: fn(&T) -> Figures) -> impl Iterator<Item = Metric> + use<T> {
+    let scope = scope_name(&rate.key.scope);
+    let scope: Arc<str> = match &rate.key.window {
+        Window::Sliding { .. } => scope.into(),
+        Window::Shift => format!("{scope}/shift").into(),
+        Window::Lot { lot } => format!("{scope}/lot/{lot}").into(),
+    };
+    let (at_us, window_us) = (rate.end_us, rate.end_us - rate.start_us);
+    let kept = match has_fixed_place(&rate.key.window, rate.end_us) {
+        true => figures(&rate.after),
+        false => Figures::new(),
+    };
+    kept.into_iter().map(move |(name, value)| Metric {
+        at_us,
+        window_us,
+        scope: scope.clone(),
+        name: name.into(),
+        value,
+    })
+}

@@ -1,0 +1,151 @@
+//! What a run that goes on needs to know of its past.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use intakt_operators::dataflow::{ArrivedLabel, LotStarted};
+use intakt_operators::postprocess::{REMEMBERED_FRAMES, StaticArtefacts, candidates};
+
+use super::reader::ResumePoint;
+use super::{Change, ChangeKind, OutcomeFilter, Store, StoreOptions, TimedLabel};
+use crate::figures::Pages;
+use crate::{Camera, PipelineError};
+
+/// Event time of a page of the past, microseconds: 5,000 outcomes of sixteen busy cameras.
+const PAGE_US: u64 = 10_000_000;
+
+/// Where a run goes on.
+pub struct Resumed {
+    /// Nothing enters before, microseconds: the committed frontier.
+    pub from_us: u64,
+    /// The outcomes that rates still count.
+    pub past: Past,
+    /// The labels that rates still know, in the order of time.
+    pub labels: Vec<(u64, ArrivedLabel)>,
+    /// The lots, in the order of time.
+    pub lots: Vec<(u64, LotStarted)>,
+    /// By camera: what it has seen at the same place.
+    pub remembered: BTreeMap<Arc<str>, StaticArtefacts>,
+}
+
+/// The last outcomes of a run, page by page.
+pub struct Past {
+    path: PathBuf,
+    next_us: u64,
+    end_us: u64,
+}
+
+impl Resumed {
+    /// What `store` knows of its last `horizon_us`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn of(store: &Store, path: &Path, horizon_us: u64) -> Result<Self, PipelineError> {
+        let from_us = store.committed_frontier_us();
+        let mut remembered = BTreeMap::new();
+        for camera in store.cameras()? {
+            let mut artefacts = StaticArtefacts::new();
+            for verdict in store.recent_regions(&camera, REMEMBERED_FRAMES)? {
+                artefacts.observe(&candidates(&verdict.regions, &verdict.suppressed));
+            }
+            remembered.insert(camera, artefacts);
+        }
+        let since_us = from_us.saturating_sub(horizon_us);
+        let first = store.query(&OutcomeFilter {
+            since_us: Some(since_us),
+            limit: Some(1),
+            ..OutcomeFilter::default()
+        });
+        let first = first.last().transpose()?;
+        Ok(Self {
+            from_us,
+            labels: labels(store, since_us)?,
+            lots: lots(store)?,
+            past: Past {
+                path: path.to_owned(),
+                next_us: first.map_or(from_us, |first| first.time_us),
+                end_us: from_us,
+            },
+            remembered,
+        })
+    }
+}
+
+fn labels(store: &Store, since_us: u64) -> Result<Vec<(u64, ArrivedLabel)>, PipelineError> {
+    let mut labels = Vec::new();
+    for timed in store.labels() {
+        let TimedLabel {
+            time_us,
+            ordinal,
+            label,
+        } = timed?;
+        if time_us >= since_us {
+            labels.push((time_us, ArrivedLabel { ordinal, label }));
+        }
+    }
+    labels.sort_by_key(|(time_us, arrived)| (*time_us, arrived.ordinal));
+    Ok(labels)
+}
+
+fn lots(store: &Store) -> Result<Vec<(u64, LotStarted)>, PipelineError> {
+    let mut lots = Vec::new();
+    for change in store.changes() {
+        if let Change {
+            time_us,
+            camera: Some(camera),
+            kind: ChangeKind::Lot(lot),
+        } = change?
+        {
+            lots.push((time_us, LotStarted { camera, lot }));
+        }
+    }
+    lots.sort_by_key(|(time_us, _)| *time_us);
+    Ok(lots)
+}
+
+impl Past {
+    /// Pages of outcomes in the order of time; nothing when the past is over.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub(crate) fn pages(self) -> Result<Pages, PipelineError> {
+        let store = Store::open_read_only(&self.path, StoreOptions::default())?;
+        let Self {
+            mut next_us, end_us, ..
+        } = self;
+        Ok(Box::new(move || {
+            if next_us >= end_us {
+                return None;
+            }
+            let filter = OutcomeFilter {
+                since_us: Some(next_us),
+                until_us: Some(end_us.min(next_us.saturating_add(PAGE_US))),
+                ..OutcomeFilter::default()
+            };
+            next_us = next_us.saturating_add(PAGE_US);
+            let page = store.query(&filter);
+            Some(page.map(|timed| timed.map_err(|error| error.to_string())).collect())
+        }))
+    }
+}
+
+/// Lets `camera` go on where the run stopped: a source that can be read again behind what is committed, a live one with numbers
+/// that are free. Returns where that is.
+///
+/// # Errors
+/// The store cannot be read.
+pub fn resume_camera(store: &Store, camera: &mut Camera) -> Result<ResumePoint, PipelineError> {
+    let point = store.resume_point(camera.source.camera())?;
+    if !camera.source.is_live() {
+        camera.source.resume_at(point.next_seq);
+        camera.judged_before.clone_from(&point.already_stored);
+        return Ok(point);
+    }
+    let next_seq = point.next_unused_seq();
+    camera.source.resume_at(next_seq);
+    Ok(ResumePoint {
+        next_seq,
+        ..ResumePoint::default()
+    })
+}

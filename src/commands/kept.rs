@@ -1,0 +1,354 @@
+//! The directory of a run that is kept: its store, its labels, the detectors it was switched to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use intakt_operators::Label;
+use intakt_operators::dataflow::{RatePlan, TIME_MAX_US};
+use intakt_operators::detector::Detector;
+use intakt_operators::metrics::AlertRule;
+use intakt_pipelines::labels::{JournalLine, LabelJournal};
+use intakt_pipelines::sinks::Sink;
+use intakt_pipelines::sources::StopFlag;
+use intakt_pipelines::store::{Change, ChangeKind, Resumed, Store, StoreOptions, StoreSink, resume_camera};
+use intakt_pipelines::{
+    Camera, Controls, Detectors, Figures, Inspection, PipelineError, load_detector, write_atomically,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::terminal;
+
+/// How often it is looked whether somebody labelled something.
+const LABELS_EVERY: Duration = Duration::from_millis(200);
+
+/// A run that is being kept.
+pub(crate) struct Kept {
+    /// Commits what happens.
+    sink: Arc<StoreSink>,
+    /// Where the run goes on.
+    resumed: Option<Resumed>,
+    directory: PathBuf,
+    /// By camera, the first frame that is not judged.
+    pub(crate) next_seqs: BTreeMap<Arc<str>, u64>,
+    told: BTreeSet<u64>,
+    /// Held while the run goes on.
+    _lock: File,
+}
+
+/// Where the files of a run are.
+pub(crate) struct RunDirectory<'a>(pub(crate) &'a Path);
+
+impl RunDirectory<'_> {
+    pub(crate) fn store(&self) -> PathBuf {
+        self.0.join("run.sqlite")
+    }
+
+    pub(crate) fn labels(&self) -> PathBuf {
+        self.0.join("labels.jsonl")
+    }
+
+    fn figures(&self) -> PathBuf {
+        self.0.join("figures.json")
+    }
+
+    /// Where a detector that a camera was switched to is kept.
+    pub(crate) fn detector(&self, id: &str) -> PathBuf {
+        self.0.join(format!("{id}.intakt"))
+    }
+
+    /// The right to write to the run; none while another process has it.
+    pub(crate) fn lock(&self) -> Result<Option<File>, PipelineError> {
+        let path = self.0.join("lock");
+        let lock = |file: File| match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        };
+        File::create(&path).and_then(lock).map_err(|cause| PipelineError::Io {
+            action: "lock",
+            path,
+            cause,
+        })
+    }
+
+    /// Opens the store to look at it.
+    pub(crate) fn open(&self) -> Result<Store, PipelineError> {
+        Ok(Store::open_read_only(&self.store(), StoreOptions::default())?)
+    }
+}
+
+/// Keeps a run in `directory`, or goes on with the one that is there: its cameras where they were, under the thresholds and
+/// detectors they were switched to.
+pub(crate) fn keep(
+    directory: &Path,
+    resume: bool,
+    cameras: &mut [Camera],
+    detectors: &mut Detectors,
+    figures: &Figures,
+    stop: &StopFlag,
+) -> Result<Kept, PipelineError> {
+    std::fs::create_dir_all(directory).map_err(|cause| PipelineError::Io {
+        action: "write",
+        path: directory.to_owned(),
+        cause,
+    })?;
+    let files = RunDirectory(directory);
+    let Some(lock) = files.lock()? else {
+        return Err(PipelineError::Refused(format!(
+            "cannot keep the run in \"{}\": it is going on in another process\n  hint: end that one, or name another directory",
+            directory.display()
+        )));
+    };
+    let path = files.store();
+    let there = path.exists();
+    if there && !resume {
+        return Err(PipelineError::Refused(format!(
+            "cannot keep the run in \"{}\": it holds a run already\n  hint: go on with that one with `--resume`, or name \
+             another directory",
+            directory.display()
+        )));
+    }
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let store = match there {
+        true => Store::open(&path, StoreOptions::default())?,
+        false => Store::create(&path, &name, StoreOptions::default())?,
+    };
+    save_figures(&files, figures)?;
+    let changes = set_up(&store, &files, cameras, detectors)?;
+    let mut points = BTreeMap::new();
+    for camera in cameras.iter_mut() {
+        points.insert(camera.source.camera().clone(), resume_camera(&store, camera)?);
+    }
+    let resumed = match there {
+        true => Some(Resumed::of(&store, &path, figures.memory_us())?),
+        false => None,
+    };
+    let told = told(&store)?;
+    if there {
+        terminal::say(&format!(
+            "going on with run \"{}\" (start {}): {} frames are judged up to {} µs of event time",
+            directory.display(),
+            store.generation(),
+            points.values().map(|point| point.next_seq).sum::<u64>(),
+            store.committed_frontier_us()
+        ));
+    }
+    let next_seqs = points
+        .iter()
+        .map(|(camera, point)| (camera.clone(), point.next_seq))
+        .collect();
+    let replayable = cameras.iter().all(|camera| !camera.source.is_live());
+    let sink = StoreSink::start(store, points, changes, replayable.then(|| stop.clone()))?;
+    Ok(Kept {
+        sink: Arc::new(sink),
+        resumed,
+        directory: directory.to_owned(),
+        next_seqs,
+        told,
+        _lock: lock,
+    })
+}
+
+impl Kept {
+    /// Lets the inspection go on where the run stopped, and be kept.
+    pub(crate) fn join(mut self, inspection: &mut Inspection) -> Self {
+        inspection.resumed = self.resumed.take();
+        inspection.sinks.push(self.sink.clone());
+        self
+    }
+
+    /// Says to the cameras what people say about their frames, until `ended`.
+    pub(crate) fn follow_labels(
+        &self,
+        controls: Controls,
+        sinks: Vec<Arc<dyn Sink>>,
+        ended: &StopFlag,
+    ) -> Result<JoinHandle<()>, PipelineError> {
+        let files = RunDirectory(&self.directory);
+        let mut following = Following {
+            journal: LabelJournal::new(files.labels()),
+            store: files.open()?,
+            told: self.told.clone(),
+        };
+        let ended = ended.clone();
+        let trouble = move |camera: &Arc<str>, reason: &str| sinks.iter().for_each(|sink| sink.trouble(camera, reason));
+        let follow = move || {
+            loop {
+                following.say_new(&controls, &trouble);
+                if ended.wait(LABELS_EVERY) {
+                    return;
+                }
+            }
+        };
+        let refused = |error| PipelineError::Refused(format!("cannot start a thread: {error}"));
+        thread::Builder::new()
+            .name("labels".to_owned())
+            .spawn(follow)
+            .map_err(refused)
+    }
+
+    /// Waits until all is on the disk, and notes whether the run has `ended`.
+    pub(crate) fn finish(self, ended: bool) -> Result<(), PipelineError> {
+        self.sink.finish(ended)
+    }
+}
+
+/// Reads the journal of labels and says to cameras what they were not told before.
+pub(crate) struct Following {
+    journal: LabelJournal,
+    store: Store,
+    told: BTreeSet<u64>,
+}
+
+impl Following {
+    /// For the labels of a run that are not in its store.
+    pub(crate) fn of(files: &RunDirectory<'_>, store: Store) -> Result<Self, PipelineError> {
+        Ok(Self {
+            journal: LabelJournal::new(files.labels()),
+            told: told(&store)?,
+            store,
+        })
+    }
+
+    /// Says what is new; how many labels that were.
+    pub(crate) fn say_new(&mut self, controls: &Controls, trouble: &dyn Fn(&Arc<str>, &str)) -> usize {
+        let nobody: Arc<str> = "labels".into();
+        let lines = self.journal.read_new().unwrap_or_else(|error| {
+            trouble(&nobody, &error.to_string());
+            Vec::new()
+        });
+        let mut said = 0;
+        for JournalLine { ordinal, label } in lines {
+            if self.told.remove(&ordinal) {
+                continue;
+            }
+            let outcome = label.and_then(|given| {
+                let captured = self.store.captured_at_us(&given.camera, given.seq);
+                controls.label(
+                    ordinal,
+                    Label {
+                        // A frame without an outcome is still to come.
+                        captured_at_us: captured.map_err(|error| error.to_string())?.unwrap_or(TIME_MAX_US),
+                        camera: given.camera,
+                        seq: given.seq,
+                        truth: given.truth,
+                    },
+                )
+            });
+            match outcome {
+                Ok(()) => said += 1,
+                Err(reason) => trouble(&nobody, &format!("line {}: {reason}", ordinal + 1)),
+            }
+        }
+        said
+    }
+}
+
+fn told(store: &Store) -> Result<BTreeSet<u64>, PipelineError> {
+    store.labels().map(|label| Ok(label?.ordinal)).collect()
+}
+
+/// Gives each camera the threshold and the detector that it was switched to, unless it is given another detector now. What is
+/// to be noted of that.
+fn set_up(
+    store: &Store,
+    files: &RunDirectory<'_>,
+    cameras: &[Camera],
+    detectors: &mut Detectors,
+) -> Result<Vec<Change>, PipelineError> {
+    let mut stored: BTreeMap<Arc<str>, Vec<ChangeKind>> = BTreeMap::new();
+    for change in store.changes() {
+        let Change { camera, kind, .. } = change?;
+        if let (Some(camera), ChangeKind::Threshold(_) | ChangeKind::Detector(_)) = (camera, &kind) {
+            stored.entry(camera).or_default().push(kind);
+        }
+    }
+    let mut changes = Vec::new();
+    for camera in cameras.iter().map(|camera| camera.source.camera()) {
+        let given = detectors.of(camera);
+        let history = stored.remove(camera).unwrap_or_default();
+        let begun_with = history.iter().find_map(|kind| match kind {
+            ChangeKind::Detector(id) => Some(id == given.id()),
+            _ => None,
+        });
+        if begun_with == Some(true) {
+            detectors.assign(camera, switched(given, &history, files)?);
+        } else {
+            changes.push(Change {
+                time_us: store.committed_frontier_us(),
+                camera: Some(camera.clone()),
+                kind: ChangeKind::Detector(given.id().clone()),
+            });
+        }
+    }
+    Ok(changes)
+}
+
+/// The detector after all changes.
+fn switched(
+    given: Arc<Detector>,
+    history: &[ChangeKind],
+    files: &RunDirectory<'_>,
+) -> Result<Arc<Detector>, PipelineError> {
+    let mut current = given;
+    for kind in &history[1..] {
+        current = match kind {
+            ChangeKind::Threshold(threshold) => current
+                .with_image_threshold(*threshold as f32)
+                .map_err(PipelineError::Refused)?
+                .into(),
+            ChangeKind::Detector(id) if id == current.id() => current,
+            ChangeKind::Detector(id) => load_detector(&files.detector(id))?.into(),
+            ChangeKind::Lot(_) => current,
+        };
+    }
+    Ok(current)
+}
+
+/// Which figures a run keeps, as they are written beside its store.
+#[derive(Serialize, Deserialize)]
+struct SavedFigures {
+    plan: RatePlan,
+    scores: bool,
+    alerts: Vec<Arc<str>>,
+}
+
+fn save_figures(files: &RunDirectory<'_>, figures: &Figures) -> Result<(), PipelineError> {
+    let saved = SavedFigures {
+        plan: figures.plan.clone(),
+        scores: figures.scores,
+        alerts: figures.rules.iter().map(|(rule, _)| rule.clone()).collect(),
+    };
+    let json = serde_json::to_vec_pretty(&saved).map_err(|error| PipelineError::Refused(error.to_string()))?;
+    write_atomically(&files.figures(), &json)
+}
+
+/// The figures that the run keeps.
+pub(crate) fn load_figures(files: &RunDirectory<'_>) -> Result<Figures, PipelineError> {
+    let path = files.figures();
+    let bytes = std::fs::read(&path).map_err(|cause| PipelineError::Io {
+        action: "read",
+        path: path.clone(),
+        cause,
+    })?;
+    let refuse = |cause: String| PipelineError::Load {
+        what: "the run's figures",
+        path: path.clone(),
+        cause,
+    };
+    let saved: SavedFigures = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
+    saved.plan.check().map_err(refuse)?;
+    let rules = saved.alerts.into_iter().map(|rule| {
+        let read: AlertRule = rule.parse().map_err(refuse)?;
+        Ok((rule, read))
+    });
+    Ok(Figures {
+        rules: rules.collect::<Result<_, PipelineError>>()?,
+        plan: saved.plan,
+        scores: saved.scores,
+    })
+}

@@ -1,0 +1,102 @@
+//! `intakt label`: what frames truly are.
+
+use std::sync::Arc;
+
+use intakt_pipelines::labels::{GivenLabel, LabelJournal, correct, parse_truth, read_labels};
+use intakt_pipelines::sources::CameraStream;
+use intakt_pipelines::store::{Resumed, Store, StoreOptions, StoreSink, resume_camera};
+use intakt_pipelines::{Camera, Controls, PipelineError};
+
+use super::kept::{Following, RunDirectory, load_figures};
+use super::settings;
+use crate::cli::{LabelArgs, MachineArgs};
+use crate::{Outcome, terminal};
+
+/// Notes the labels, and corrects the figures that they change: at once, if the run is not going on; else the run does.
+pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
+    let files = RunDirectory(&args.run);
+    let store = files.open()?;
+    let labels = match (&args.csv, &args.camera, args.seq, &args.truth) {
+        (Some(csv), ..) => read_labels(csv)?,
+        (None, Some(camera), Some(seq), Some(truth)) => vec![GivenLabel {
+            camera: camera.as_str().into(),
+            seq,
+            truth: parse_truth(truth).map_err(PipelineError::Refused)?,
+        }],
+        _ => {
+            return Err(PipelineError::Refused(
+                "cannot label nothing: give `--camera`, `--seq` and `--truth`, or `--csv`".to_owned(),
+            ));
+        }
+    };
+    refuse_unknown_cameras(&store, &labels)?;
+    LabelJournal::append(&files.labels(), &labels)?;
+    let Some(_lock) = files.lock()? else {
+        terminal::say(&format!(
+            "{} labels noted; the run that is going on takes them in",
+            labels.len()
+        ));
+        return Ok(Outcome::Passed);
+    };
+    if !store.has_ended()? {
+        terminal::say(&format!(
+            "{} labels noted; the run was interrupted, and takes them in when it goes on (`--resume`)",
+            labels.len()
+        ));
+        return Ok(Outcome::Passed);
+    }
+    correct_figures(&files)
+}
+
+fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), PipelineError> {
+    let known = store.cameras()?;
+    let Some(unknown) = labels.iter().find(|label| !known.contains(&label.camera)) else {
+        return Ok(());
+    };
+    let names: Vec<String> = known.iter().map(|camera| format!("\"{camera}\"")).collect();
+    Err(PipelineError::Refused(format!(
+        "cannot label frame {} of camera \"{}\": the run has {}",
+        unknown.seq,
+        unknown.camera,
+        names.join(", ")
+    )))
+}
+
+fn correct_figures(files: &RunDirectory<'_>) -> Result<Outcome, PipelineError> {
+    let figures = load_figures(files)?;
+    let store = Store::open(&files.store(), StoreOptions::default())?;
+    let resumed = Resumed::of(&store, &files.store(), figures.memory_us())?;
+    let mut cameras: Vec<Camera> = store.cameras()?.into_iter().map(silent).collect();
+    let points = cameras
+        .iter_mut()
+        .map(|camera| Ok((camera.source.camera().clone(), resume_camera(&store, camera)?)))
+        .collect::<Result<_, PipelineError>>()?;
+    let controls = Controls::new(&cameras, None);
+    let said = Following::of(files, files.open()?)?.say_new(&controls, &|_, reason| {
+        terminal::say(&format!("note: labels: {reason}"));
+    });
+    let sink = Arc::new(StoreSink::start(store, points, Vec::new(), None)?);
+    let machine = MachineArgs {
+        workers: Some(1),
+        pool: Some(1),
+    };
+    correct(
+        cameras,
+        figures,
+        resumed,
+        vec![sink.clone()],
+        &settings::run_options(machine)?,
+    )?;
+    sink.finish(true)?;
+    terminal::say(&format!(
+        "{said} labels taken in; `intakt query {} --show metrics` lists what they changed",
+        files.0.display()
+    ));
+    Ok(Outcome::Passed)
+}
+
+/// A camera that only listens.
+fn silent(camera: Arc<str>) -> Camera {
+    let frames = Box::new(std::iter::empty());
+    CameraStream { camera, frames }.into()
+}

@@ -1,0 +1,200 @@
+//! `intakt query` and `intakt export`: what a kept run holds.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+use intakt_pipelines::PipelineError;
+use intakt_pipelines::datasets::parse_micros;
+use intakt_pipelines::sinks::outcome_json;
+use intakt_pipelines::store::{DecisionKind, ExportFormat, OutcomeFilter, Store, StoreError, export};
+use serde::Serialize;
+
+use super::kept::RunDirectory;
+use crate::cli::{DecisionName, ExportArgs, FilterArgs, QueryArgs, QueryKind};
+use crate::{Outcome, terminal};
+
+/// Prints what was asked for, a JSON line each.
+pub(crate) fn run(args: &QueryArgs) -> Result<Outcome, PipelineError> {
+    let store = RunDirectory(&args.run).open()?;
+    let filter = filter(&args.filter)?;
+    let mut lines = Lines::default();
+    match args.show {
+        QueryKind::Outcomes => {
+            for timed in store.query(&filter) {
+                let json = outcome_json(&timed?.outcome).map_err(|error| PipelineError::Stopped(error.to_string()))?;
+                lines.write(json)?;
+            }
+        }
+        QueryKind::Metrics => lines.each(store.metrics(), &filter)?,
+        QueryKind::Labels => lines.each(store.labels(), &filter)?,
+        QueryKind::Changes => lines.each(store.changes(), &filter)?,
+        QueryKind::Alerts => lines.each(store.alerts(usize::MAX)?.into_iter().map(Ok), &filter)?,
+    }
+    lines.end()?;
+    Ok(Outcome::Passed)
+}
+
+/// Writes the outcomes of a run in other forms.
+pub(crate) fn export_run(args: &ExportArgs) -> Result<Outcome, PipelineError> {
+    let store = RunDirectory(&args.run).open()?;
+    let filter = filter(&args.filter)?;
+    let forms = [
+        (&args.jsonl, ExportFormat::Jsonl),
+        (&args.csv, ExportFormat::Csv),
+        (&args.parquet, ExportFormat::Parquet),
+    ];
+    for (path, format) in forms {
+        let Some(path) = path else { continue };
+        super::settings::refuse_overwriting_in(path, &args.run)?;
+        let frames = export_to(&store, &filter, format, path)?;
+        terminal::say(&format!("{frames} frames written to {}", path.display()));
+    }
+    Ok(Outcome::Passed)
+}
+
+fn export_to(
+    store: &Store,
+    filter: &OutcomeFilter,
+    format: ExportFormat,
+    path: &std::path::Path,
+) -> Result<u64, PipelineError> {
+    if path == std::path::Path::new("-") {
+        return Ok(export(store, filter, format, std::io::stdout())?);
+    }
+    let file = File::create(path).map_err(|cause| PipelineError::Io {
+        action: "write",
+        path: path.to_owned(),
+        cause,
+    })?;
+    Ok(export(store, filter, format, file)?)
+}
+
+fn filter(args: &FilterArgs) -> Result<OutcomeFilter, PipelineError> {
+    let time = |flag: &str, typed: &Option<String>| {
+        let parse = |typed: &String| {
+            parse_micros(typed).ok_or_else(|| {
+                PipelineError::Refused(format!(
+                    "cannot read `{flag} {typed}`: it is a time like 2026-01-05T06:00:00Z, or microseconds since 1970"
+                ))
+            })
+        };
+        typed.as_ref().map(parse).transpose()
+    };
+    Ok(OutcomeFilter {
+        camera: args.camera.clone(),
+        since_us: time("--since", &args.since)?,
+        until_us: time("--until", &args.until)?,
+        decision: args.decision.map(|decision| match decision {
+            DecisionName::Pass => DecisionKind::Pass,
+            DecisionName::Reject => DecisionKind::Reject,
+            DecisionName::Unreadable => DecisionKind::Unreadable,
+            DecisionName::Dropped => DecisionKind::Dropped,
+        }),
+        limit: args.limit,
+    })
+}
+
+/// Something that happened at a time, about a camera.
+trait Dated {
+    fn time_us(&self) -> u64;
+    /// Whether it is about this camera, or about a scope or all cameras that hold it.
+    fn is_about(&self, camera: &str) -> bool;
+}
+
+impl Dated for intakt_pipelines::store::MetricRevision {
+    fn time_us(&self) -> u64 {
+        self.at_us
+    }
+
+    fn is_about(&self, camera: &str) -> bool {
+        is_scope_of(&self.scope, camera)
+    }
+}
+
+impl Dated for intakt_pipelines::store::TimedLabel {
+    fn time_us(&self) -> u64 {
+        self.time_us
+    }
+
+    fn is_about(&self, camera: &str) -> bool {
+        *self.label.camera == *camera
+    }
+}
+
+impl Dated for intakt_pipelines::store::Change {
+    fn time_us(&self) -> u64 {
+        self.time_us
+    }
+
+    fn is_about(&self, camera: &str) -> bool {
+        self.camera.as_ref().is_none_or(|own| **own == *camera)
+    }
+}
+
+impl Dated for intakt_pipelines::store::Alert {
+    fn time_us(&self) -> u64 {
+        self.opened_at_us
+    }
+
+    fn is_about(&self, camera: &str) -> bool {
+        is_scope_of(&self.scope, camera)
+    }
+}
+
+fn is_scope_of(scope: &str, camera: &str) -> bool {
+    let of_camera = scope
+        .strip_prefix("camera/")
+        .and_then(|scope| scope.strip_prefix(camera));
+    of_camera.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// JSON lines on standard output.
+struct Lines(BufWriter<std::io::Stdout>);
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self(BufWriter::new(std::io::stdout()))
+    }
+}
+
+impl Lines {
+    fn each<T: Dated + Serialize>(
+        &mut self,
+        rows: impl Iterator<Item = Result<T, StoreError>>,
+        filter: &OutcomeFilter,
+    ) -> Result<(), PipelineError> {
+        let mut left = filter.limit.unwrap_or(u64::MAX);
+        for row in rows {
+            let row = row?;
+            let wanted = filter.camera.as_ref().is_none_or(|camera| row.is_about(camera))
+                && filter.since_us.is_none_or(|since_us| row.time_us() >= since_us)
+                && filter.until_us.is_none_or(|until_us| row.time_us() < until_us);
+            if !wanted {
+                continue;
+            }
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            self.write(serde_json::to_vec(&row).map_err(|error| PipelineError::Stopped(error.to_string()))?)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, mut line: Vec<u8>) -> Result<(), PipelineError> {
+        line.push(b'\n');
+        self.0.write_all(&line).map_err(not_written)
+    }
+
+    fn end(mut self) -> Result<(), PipelineError> {
+        self.0.flush().map_err(not_written)
+    }
+}
+
+fn not_written(cause: std::io::Error) -> PipelineError {
+    PipelineError::Io {
+        action: "write",
+        path: "standard output".into(),
+        cause,
+    }
+}

@@ -1,0 +1,269 @@
+//! Runs that are kept: resumed after a kill, labelled afterwards, queried and exported.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+use crate::support::{INTAKT, Ran, SHARED, intakt, json_lines};
+
+/// Two cameras with so many frames each, every third of the second one defective, and a broken one.
+fn line(frames: usize) -> (TempDir, [PathBuf; 2]) {
+    let dir = tempdir().unwrap();
+    let cameras = ["left", "right"].map(|name| dir.path().join(name));
+    for (camera, path) in cameras.iter().enumerate() {
+        fs::create_dir(path).unwrap();
+        for frame in 0..frames {
+            let image = if camera == 1 && frame % 3 == 0 {
+                &SHARED.blotted
+            } else {
+                &SHARED.normal
+            };
+            fs::hard_link(image, path.join(format!("{frame:05}.png")))
+                .or_else(|_| fs::copy(image, path.join(format!("{frame:05}.png"))).map(drop))
+                .unwrap();
+        }
+    }
+    fs::write(cameras[0].join("00007x.png"), b"torn").unwrap();
+    (dir, cameras)
+}
+
+fn inspect(cameras: &[PathBuf; 2], run: &Path, record: Option<&Path>) -> Command {
+    let mut command = Command::new(INTAKT);
+    command.arg("inspect").arg(&SHARED.detector).args(cameras);
+    command.arg("--run").arg(run).arg("--resume");
+    if let Some(record) = record {
+        command.arg("--record").arg(record);
+    }
+    command
+}
+
+fn query(run: &Path, show: &str) -> String {
+    intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout
+}
+
+/// Everything that a run holds.
+fn content(run: &Path) -> [String; 4] {
+    ["outcomes", "metrics", "changes", "alerts"].map(|show| query(run, show))
+}
+
+/// Starts a run again and again, and kills it after a number of printed verdicts that `random` gives, `kills` times; then lets it
+/// end.
+fn with_kills(
+    kills: usize,
+    cameras: &[PathBuf; 2],
+    run: &Path,
+    record: Option<&Path>,
+    mut random: impl FnMut() -> u64,
+) {
+    for _ in 0..kills {
+        let mut child = inspect(cameras, run, record)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        lines.take(random() as usize).for_each(drop);
+        // Some microseconds more or less, so that kills do not always follow a line.
+        (0..random() * 997).for_each(|step| {
+            std::hint::black_box(step);
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let ended = Ran::from(inspect(cameras, run, record).output().unwrap());
+    assert!((0..2).contains(&ended.code), "{}", ended.stderr);
+}
+
+fn random(mut state: u64, below: u64) -> impl FnMut() -> u64 {
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state % below
+    }
+}
+
+#[test]
+fn a_run_that_is_killed_again_and_again_ends_like_one_that_was_not() {
+    let (dir, cameras) = line(60);
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    Ran::from(inspect(&cameras, &whole, None).output().unwrap()).expect(1);
+    with_kills(8, &cameras, &killed, None, random(7, 60));
+    assert_eq!(content(&killed), content(&whole));
+    assert_eq!(query(&whole, "outcomes").lines().count(), 121);
+}
+
+#[test]
+#[ignore = "two hundred starts of the program: minutes"]
+fn two_hundred_kills_while_recording_lose_and_double_nothing() {
+    let (dir, cameras) = line(1_500);
+    let [whole, killed, recording] = ["whole", "killed", "recording"].map(|name| dir.path().join(name));
+    Ran::from(inspect(&cameras, &whole, None).output().unwrap()).expect(1);
+    with_kills(200, &cameras, &killed, Some(&recording), random(11, 90));
+    assert_eq!(content(&killed), content(&whole));
+    let replayed = intakt(&[&"replay", &recording]).expect(1).stdout;
+    assert_eq!(
+        replayed,
+        query(&whole, "outcomes"),
+        "the recording replays the whole run once"
+    );
+    let diff = intakt(&[&"replay", &recording, &"--diff"]).expect(0).stdout;
+    assert!(diff.starts_with("0 of 3001 decisions flip"), "{diff}");
+}
+
+#[test]
+fn a_killed_recording_is_continued_and_replayed_once() {
+    let (dir, cameras) = line(40);
+    let [whole, killed, recording] = ["whole", "killed", "recording"].map(|name| dir.path().join(name));
+    Ran::from(inspect(&cameras, &whole, None).output().unwrap()).expect(1);
+    with_kills(4, &cameras, &killed, Some(&recording), random(5, 40));
+    assert_eq!(content(&killed), content(&whole));
+    let replayed = intakt(&[&"replay", &recording]).expect(1).stdout;
+    assert_eq!(replayed, query(&whole, "outcomes"));
+    let diff = intakt(&[&"replay", &recording, &"--diff"]).expect(0).stdout;
+    assert!(diff.starts_with("0 of 81 decisions flip"), "{diff}");
+    // And a replay can be kept and resumed itself.
+    let again = dir.path().join("again");
+    for _ in 0..2 {
+        intakt(&[&"replay", &recording, &"--run", &again, &"--resume"]);
+    }
+    assert_eq!(query(&again, "outcomes"), query(&whole, "outcomes"));
+}
+
+fn kept() -> (TempDir, PathBuf) {
+    let (dir, cameras) = line(30);
+    let run = dir.path().join("run");
+    Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(1);
+    (dir, run)
+}
+
+/// The newest value of a figure of camera "right" over its only minute.
+fn figure(run: &Path, name: &str) -> Value {
+    let metrics = json_lines(&query(run, "metrics"));
+    let of = |line: &&Value| line["scope"] == "camera/right" && line["name"] == name && line["window_us"] == 60_000_000;
+    metrics.iter().rfind(of).cloned().unwrap_or(Value::Null)
+}
+
+#[test]
+fn labels_that_come_late_correct_the_figures_and_say_what_was_before() {
+    let (dir, run) = kept();
+    assert_eq!(figure(&run, "precision"), Value::Null, "nobody knows yet");
+    assert_eq!(figure(&run, "frames")["after"], 30.0);
+    let table = dir.path().join("labels.csv");
+    let rows = (0..30).map(|seq| {
+        let truth = if seq % 3 == 0 { "anomalous:blot" } else { "normal" };
+        format!("right,{seq},{truth}\n")
+    });
+    fs::write(&table, format!("camera,seq,truth\n{}", rows.collect::<String>())).unwrap();
+    intakt(&[&"label", &run, &"--csv", &table]).expect(0);
+    assert_eq!(figure(&run, "precision")["after"], 1.0);
+    assert_eq!(figure(&run, "labelled")["after"], 30.0);
+    // A label that was wrong, corrected, and said twice.
+    for (truth, before, after) in [
+        ("normal", 1.0, 0.9),
+        ("anomalous:blot", 0.9, 1.0),
+        ("anomalous:blot", 0.9, 1.0),
+    ] {
+        intakt(&[
+            &"label",
+            &run,
+            &"--camera",
+            &"right",
+            &"--seq",
+            &"0",
+            &"--truth",
+            &truth,
+        ])
+        .expect(0);
+        let precision = figure(&run, "precision");
+        assert_eq!(
+            (&precision["before"], &precision["after"]),
+            (&before.into(), &after.into())
+        );
+    }
+    assert_eq!(figure(&run, "precision")["revision"], 2);
+    assert_eq!(json_lines(&query(&run, "labels")).len(), 33);
+}
+
+#[test]
+fn what_cannot_be_labelled_is_named_and_nothing_is_noted() {
+    let (dir, run) = kept();
+    let label = |more: &[&dyn AsRef<std::ffi::OsStr>]| {
+        let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"label", &run];
+        args.extend(more);
+        intakt(&args)
+    };
+    label(&[&"--camera", &"middle", &"--seq", &"0", &"--truth", &"normal"])
+        .expect_error(&["camera \"middle\"", "\"left\", \"right\""]);
+    label(&[&"--camera", &"right", &"--seq", &"0", &"--truth", &"bad"]).expect_error(&["\"bad\" is no truth"]);
+    let table = dir.path().join("labels.csv");
+    fs::write(&table, "camera,seq,truth\nright,0,normal\nright,x,normal\n").unwrap();
+    label(&[&"--csv", &table]).expect_error(&["labels.csv", "line 3", "whole number"]);
+    assert!(!run.join("labels.jsonl").exists());
+    intakt(&[&"label", &dir.path().join("none"), &"--csv", &table]).expect_error(&["no such file"]);
+}
+
+#[test]
+fn a_run_is_neither_overwritten_nor_resumed_by_mistake() {
+    let (dir, run) = kept();
+    let images = dir.path().join("left");
+    intakt(&[&"inspect", &SHARED.detector, &images, &"--run", &run]).expect_error(&["holds a run already", "--resume"]);
+    intakt(&[&"inspect", &SHARED.detector, &images, &"--resume"]).expect_error(&["--run DIR"]);
+    intakt(&[&"inspect", &SHARED.detector, &images, &"--run", &images]).expect_error(&["frames are taken from"]);
+    let before = content(&run);
+    let cameras = ["left", "right"].map(|name| dir.path().join(name));
+    let again = Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(0);
+    assert!(
+        again.stdout.is_empty() && again.stderr.contains("going on with run"),
+        "{}",
+        again.stderr
+    );
+    assert_eq!(content(&run), before);
+}
+
+#[test]
+fn a_run_is_queried_and_exported() {
+    let (dir, run) = kept();
+    let whole = query(&run, "outcomes");
+    assert_eq!(whole.lines().count(), 61);
+    let rejected = intakt(&[
+        &"query",
+        &run,
+        &"--camera",
+        &"right",
+        &"--decision",
+        &"reject",
+        &"--since",
+        &"1000000",
+    ]);
+    let rejected = json_lines(&rejected.expect(0).stdout);
+    assert!(!rejected.is_empty());
+    for verdict in &rejected {
+        assert_eq!(
+            (&verdict["camera"], &verdict["decision"]),
+            (&"right".into(), &"reject".into())
+        );
+        assert!(verdict["captured_at_us"].as_u64() >= Some(1_000_000));
+    }
+    let [jsonl, csv, parquet] = ["a.jsonl", "a.csv", "a.parquet"].map(|name| dir.path().join(name));
+    intakt(&[
+        &"export",
+        &run,
+        &"--jsonl",
+        &jsonl,
+        &"--csv",
+        &csv,
+        &"--parquet",
+        &parquet,
+    ])
+    .expect(0);
+    assert_eq!(fs::read_to_string(&jsonl).unwrap(), whole);
+    assert_eq!(fs::read_to_string(&csv).unwrap().lines().count(), 62);
+    assert_eq!(&fs::read(&parquet).unwrap()[..4], b"PAR1");
+    intakt(&[&"export", &run, &"--csv", &run.join("run.sqlite")]).expect_error(&["reads from"]);
+    intakt(&[&"query", &dir.path().join("none")]).expect_error(&["no such file"]);
+}
