@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use intakt_operators::dataflow::{Alert, AlertState, Compared, JudgedFrame, LatencySummary, Rate, WhatIf};
+use intakt_operators::dataflow::{Alert, AlertState, Compared, JudgedFrame, LatencySummary, Rate, Scope, WhatIf};
 use intakt_operators::metrics::{CLEARLY_DEFECTIVE_PX, Tally};
 use intakt_operators::{Decision, Outcome, Verdict};
 use intakt_pipelines::sinks::Sink;
@@ -30,8 +30,12 @@ impl Sink for Counted {
             AlertState::Retracted => "retracted, a label undid its cause",
         };
         let value = alert.value.map_or(String::new(), |value| format!(" ({value:.4})"));
-        let (rule, scope) = (&alert.rule, &alert.scope);
-        self.0.note(&format!("alert {state}: {rule}, {scope}{value}"));
+        let of = match &alert.scope {
+            Scope::Camera(camera) => format!("camera \"{camera}\""),
+            Scope::Line(line) => format!("line \"{line}\""),
+            Scope::All => "all cameras".to_owned(),
+        };
+        self.0.note(&format!("alert {state}: {}, {of}{value}", alert.rule));
         Ok(())
     }
 }

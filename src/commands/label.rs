@@ -33,14 +33,14 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
     LabelJournal::append(&files.labels(), &labels)?;
     let Some(_lock) = files.lock()? else {
         terminal::say(&format!(
-            "{} labels noted; the run that is going on takes them in",
+            "labels noted: {}; the run that is going on takes them in",
             labels.len()
         ));
         return Ok(Outcome::Passed);
     };
     if !store.has_ended()? {
         terminal::say(&format!(
-            "{} labels noted; the run was interrupted, and takes them in when it goes on (`--resume`)",
+            "labels noted: {}; the run was interrupted, and takes them in when it goes on (`--resume`)",
             labels.len()
         ));
         return Ok(Outcome::Passed);
@@ -89,7 +89,7 @@ fn correct_figures(files: &RunDirectory<'_>) -> Result<Outcome, PipelineError> {
     )?;
     sink.finish(true)?;
     terminal::say(&format!(
-        "{said} labels taken in; `intakt query {} --show metrics` lists what they changed",
+        "labels taken in: {said}; `intakt query {} --show metrics` lists what they changed",
         files.0.display()
     ));
     Ok(Outcome::Passed)

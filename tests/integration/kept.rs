@@ -190,6 +190,44 @@ fn labels_that_come_late_correct_the_figures_and_say_what_was_before() {
 }
 
 #[test]
+fn alerts_open_on_what_was_seen_and_not_on_what_the_end_of_the_run_leaves_open() {
+    let (dir, cameras) = line(30);
+    let run_file = dir.path().join("run.toml");
+    let camera = |path: &PathBuf, name: &str| {
+        let path = path.display();
+        format!("[[camera]]\nname = \"{name}\"\nsource = \"directory\"\npath = \"{path}\"\nline = \"A\"\n")
+    };
+    let text = format!(
+        "detector = \"{}\"\nrun = \"kept\"\n[rates]\nwindows = [\"10s\", \"1m\"]\nalerts = [\"reject_rate 10s > 20 %\", \
+         \"camera silent 5 s\", \"recall 1m < 0.9\"]\n[[what_if]]\nname = \"never\"\nthreshold = 1.0\n{}{}",
+        SHARED.detector.display(),
+        camera(&cameras[0], "left"),
+        camera(&cameras[1], "right"),
+    );
+    fs::write(&run_file, text).unwrap();
+    let ran = intakt(&[&"inspect", &run_file]).expect(1);
+    assert!(
+        ran.stderr
+            .contains("alert opened: reject_rate 10s > 20 %, camera \"right\""),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        ran.stderr.contains("never") && ran.stderr.contains("what if"),
+        "{}",
+        ran.stderr
+    );
+    let alerts = json_lines(&query(&dir.path().join("kept"), "alerts"));
+    let rules: Vec<_> = alerts.iter().map(|alert| (&alert["rule"], &alert["scope"])).collect();
+    assert_eq!(rules, [(&"reject_rate 10s > 20 %".into(), &"camera/right".into())]);
+    let metrics = query(&dir.path().join("kept"), "metrics");
+    assert!(
+        metrics.contains("\"scope\":\"line/A\"") && metrics.contains("\"name\":\"drift\""),
+        "{metrics}"
+    );
+}
+
+#[test]
 fn what_cannot_be_labelled_is_named_and_nothing_is_noted() {
     let (dir, run) = kept();
     let label = |more: &[&dyn AsRef<std::ffi::OsStr>]| {

@@ -48,6 +48,7 @@ impl<'scope> Alerts<'scope> for StreamVec<'scope, u64, Rate> {
             let mut capability = Some(capability);
             let mut book = AlertBook::new(rules, horizon_us);
             let mut waiting: BTreeMap<u64, Vec<Seen>> = BTreeMap::new();
+            let mut last_us = 0;
             move |(input, frontier), output| {
                 input.for_each(|_, seen| {
                     seen.drain(..)
@@ -55,11 +56,14 @@ impl<'scope> Alerts<'scope> for StreamVec<'scope, u64, Rate> {
                 });
                 let Some(held) = capability.as_mut() else { return };
                 let reached = frontier.frontier().first().copied();
+                // At the end of the input windows are told that have not ended: nobody is to be alarmed about the future.
+                let before_us = reached.unwrap_or(last_us + 1);
+                last_us = reached.unwrap_or(last_us);
                 loop {
                     // At the end of the input nobody is silent: the end of a stream is not the passing of time.
                     let silence = book.next_silence_us().filter(|_| reached.is_some());
                     let next = [waiting.keys().next().copied(), silence].into_iter().flatten().min();
-                    let Some(at_us) = next.filter(|&next| reached.is_none_or(|reached| next < reached)) else {
+                    let Some(at_us) = next.filter(|&next| next < before_us) else {
                         break;
                     };
                     held.downgrade(&at_us);

@@ -105,10 +105,8 @@ impl AlertBook {
         for seen in seen {
             match seen {
                 Seen::Change { .. } => {}
-                // A window that the end of the run cut short says nothing that the sliding one did not.
-                Seen::Rate(rate) if !rate.open => self.rate(rate, &mut alerts),
-                Seen::Scores(rate) if !rate.open => self.scores(rate, &mut alerts),
-                Seen::Rate(_) | Seen::Scores(_) => {}
+                Seen::Rate(rate) => self.rate(rate, &mut alerts),
+                Seen::Scores(rate) => self.scores(rate, &mut alerts),
             }
         }
         alerts.sort_by(|(a, _), (b, _)| a.cmp(b));
