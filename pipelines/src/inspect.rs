@@ -106,10 +106,10 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
     let watching = board.clone();
     let drawing = sinks.iter().any(|sink| sink.draws());
     let told = sinks.clone();
-    let on_read: OnRead = Arc::new(move |camera, trouble| {
-        told.iter().for_each(|sink| match trouble {
-            Some(reason) => sink.trouble(camera, reason),
-            None => sink.captured(camera),
+    let on_read: OnRead = Arc::new(move |camera, read| {
+        told.iter().for_each(|sink| match read {
+            Ok(captured_at_us) => sink.captured(camera, captured_at_us),
+            Err(reason) => sink.trouble(camera, reason),
         });
     });
     let captured = run_dataflow(
@@ -119,6 +119,7 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
         on_read,
         recorder,
         move |cameras, closed| {
+            sinks.iter().for_each(|sink| sink.started());
             let Cameras { frames, dropped } = cameras;
             let mut judged = judged(frames, &resources, &detectors);
             if drawing {
@@ -134,13 +135,16 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
                 };
                 judged = judged.offload("draw", &resources, draw, drawing_panicked);
             }
-            let (board, at_once) = (watching.clone(), sinks.clone());
+            let (board, at_once, told) = (watching.clone(), sinks.clone(), sinks.clone());
             let outcomes = judged
                 .map(move |judged| {
                     at_once.iter().for_each(|sink| board.watch(sink.at_once(&judged)));
                     Outcome::Judged(judged.verdict)
                 })
-                .concat(dropped.map(|(dropped, _)| Outcome::Dropped(dropped)));
+                .concat(dropped.map(move |(dropped, _)| {
+                    told.iter().for_each(|sink| sink.dropped(&dropped));
+                    Outcome::Dropped(dropped)
+                }));
             let (board, log) = (watching.clone(), sinks.clone());
             let logged = outcomes
                 .clone()

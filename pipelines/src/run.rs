@@ -109,9 +109,9 @@ pub(crate) type Captured = BTreeMap<Arc<str>, u64>;
 /// A thread that reads a camera: its name and the frames it delivered.
 type Reader = thread::JoinHandle<(Arc<str>, u64)>;
 
-/// What is told what the threads that read cameras see: the camera, and why it delivers nothing; or no reason, when it
-/// delivered a frame.
-pub(crate) type OnRead = Arc<dyn Fn(&Arc<str>, Option<&str>) + Send + Sync>;
+/// What is told what the threads that read cameras see: the camera, and the event time of the frame that it delivered or why
+/// it delivers nothing.
+pub(crate) type OnRead = Arc<dyn Fn(&Arc<str>, Result<u64, &str>) + Send + Sync>;
 
 /// Builds the dataflow on every worker with `build` and runs it until every camera has ended. `build` is given what the
 /// cameras deliver and a probe that it attaches to whatever must have seen the end of the last hop. `recorder` is offered
@@ -224,15 +224,15 @@ fn read(mut source: Box<dyn Source>, outbox: &Outbox, stop: &StopFlag, on_read: 
     loop {
         let gone = match source.next(stop) {
             Next::Frame(frame) => {
-                on_read(&camera, None);
+                on_read(&camera, Ok(frame.captured_at_us));
                 outbox.send(frame).is_err()
             }
             Next::Dropped(dropped, stamp) => {
-                on_read(&camera, None);
+                on_read(&camera, Ok(dropped.captured_at_us));
                 outbox.send_dropped(dropped, stamp).is_err()
             }
             Next::Trouble(reason) => {
-                on_read(&camera, Some(&reason));
+                on_read(&camera, Err(&reason));
                 false
             }
             Next::Ended => true,
