@@ -6,7 +6,9 @@ mod interrupt;
 mod progress;
 mod report;
 mod run_file;
+mod server;
 mod terminal;
+mod top;
 
 use std::process::ExitCode;
 
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         Command::Check(args) => commands::check::run(&args),
         Command::Replay(args) => commands::replay::run(&args),
         Command::Show(args) => commands::show::run(&args),
+        Command::Top(args) => commands::top::run(&args),
     };
     match outcome {
         Ok(outcome) => outcome.into(),

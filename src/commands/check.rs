@@ -11,7 +11,7 @@ use crate::{Outcome, terminal};
 
 /// Checks, and says what the run would be.
 pub(crate) fn run(args: &CheckArgs) -> Result<Outcome, PipelineError> {
-    terminal::print(&plan(&run_file::load(&args.run_file)?))?;
+    terminal::print(&plan(&run_file::load(&args.run_file, &args.server)?))?;
     Ok(Outcome::Passed)
 }
 
@@ -41,6 +41,9 @@ fn plan(run: &RunFile) -> String {
     }
     if let Some(directory) = &run.record {
         let _ = writeln!(text, "recorded into {}", directory.display());
+    }
+    if let Some(listen) = &run.listen {
+        let _ = writeln!(text, "served on {listen}");
     }
     text.trim_end().to_owned()
 }

@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use intakt_pipelines::datasets::{CameraFiles, collect_images};
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
-use intakt_pipelines::sources::file_frames;
+use intakt_pipelines::sources::{Poster, file_frames};
 use intakt_pipelines::{Camera, Detectors, Inspection, InspectionReport, PipelineError, Progress, inspect};
 
+use super::watching::{Wanted, Watching};
 use super::{recording, settings};
 use crate::cli::{InspectArgs, SuppressionArgs};
 use crate::progress::Shown;
 use crate::report::{Counted, SuppressedLog};
+use crate::server::{Listen, Token};
 use crate::{Outcome, interrupt, report, run_file, terminal};
 
 /// What is to be inspected by what.
@@ -27,6 +29,8 @@ struct Planned {
     /// Folders that frames are taken from.
     folders: Vec<PathBuf>,
     record: Option<PathBuf>,
+    listen: Option<Listen>,
+    posters: Vec<Poster>,
 }
 
 /// Inspects, and says how it went.
@@ -39,24 +43,42 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     };
     refuse_overwriting(args, &planned.reads)?;
     let record = args.record.clone().or(planned.record);
-    for output in args.heatmaps.iter().chain(&record) {
+    for output in args.heatmaps.iter().chain(&record).chain(&args.run) {
         settings::refuse_output_among_frames(output, &planned.folders)?;
     }
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let mut sinks = sinks(args, &progress)?;
-    let names = planned.cameras.iter().map(|camera| camera.source.camera().clone());
+    let names: Vec<_> = planned
+        .cameras
+        .iter()
+        .map(|camera| camera.source.camera().clone())
+        .collect();
+    let stop = interrupt::stop_flag()?;
+    let wanted = Wanted {
+        directory: args.run.as_deref(),
+        listen: planned.listen,
+        posters: planned.posters,
+    };
+    let watching = Watching::start(
+        wanted,
+        names.iter().cloned(),
+        options.resources.latencies.clone(),
+        &stop,
+    )?;
+    sinks.extend(watching.sinks());
     let making = match &record {
-        Some(directory) => Some(recording::make(directory, names.collect(), &planned.detectors)?),
+        Some(directory) => Some(recording::make(directory, names, &planned.detectors)?),
         None => None,
     };
     sinks.extend(making.iter().map(|making| making.verdicts.clone() as Arc<dyn Sink>));
     progress.begin("inspecting", planned.frames.unwrap_or(0));
     let inspection = Inspection {
         recorder: making.as_ref().map(|making| making.recorder.clone()),
-        stop: interrupt::stop_flag()?,
+        stop,
         ..Inspection::new(planned.cameras, Arc::new(planned.detectors), sinks)
     };
     let report = inspect(inspection, &options);
+    watching.finish();
     making.into_iter().for_each(recording::Making::finish);
     let report = report?;
     progress.end();
@@ -85,6 +107,8 @@ fn from_paths(args: &InspectArgs) -> Result<Planned, PipelineError> {
         reads: named.chain(files().map(|file| &file.path)).cloned().collect(),
         folders: args.paths.clone(),
         record: None,
+        listen: listen(args)?,
+        posters: vec![],
         cameras: collected.into_iter().map(camera).collect(),
     })
 }
@@ -107,7 +131,7 @@ fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
     if args.suppression != SuppressionArgs::default() {
         return refused("suppression rules", "state them at `fit`, each detector has its own");
     }
-    let run = run_file::load(&args.detector)?;
+    let run = run_file::load(&args.detector, &args.server)?;
     let frames = run.cameras.iter().map(|planned| planned.frames).sum();
     Ok(Planned {
         detectors: run.detectors,
@@ -115,8 +139,20 @@ fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
         reads: run.reads.into_iter().chain([args.detector.clone()]).collect(),
         folders: run.folders,
         record: run.record,
+        listen: run.listen,
+        posters: run.posters,
         cameras: run.cameras.into_iter().map(|planned| planned.camera).collect(),
     })
+}
+
+/// Where to listen, without a run file.
+fn listen(args: &InspectArgs) -> Result<Option<Listen>, PipelineError> {
+    let token = args.server.token_file.as_deref().map(Token::read).transpose();
+    let listen = token.and_then(|token| {
+        let listen = args.server.listen.as_deref();
+        listen.map(|address| Listen::new(address, token)).transpose()
+    });
+    listen.map_err(|reason| PipelineError::Refused(format!("cannot serve: {reason}")))
 }
 
 /// How the program ends after a run.

@@ -7,7 +7,9 @@ pub(crate) mod fit;
 pub(crate) mod inspect;
 pub(crate) mod replay;
 pub(crate) mod show;
+pub(crate) mod top;
 
 mod flips;
 mod recording;
 mod settings;
+mod watching;

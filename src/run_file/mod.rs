@@ -1,5 +1,6 @@
 //! A run file: cameras, their sources, detectors and policies, in TOML.
 
+mod serving;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -11,13 +12,15 @@ use std::time::Duration;
 use intakt_operators::detector::Detector;
 use intakt_pipelines::datasets::collect_images;
 use intakt_pipelines::sources::{
-    Mjpeg, MjpegOptions, Paced, Rtsp, RtspOptions, Source, SystemClock, Video, VideoOptions, Watch, WatchOptions,
-    file_frames,
+    Mjpeg, MjpegOptions, Paced, Poster, Rtsp, RtspOptions, Source, SystemClock, Video, VideoOptions, Watch,
+    WatchOptions, file_frames,
 };
 use intakt_pipelines::{Camera, Detectors, Intake, PipelineError, load_detector};
 use toml::Spanned;
 
 use self::typed::{SourceKind, Typed, TypedCamera};
+use crate::cli::ServerArgs;
+use crate::server::Listen;
 
 /// Largest run file that is read, bytes: a thousand cameras take a tenth of it.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -38,6 +41,10 @@ pub(crate) struct RunFile {
     pub(crate) detectors: Detectors,
     /// Where to record.
     pub(crate) record: Option<PathBuf>,
+    /// Where to listen.
+    pub(crate) listen: Option<Listen>,
+    /// How frames get to the cameras that are posted to.
+    pub(crate) posters: Vec<Poster>,
     /// The files it names: detectors, images, videos.
     pub(crate) reads: Vec<PathBuf>,
     /// The folders that frames are taken from.
@@ -59,11 +66,11 @@ pub(crate) fn is_run_file(path: &Path) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
-/// Reads a run file and opens what it names.
+/// Reads a run file and opens what it names. `server` overrides what it says about its server.
 ///
 /// # Errors
 /// All that is wrong with it, a line each, with file, line and key.
-pub(crate) fn load(path: &Path) -> Result<RunFile, PipelineError> {
+pub(crate) fn load(path: &Path, server: &ServerArgs) -> Result<RunFile, PipelineError> {
     let text = read(path)?;
     let typed: Typed = toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(&text, span.start));
@@ -76,9 +83,10 @@ pub(crate) fn load(path: &Path) -> Result<RunFile, PipelineError> {
         loaded: BTreeMap::new(),
         reads: Vec::new(),
         folders: Vec::new(),
+        posters: Vec::new(),
         problems: Vec::new(),
     };
-    let run = reader.run(typed);
+    let run = reader.run(typed, server);
     match run {
         Some(run) if reader.problems.is_empty() => Ok(run),
         _ => Err(refusal(path, &reader.problems)),
@@ -124,11 +132,12 @@ struct Reader<'a> {
     loaded: BTreeMap<PathBuf, Option<Arc<Detector>>>,
     reads: Vec<PathBuf>,
     folders: Vec<PathBuf>,
+    posters: Vec<Poster>,
     problems: Vec<String>,
 }
 
 impl Reader<'_> {
-    fn run(&mut self, typed: Typed) -> Option<RunFile> {
+    fn run(&mut self, typed: Typed, server: &ServerArgs) -> Option<RunFile> {
         if typed.camera.is_empty() || typed.camera.len() > CAMERAS_MAX {
             let found = typed.camera.len();
             self.problem(
@@ -137,6 +146,7 @@ impl Reader<'_> {
                 &format!("there are {found} of them, and 1 to {CAMERAS_MAX} are possible"),
             );
         }
+        let listen = self.listen(typed.server.as_ref(), server, &typed.camera);
         let common = typed.detector.as_ref().and_then(|path| self.detector(path));
         let mut detectors: Option<Detectors> = common.clone().map(Detectors::common);
         let mut cameras: Vec<PlannedCamera> = Vec::new();
@@ -162,6 +172,8 @@ impl Reader<'_> {
             cameras,
             detectors: detectors?,
             record: typed.record.map(|directory| self.base.join(directory)),
+            listen,
+            posters: std::mem::take(&mut self.posters),
             reads: self.loaded.keys().cloned().chain(self.reads.drain(..)).collect(),
             folders: std::mem::take(&mut self.folders),
         })
@@ -220,7 +232,10 @@ impl Reader<'_> {
 
     fn source(&mut self, entry: &TypedCamera, span: &Range<usize>) -> Option<Opened> {
         let name: Arc<str> = entry.name.get_ref().as_str().into();
-        let kind = entry.source;
+        let kind = *entry.source.get_ref();
+        if kind == SourceKind::Http {
+            return self.posted_camera(entry, name, span);
+        }
         let (wanted, unwanted) = match kind {
             SourceKind::Mjpeg | SourceKind::Rtsp => ("url", entry.path.as_ref().map(|path| ("path", path.span()))),
             _ => ("path", entry.url.as_ref().map(|url| ("url", url.span()))),
@@ -262,7 +277,7 @@ impl Reader<'_> {
                 let video = self.opened(&typed.span(), "path", video)?;
                 Some((Box::new(video), words, None))
             }
-            SourceKind::Directory | SourceKind::Mjpeg | SourceKind::Rtsp => {
+            SourceKind::Directory | SourceKind::Mjpeg | SourceKind::Rtsp | SourceKind::Http => {
                 let cameras = collect_images(&[path]).map_err(|error| error.to_string());
                 let cameras = self.opened(&typed.span(), "path", cameras)?;
                 let files: Vec<_> = cameras.into_iter().flat_map(|camera| camera.files).collect();
@@ -275,7 +290,7 @@ impl Reader<'_> {
     }
 
     fn network_camera(&mut self, entry: &TypedCamera, name: Arc<str>, span: &Range<usize>) -> Option<Opened> {
-        let (kind, clock) = (entry.source, Arc::new(SystemClock));
+        let (kind, clock) = (*entry.source.get_ref(), Arc::new(SystemClock));
         let Some(url) = &entry.url else {
             let what = format!(
                 "a source of kind \"{0}\" needs one, like \"{1}://camera/stream\"",

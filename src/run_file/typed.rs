@@ -14,9 +14,19 @@ pub(super) struct Typed {
     pub(super) detector: Option<Spanned<PathBuf>>,
     /// Directory to record into.
     pub(super) record: Option<PathBuf>,
+    /// Where the run is served.
+    pub(super) server: Option<TypedServer>,
     /// At least one.
     #[serde(default)]
     pub(super) camera: Vec<Spanned<TypedCamera>>,
+}
+
+/// The `[server]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TypedServer {
+    pub(super) listen: Option<Spanned<String>>,
+    pub(super) token_file: Option<Spanned<PathBuf>>,
 }
 
 /// One `[[camera]]`.
@@ -24,7 +34,7 @@ pub(super) struct Typed {
 #[serde(deny_unknown_fields)]
 pub(super) struct TypedCamera {
     pub(super) name: Spanned<String>,
-    pub(super) source: SourceKind,
+    pub(super) source: Spanned<SourceKind>,
     pub(super) path: Option<Spanned<PathBuf>>,
     pub(super) url: Option<Spanned<String>>,
     pub(super) detector: Option<Spanned<PathBuf>>,
@@ -53,6 +63,8 @@ pub(super) enum SourceKind {
     Mjpeg,
     /// A network camera that sends H.264 over RTSP.
     Rtsp,
+    /// The images that are posted to this run's own server.
+    Http,
 }
 
 impl SourceKind {
@@ -68,6 +80,7 @@ impl SourceKind {
             Self::Video => "video",
             Self::Mjpeg => "mjpeg",
             Self::Rtsp => "rtsp",
+            Self::Http => "http",
         }
     }
 }

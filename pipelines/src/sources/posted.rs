@@ -15,9 +15,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Where posted frames come from, as verdicts name it.
 const ORIGIN: &str = "posted";
 
-/// Is told the position of a frame in its camera's stream, before the frame goes on its way. Dropped without being told if the
-/// run ends first.
-pub type OnNumbered = Box<dyn FnOnce(u64) + Send>;
+/// Is told the position of a frame in its camera's stream, before the frame goes on its way, and says whether it may: otherwise it
+/// is withdrawn, and the next one gets its position. Dropped without being told if the run ends first.
+pub type OnNumbered = Box<dyn FnOnce(u64) -> bool + Send>;
 
 /// Hands frames to the source of one camera. One frame waits between the two; who hands over the next one waits with it, so
 /// that what becomes of it is the camera's overflow policy's affair.
@@ -77,7 +77,7 @@ impl Poster {
     }
 
     /// Hands over an encoded image, and waits while the one before it is not taken. Its event time, microseconds, is now
-    /// unless it is given. To give up waiting is to withdraw the frame.
+    /// unless it is given.
     ///
     /// # Errors
     /// The run is ending. It may also end when the frame was handed over: then `numbered` is dropped.
@@ -119,8 +119,10 @@ impl Source for Posted {
                 Err(_) => continue,
             };
             let seq = self.seq;
+            if !(posting.numbered)(seq) {
+                continue;
+            }
             self.seq += 1;
-            (posting.numbered)(seq);
             return Next::Frame(Frame {
                 camera: self.camera.clone(),
                 seq,
@@ -156,7 +158,7 @@ mod tests {
                 .expect("a runtime");
             for byte in bytes {
                 let tell = tell.clone();
-                let numbered = Box::new(move |seq| tell.send(seq).expect("the test listens"));
+                let numbered = Box::new(move |seq| tell.send(seq).is_ok());
                 let posted = runtime.block_on(poster.post(Arc::from([*byte]), captured_at_us, numbered));
                 if posted.is_err() {
                     break;
@@ -200,6 +202,18 @@ mod tests {
             assert_eq!(numbers.recv(), Ok(seq));
         }
         assert!(matches!(source.next(&stop), Next::Ended), "no poster is left");
+    }
+
+    #[test]
+    fn a_frame_that_nobody_wants_any_more_leaves_its_number_to_the_next() {
+        let (poster, mut source) = camera();
+        drop(post(poster.clone(), b"a", None));
+        let stop = StopFlag::default();
+        let waiting = thread::spawn(move || frame(&mut source, &stop));
+        let numbers = post(poster, b"b", None);
+        let frame = waiting.join().expect("a frame");
+        assert_eq!((frame.seq, frame.bytes.as_deref()), (0, Ok(&b"b"[..])));
+        assert_eq!(numbers.recv(), Ok(0));
     }
 
     #[test]
