@@ -11,9 +11,6 @@ use super::{Opened, Reader};
 use crate::cli::ServerArgs;
 use crate::server::{Listen, Token};
 
-/// Where errors about flags are said to be: at the top, because they have no line.
-const NOWHERE: Range<usize> = 0..0;
-
 impl Reader<'_> {
     /// Where to listen: as the flags say, or the file.
     pub(super) fn listen(
@@ -24,8 +21,8 @@ impl Reader<'_> {
     ) -> Option<Listen> {
         let in_file = typed.and_then(|server| server.listen.as_ref());
         let address = match (&flags.listen, in_file) {
-            (Some(flag), _) => Some((flag.clone(), NOWHERE)),
-            (None, Some(listen)) => Some((listen.get_ref().clone(), listen.span())),
+            (Some(flag), _) => Some((flag.clone(), None)),
+            (None, Some(listen)) => Some((listen.get_ref().clone(), Some(listen.span()))),
             (None, None) => None,
         };
         let Some((address, span)) = address else {
@@ -40,19 +37,29 @@ impl Reader<'_> {
             return None;
         };
         let token = self.token(typed, flags)?;
-        let listen = Listen::new(&address, token);
-        self.opened(&span, "listen", listen)
+        self.served(span, "listen", Listen::new(&address, token))
     }
 
     /// The token, if there is to be one; nothing at all if it cannot be had.
     fn token(&mut self, typed: Option<&TypedServer>, flags: &ServerArgs) -> Option<Option<Token>> {
         let in_file = typed.and_then(|server| server.token_file.as_ref());
         let (path, span) = match (&flags.token_file, in_file) {
-            (Some(flag), _) => (flag.clone(), NOWHERE),
-            (None, Some(file)) => (self.base.join(file.get_ref()), file.span()),
+            (Some(flag), _) => (flag.clone(), None),
+            (None, Some(file)) => (self.base.join(file.get_ref()), Some(file.span())),
             (None, None) => return Some(None),
         };
-        self.opened(&span, "token_file", Token::read(&path)).map(Some)
+        self.served(span, "token_file", Token::read(&path)).map(Some)
+    }
+
+    /// What was made of a key of the file, or of the flag that overrides it and has no line.
+    fn served<S>(&mut self, span: Option<Range<usize>>, key: &str, made: Result<S, String>) -> Option<S> {
+        let Some(span) = span else {
+            let flag = format!("--{}", key.replace('_', "-"));
+            return made
+                .map_err(|reason| self.problems.push(format!("{flag}: {reason}")))
+                .ok();
+        };
+        self.opened(&span, key, made)
     }
 
     fn refuse_posting(&mut self, cameras: &[Spanned<TypedCamera>]) {

@@ -233,7 +233,7 @@ mod tests {
             ("/f?wait=nay", None),
             ("/f?wiat=false", None),
             ("/f?captured_at_us=-1", None),
-            ("/f?captured_at_us=99999999999999999", None),
+            ("/f?captured_at_us=999999999999999999", None),
             ("/f?captured_at_us=18446744073709551616", None),
             ("/f", Some("noon")),
         ] {

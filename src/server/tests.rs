@@ -74,9 +74,13 @@ impl Sink for Gate {
 
 impl Run {
     fn start(limits: Limits, token: Option<Token>, holds: bool) -> Self {
+        Self::start_with(limits, token, holds, Overflow::DropNewest)
+    }
+
+    fn start_with(limits: Limits, token: Option<Token>, holds: bool, overflow: Overflow) -> Self {
         let (poster, source) = posted("dock".into(), Arc::new(SystemClock)).unwrap();
         let mut camera = Camera::from(source);
-        camera.intake.overflow = Overflow::DropNewest;
+        camera.intake.overflow = overflow;
         (camera.intake.depth, camera.intake.credit) = (1, Some(1));
         let (options, stop) = (RunOptions::new(1, 1).unwrap(), StopFlag::default());
         let latencies: Latencies = options.resources.latencies.clone();
@@ -212,6 +216,47 @@ fn a_frame_that_finds_the_queue_full_is_told_at_once_and_the_others_are_judged()
     }
     let report = run.end();
     assert_eq!((report.cameras["dock"].judged, report.cameras["dock"].dropped), (2, 1));
+}
+
+#[test]
+fn a_frame_that_no_queue_has_room_for_is_withdrawn() {
+    let run = Run::start_with(LIMITS, None, true, Overflow::Block);
+    let address = run.address;
+    let post_image = move || post(address, FRAMES, &image());
+    // One is held in the dataflow, one waits in the queue, and the reader has one in hand.
+    let mut taken = Vec::new();
+    for _ in 0..3 {
+        taken.push(thread::spawn(post_image));
+        run.captured.recv_timeout(HANG).unwrap();
+    }
+    for _ in 0..2 {
+        let withdrawn = post_image();
+        assert_eq!(withdrawn.status, 429, "{withdrawn:?}");
+        assert!(withdrawn.body.contains("not part of the run"), "{withdrawn:?}");
+    }
+    (0..3).for_each(|_| run.let_go.send(()).unwrap());
+    for reply in taken {
+        assert_eq!(reply.join().unwrap().status, 200);
+    }
+    let account = run.end().cameras["dock"].clone();
+    assert_eq!((account.captured, account.judged, account.dropped), (3, 3, 0));
+}
+
+#[test]
+fn connections_without_a_place_wait_until_one_is_given_up() {
+    let limits = Limits {
+        connections_max: 1,
+        ..LIMITS
+    };
+    let run = Run::start(limits, None, false);
+    let mut says_nothing = TcpStream::connect(run.address).unwrap();
+    assert_eq!(run.get("/health").status, 200);
+    says_nothing.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let mut reply = Vec::new();
+    says_nothing
+        .read_to_end(&mut reply)
+        .expect("it was closed before the other one was answered");
+    run.end();
 }
 
 #[test]

@@ -98,9 +98,12 @@ fn headline_style(status: &LiveStatus, now_us: u64) -> Style {
 }
 
 fn time_line(status: &LiveStatus) -> String {
-    let lag = status
-        .frontier_lag_seconds
-        .map_or("–".to_owned(), |lag| format!("{lag:.1} s"));
+    let lag = match status.frontier_lag_seconds {
+        None => "–".to_owned(),
+        Some(lag @ ..1_000.0) => format!("{lag:.1} s"),
+        // A camera whose clock is ahead.
+        Some(lag) => duration((lag * 1e6) as u64),
+    };
     let waiting: u64 = status.cameras.iter().map(|camera| camera.waiting).sum();
     format!(
         "frontier {lag} behind the newest frame   {} frames under way",

@@ -224,6 +224,9 @@ fn a_server_is_planned_and_refused_before_anything_runs() {
     }
     let (_dir, path) = run_file(&RUN_FILE.replace("listen = \"127.0.0.1:0\"", ""));
     intakt(&[&"check", &path, &"--listen", &"127.0.0.1:0"]).expect(0);
+    intakt(&[&"check", &path, &"--listen", &"0.0.0.0:0"]).expect_error(&["\n  --listen: others can reach"]);
+    intakt(&[&"check", &path, &"--listen", &"0.0.0.0:0", &"--token-file", &"no"])
+        .expect_error(&["\n  --token-file: cannot"]);
     intakt(&[&"inspect", &SHARED.detector, &SHARED.normal, &"--listen", &"0.0.0.0:0"])
         .expect_error(&["cannot serve: others can reach 0.0.0.0:0", "--token-file"]);
 }

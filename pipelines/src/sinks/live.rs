@@ -25,7 +25,7 @@ pub struct LiveStatus {
     pub frontier_us: Option<u64>,
     /// Newest event time that was captured, microseconds; none before the first frame.
     pub newest_captured_at_us: Option<u64>,
-    /// How far the frontier is behind the newest event time, seconds.
+    /// How far the frontier is behind the newest event time, seconds. A camera whose clock is ahead shows here.
     pub frontier_lag_seconds: Option<f64>,
     /// By name.
     pub cameras: Vec<CameraStatus>,
