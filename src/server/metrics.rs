@@ -1,10 +1,10 @@
 //! The figures of a run in Prometheus' text format.
 
-use std::fmt::Write;
-
 use intakt_operators::DropReason;
 use intakt_operators::dataflow::{LATENCY_BOUNDS_US, LatencyBuckets, Rate, Scope, Window};
 use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState};
+
+use super::text_format::{Exposition, number};
 
 /// All figures. Families and labels are in a fixed order.
 pub(super) fn exposition(status: &LiveStatus, stages: &[LatencyBuckets]) -> String {
@@ -13,7 +13,7 @@ pub(super) fn exposition(status: &LiveStatus, stages: &[LatencyBuckets]) -> Stri
     histograms(&mut text, stages);
     time(&mut text, status);
     rates(&mut text, &status.rates);
-    text.0
+    text.into_text()
 }
 
 fn cameras(text: &mut Exposition, cameras: &[CameraStatus]) {
@@ -180,36 +180,6 @@ fn window(window: &Window) -> String {
         Window::Shift => "shift".to_owned(),
         Window::Lot { .. } => "lot".to_owned(),
     }
-}
-
-/// Text under way.
-#[derive(Default)]
-struct Exposition(String);
-
-impl Exposition {
-    fn family(&mut self, name: &str, kind: &str, help: &str) {
-        // Writing to a string does not fail.
-        let _ = writeln!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}");
-    }
-
-    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: f64) {
-        self.0.push_str(name);
-        for (idx, (label, text)) in labels.iter().enumerate() {
-            let before = if idx == 0 { '{' } else { ',' };
-            let _ = write!(self.0, "{before}{label}=\"{}\"", escaped(text));
-        }
-        let after = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.0, "{after} {}", number(value));
-    }
-}
-
-/// Shortest digits that mean the same, never in exponents.
-fn number(value: f64) -> String {
-    format!("{value}")
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ mod listen;
 mod metrics;
 mod posting;
 mod routes;
+mod text_format;
 
 #[cfg(test)]
 mod tests;
