@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Say what is in a detector file
     Show(ShowArgs),
+    /// Show what a run is doing, while it does
+    Top(TopArgs),
 }
 
 /// Where a run is kept
@@ -372,6 +374,8 @@ pub(crate) struct InspectArgs {
     #[arg(long)]
     pub(crate) record: Option<PathBuf>,
     #[command(flatten)]
+    pub(crate) server: ServerArgs,
+    #[command(flatten)]
     pub(crate) keep: KeepArgs,
     #[command(flatten)]
     pub(crate) suppression: SuppressionArgs,
@@ -379,10 +383,24 @@ pub(crate) struct InspectArgs {
     pub(crate) machine: MachineArgs,
 }
 
+/// Where a run is served over HTTP; overrides the run file
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Server")]
+pub(crate) struct ServerArgs {
+    /// Serve verdicts and figures on this address and port (127.0.0.1:8080; port 0 takes any that is free)
+    #[arg(long)]
+    pub(crate) listen: Option<String>,
+    /// File with the token that requests carry; needed where others can reach the address
+    #[arg(long)]
+    pub(crate) token_file: Option<PathBuf>,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
     /// Run file (TOML)
     pub(crate) run_file: PathBuf,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 #[derive(Debug, Args)]
@@ -426,4 +444,10 @@ pub(crate) struct ReplayArgs {
 pub(crate) struct ShowArgs {
     /// Detector file
     pub(crate) detector: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Directory of the run: what `inspect --run` was given
+    pub(crate) run: PathBuf,
 }

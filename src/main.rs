@@ -6,7 +6,9 @@ mod interrupt;
 mod progress;
 mod report;
 mod run_file;
+mod server;
 mod terminal;
+mod top;
 
 use std::process::ExitCode;
 
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         Command::Query(args) => commands::query::run(&args),
         Command::Export(args) => commands::query::export_run(&args),
         Command::Show(args) => commands::show::run(&args),
+        Command::Top(args) => commands::top::run(&args),
     };
     match outcome {
         Ok(outcome) => outcome.into(),

@@ -10,6 +10,11 @@ pub(crate) fn is_watched() -> bool {
     std::io::stderr().is_terminal()
 }
 
+/// Whether standard output is a screen.
+pub(crate) fn shows() -> bool {
+    std::io::stdout().is_terminal()
+}
+
 /// A line for people.
 pub(crate) fn say(line: &str) {
     eprintln!("{line}");

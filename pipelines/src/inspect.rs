@@ -115,11 +115,11 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
     let started = Instant::now();
     let board = Arc::new(Board::new(sinks, stop.clone()));
     let told = board.clone();
-    let on_read: OnRead = Arc::new(move |camera, trouble| {
+    let on_read: OnRead = Arc::new(move |camera, read| {
         told.tell(|sink| {
-            match trouble {
-                Some(reason) => sink.trouble(camera, reason),
-                None => sink.captured(camera),
+            match read {
+                Ok(captured_at_us) => sink.captured(camera, captured_at_us),
+                Err(reason) => sink.trouble(camera, reason),
             }
             Ok(())
         });
@@ -134,6 +134,10 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
     };
     let (resources, watching) = (options.resources.clone(), board.clone());
     let captured = run_dataflow(cameras, options, surroundings, move |cameras, closed| {
+        watching.tell(|sink| {
+            sink.started();
+            Ok(())
+        });
         let Cameras {
             frames,
             dropped,
@@ -150,9 +154,15 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
             judged.verdict
         });
         let compared = shadowed.map(|shadowed| disagreements(verdicts.clone(), shadowed, &watching));
-        let outcomes = verdicts
-            .map(Outcome::Judged)
-            .concat(dropped.map(|(dropped, _)| Outcome::Dropped(dropped)));
+        let board = watching.clone();
+        let dropped = dropped.map(move |(dropped, _)| {
+            board.tell(|sink| {
+                sink.dropped(&dropped);
+                Ok(())
+            });
+            Outcome::Dropped(dropped)
+        });
+        let outcomes = verdicts.map(Outcome::Judged).concat(dropped);
         let board = watching.clone();
         let setups = detectors.clone();
         let change_of = move |camera: &str, setup| setups.change(camera, setup);

@@ -125,9 +125,9 @@ pub(crate) type Captured = BTreeMap<Arc<str>, u64>;
 /// A thread that reads a camera: its name and the frames it delivered.
 type Reader = thread::JoinHandle<(Arc<str>, u64)>;
 
-/// What is told what the threads that read cameras see: the camera, and why it delivers nothing; or no reason, when it
-/// delivered a frame.
-pub(crate) type OnRead = Arc<dyn Fn(&Arc<str>, Option<&str>) + Send + Sync>;
+/// What is told what the threads that read cameras see: the camera, and the event time of the frame that it delivered or why
+/// it delivers nothing.
+pub(crate) type OnRead = Arc<dyn Fn(&Arc<str>, Result<u64, &str>) + Send + Sync>;
 
 /// What is around a run.
 pub(crate) struct Surroundings {
@@ -332,12 +332,12 @@ fn read(
                 false
             }
             Next::Frame(frame) => {
-                on_read(&camera, None);
+                on_read(&camera, Ok(frame.captured_at_us));
                 next_seq = frame.seq + 1;
                 outbox.send(frame).is_err()
             }
             Next::Dropped(dropped, stamp) => {
-                on_read(&camera, None);
+                on_read(&camera, Ok(dropped.captured_at_us));
                 outbox.send_dropped(dropped, stamp).is_err()
             }
             Next::Control(control, time_us) => {
@@ -348,7 +348,7 @@ fn read(
                 repeat(controls, control, place, stop)
             }
             Next::Trouble(reason) => {
-                on_read(&camera, Some(&reason));
+                on_read(&camera, Err(&reason));
                 false
             }
             Next::Ended => true,

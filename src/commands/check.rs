@@ -11,7 +11,7 @@ use crate::{Outcome, terminal};
 
 /// Checks, and says what the run would be.
 pub(crate) fn run(args: &CheckArgs) -> Result<Outcome, PipelineError> {
-    terminal::print(&plan(&run_file::load(&args.run_file, false)?))?;
+    terminal::print(&plan(&run_file::load(&args.run_file, &args.server, false)?))?;
     Ok(Outcome::Passed)
 }
 
@@ -54,6 +54,9 @@ fn plan(run: &RunFile) -> String {
             "what if \"{}\": reject above {}",
             question.name, question.threshold
         );
+    }
+    if let Some(listen) = &run.listen {
+        let _ = writeln!(text, "served on {listen}");
     }
     text.trim_end().to_owned()
 }

@@ -7,17 +7,19 @@ use std::sync::Arc;
 
 use intakt_pipelines::datasets::{CameraFiles, collect_images};
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
-use intakt_pipelines::sources::{StopFlag, file_frames};
+use intakt_pipelines::sources::{Poster, StopFlag, file_frames};
 use intakt_pipelines::{
     Camera, Controls, Detectors, Figures, Inspection, InspectionReport, PipelineError, Progress, inspect, load_detector,
 };
 
 use super::kept::keep;
+use super::watching::{Wanted, Watching};
 use super::{recording, settings};
 use crate::cli::{InspectArgs, SuppressionArgs};
 use crate::progress::Shown;
 use crate::report::{Answers, Counted, Disagreements, SuppressedLog};
 use crate::run_file::Question;
+use crate::server::{Listen, Token};
 use crate::{Outcome, interrupt, report, run_file, terminal};
 
 /// What is to be inspected by what.
@@ -35,6 +37,8 @@ struct Planned {
     run: Option<PathBuf>,
     figures: Figures,
     questions: Vec<Question>,
+    listen: Option<Listen>,
+    posters: Vec<Poster>,
 }
 
 /// Inspects, and says how it went.
@@ -61,6 +65,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
         figures,
         questions,
         frames,
+        listen,
+        posters,
         ..
     } = planned;
     let resume = args.keep.resume;
@@ -76,9 +82,17 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     sinks.push(disagreements.clone());
     let answers = Arc::new(Answers::default());
     sinks.push(answers.clone());
-    let names = cameras.iter().map(|camera| camera.source.camera().clone());
+    let names: Vec<_> = cameras.iter().map(|camera| camera.source.camera().clone()).collect();
+    let wanted = Wanted {
+        directory: run.as_deref(),
+        listen,
+        posters,
+    };
+    let latencies = options.resources.latencies.clone();
+    let watching = Watching::start(wanted, names.iter().cloned(), latencies, &stop)?;
+    sinks.extend(watching.sinks());
     let making = match &record {
-        Some(directory) => Some(recording::make(directory, resume, names.collect(), &detectors)?),
+        Some(directory) => Some(recording::make(directory, resume, names, &detectors)?),
         None => None,
     };
     sinks.extend(making.iter().map(|making| making.verdicts.clone() as Arc<dyn Sink>));
@@ -102,6 +116,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
         None => None,
     };
     let report = inspect(inspection, &options);
+    watching.finish();
     ended.stop();
     if following.is_some_and(|thread| thread.join().is_err()) {
         terminal::say("note: the thread that reads labels panicked; they are kept, and taken in when the run goes on");
@@ -148,6 +163,8 @@ fn from_paths(args: &InspectArgs) -> Result<Planned, PipelineError> {
         run: None,
         figures: settings::figures(&args.keep),
         questions: Vec::new(),
+        listen: listen(args)?,
+        posters: vec![],
         cameras: collected.into_iter().map(camera).collect(),
     })
 }
@@ -170,7 +187,7 @@ fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
     if args.suppression != SuppressionArgs::default() {
         return refused("suppression rules", "state them at `fit`, each detector has its own");
     }
-    let run = run_file::load(&args.detector, args.keep.run.is_some())?;
+    let run = run_file::load(&args.detector, &args.server, args.keep.run.is_some())?;
     let frames = run.cameras.iter().map(|planned| planned.frames).sum();
     Ok(Planned {
         detectors: run.detectors,
@@ -181,6 +198,8 @@ fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
         figures: run.figures.unwrap_or_else(|| settings::figures(&args.keep)),
         run: run.run,
         questions: run.questions,
+        listen: run.listen,
+        posters: run.posters,
         cameras: run.cameras.into_iter().map(|planned| planned.camera).collect(),
     })
 }
@@ -210,6 +229,16 @@ fn ask(controls: &Controls, questions: &[Question]) -> Result<(), PipelineError>
         }
     }
     Ok(())
+}
+
+/// Where to listen, without a run file.
+fn listen(args: &InspectArgs) -> Result<Option<Listen>, PipelineError> {
+    let token = args.server.token_file.as_deref().map(Token::read).transpose();
+    let listen = token.and_then(|token| {
+        let listen = args.server.listen.as_deref();
+        listen.map(|address| Listen::new(address, token)).transpose()
+    });
+    listen.map_err(|reason| PipelineError::Refused(format!("cannot serve: {reason}")))
 }
 
 /// How the program ends after a run.

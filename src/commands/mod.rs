@@ -9,8 +9,10 @@ pub(crate) mod label;
 pub(crate) mod query;
 pub(crate) mod replay;
 pub(crate) mod show;
+pub(crate) mod top;
 
 mod flips;
 mod kept;
 mod recording;
 mod settings;
+mod watching;

@@ -1,6 +1,7 @@
 //! A run file: cameras, their sources, detectors and policies, in TOML.
 
 mod rates;
+mod serving;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -12,13 +13,15 @@ use std::time::Duration;
 use intakt_operators::detector::Detector;
 use intakt_pipelines::datasets::collect_images;
 use intakt_pipelines::sources::{
-    Mjpeg, MjpegOptions, Paced, Rtsp, RtspOptions, Source, SystemClock, Video, VideoOptions, Watch, WatchOptions,
-    file_frames,
+    Mjpeg, MjpegOptions, Paced, Poster, Rtsp, RtspOptions, Source, SystemClock, Video, VideoOptions, Watch,
+    WatchOptions, file_frames,
 };
 use intakt_pipelines::{Camera, Detectors, Figures, Intake, PipelineError, load_detector};
 use toml::Spanned;
 
 use self::typed::{SourceKind, Typed, TypedCamera};
+use crate::cli::ServerArgs;
+use crate::server::Listen;
 
 /// Largest run file that is read, bytes: a thousand cameras take a tenth of it.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -45,6 +48,10 @@ pub(crate) struct RunFile {
     pub(crate) figures: Option<Figures>,
     /// Other thresholds that are asked about.
     pub(crate) questions: Vec<Question>,
+    /// Where to listen.
+    pub(crate) listen: Option<Listen>,
+    /// How frames get to the cameras that are posted to.
+    pub(crate) posters: Vec<Poster>,
     /// The files it names: detectors, images, videos.
     pub(crate) reads: Vec<PathBuf>,
     /// The folders that frames are taken from.
@@ -73,11 +80,12 @@ pub(crate) fn is_run_file(path: &Path) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
-/// Reads a run file and opens what it names. `keeps` says whether the run is kept, whatever the file says.
+/// Reads a run file and opens what it names. `server` overrides what it says about its server; `keeps` says whether the run is
+/// kept, whatever the file says.
 ///
 /// # Errors
 /// All that is wrong with it, a line each, with file, line and key.
-pub(crate) fn load(path: &Path, keeps: bool) -> Result<RunFile, PipelineError> {
+pub(crate) fn load(path: &Path, server: &ServerArgs, keeps: bool) -> Result<RunFile, PipelineError> {
     let text = read(path)?;
     let typed: Typed = toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(&text, span.start));
@@ -91,9 +99,10 @@ pub(crate) fn load(path: &Path, keeps: bool) -> Result<RunFile, PipelineError> {
         loaded: BTreeMap::new(),
         reads: Vec::new(),
         folders: Vec::new(),
+        posters: Vec::new(),
         problems: Vec::new(),
     };
-    let run = reader.run(typed);
+    let run = reader.run(typed, server);
     match run {
         Some(run) if reader.problems.is_empty() => Ok(run),
         _ => Err(refusal(path, &reader.problems)),
@@ -140,11 +149,12 @@ struct Reader<'a> {
     loaded: BTreeMap<PathBuf, Option<Arc<Detector>>>,
     reads: Vec<PathBuf>,
     folders: Vec<PathBuf>,
+    posters: Vec<Poster>,
     problems: Vec<String>,
 }
 
 impl Reader<'_> {
-    fn run(&mut self, typed: Typed) -> Option<RunFile> {
+    fn run(&mut self, typed: Typed, server: &ServerArgs) -> Option<RunFile> {
         if typed.camera.is_empty() || typed.camera.len() > CAMERAS_MAX {
             let found = typed.camera.len();
             self.problem(
@@ -153,6 +163,7 @@ impl Reader<'_> {
                 &format!("there are {found} of them, and 1 to {CAMERAS_MAX} are possible"),
             );
         }
+        let listen = self.listen(typed.server.as_ref(), server, &typed.camera);
         let common = typed.detector.as_ref().and_then(|path| self.detector(path));
         let mut detectors: Option<Detectors> = common.clone().map(Detectors::common);
         let mut cameras: Vec<PlannedCamera> = Vec::new();
@@ -189,6 +200,8 @@ impl Reader<'_> {
             questions,
             run: typed.run.map(|directory| self.base.join(directory)),
             record: typed.record.map(|directory| self.base.join(directory)),
+            listen,
+            posters: std::mem::take(&mut self.posters),
             reads: self.loaded.keys().cloned().chain(self.reads.drain(..)).collect(),
             folders: std::mem::take(&mut self.folders),
         })
@@ -247,7 +260,10 @@ impl Reader<'_> {
 
     fn source(&mut self, entry: &TypedCamera, span: &Range<usize>) -> Option<Opened> {
         let name: Arc<str> = entry.name.get_ref().as_str().into();
-        let kind = entry.source;
+        let kind = *entry.source.get_ref();
+        if kind == SourceKind::Http {
+            return self.posted_camera(entry, name, span);
+        }
         let (wanted, unwanted) = match kind {
             SourceKind::Mjpeg | SourceKind::Rtsp => ("url", entry.path.as_ref().map(|path| ("path", path.span()))),
             _ => ("path", entry.url.as_ref().map(|url| ("url", url.span()))),
@@ -289,7 +305,7 @@ impl Reader<'_> {
                 let video = self.opened(&typed.span(), "path", video)?;
                 Some((Box::new(video), words, None))
             }
-            SourceKind::Directory | SourceKind::Mjpeg | SourceKind::Rtsp => {
+            SourceKind::Directory | SourceKind::Mjpeg | SourceKind::Rtsp | SourceKind::Http => {
                 let cameras = collect_images(&[path]).map_err(|error| error.to_string());
                 let cameras = self.opened(&typed.span(), "path", cameras)?;
                 let files: Vec<_> = cameras.into_iter().flat_map(|camera| camera.files).collect();
@@ -302,7 +318,7 @@ impl Reader<'_> {
     }
 
     fn network_camera(&mut self, entry: &TypedCamera, name: Arc<str>, span: &Range<usize>) -> Option<Opened> {
-        let (kind, clock) = (entry.source, Arc::new(SystemClock));
+        let (kind, clock) = (*entry.source.get_ref(), Arc::new(SystemClock));
         let Some(url) = &entry.url else {
             let what = format!(
                 "a source of kind \"{0}\" needs one, like \"{1}://camera/stream\"",

@@ -21,6 +21,8 @@ pub(super) struct Typed {
     /// Other thresholds that are asked about.
     #[serde(default)]
     pub(super) what_if: Vec<Spanned<TypedQuestion>>,
+    /// Where the run is served.
+    pub(super) server: Option<TypedServer>,
     /// At least one.
     #[serde(default)]
     pub(super) camera: Vec<Spanned<TypedCamera>>,
@@ -52,12 +54,20 @@ pub(super) struct TypedQuestion {
     pub(super) threshold: Spanned<f64>,
 }
 
+/// The `[server]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TypedServer {
+    pub(super) listen: Option<Spanned<String>>,
+    pub(super) token_file: Option<Spanned<PathBuf>>,
+}
+
 /// One `[[camera]]`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TypedCamera {
     pub(super) name: Spanned<String>,
-    pub(super) source: SourceKind,
+    pub(super) source: Spanned<SourceKind>,
     pub(super) path: Option<Spanned<PathBuf>>,
     pub(super) url: Option<Spanned<String>>,
     /// The line that it is part of.
@@ -88,6 +98,8 @@ pub(super) enum SourceKind {
     Mjpeg,
     /// A network camera that sends H.264 over RTSP.
     Rtsp,
+    /// The images that are posted to this run's own server.
+    Http,
 }
 
 impl SourceKind {
@@ -103,6 +115,7 @@ impl SourceKind {
             Self::Video => "video",
             Self::Mjpeg => "mjpeg",
             Self::Rtsp => "rtsp",
+            Self::Http => "http",
         }
     }
 }

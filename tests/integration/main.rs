@@ -19,6 +19,7 @@ mod pictures;
 mod real_data;
 mod replay;
 mod run_file;
+mod server;
 mod show;
 mod support;
 mod suppression;

@@ -53,7 +53,7 @@ pub use history::history;
 pub use in_order::InOrder;
 pub use judge::{Judge, JudgedFrame};
 pub use k_center::{CoresetPick, k_center};
-pub use latency::{Latencies, LatencySummary};
+pub use latency::{LATENCY_BOUNDS_US, Latencies, LatencyBuckets, LatencySummary};
 pub use lots::LotStarted;
 pub use mailbox::{Inbox, Outbox, Overflow, mailbox};
 pub use match_labels::{ArrivedLabel, FrameChange, MatchLabels};

@@ -6,24 +6,35 @@ mod contact_sheet;
 mod heatmap;
 mod heatmaps;
 mod jsonl;
+mod live;
+mod status_file;
 mod text;
 
 pub use contact_sheet::{Cell, Tone, contact_sheet};
 pub use heatmap::heatmap;
 pub use heatmaps::{HeatmapSelection, Heatmaps, picture};
 pub use jsonl::{Jsonl, outcome_json};
+pub use live::{CameraStatus, DroppedCount, LastVerdict, LiveBoard, LiveStatus, RunState, StageStatus, TroubleStatus};
+pub use status_file::{STATUS_FILE_NAME, STATUS_WRITTEN_EVERY, StatusFile};
 
 use std::sync::Arc;
 
-use intakt_operators::Outcome;
 use intakt_operators::dataflow::{Alert, ArrivedLabel, Compared, JudgedFrame, Rate, ScoreRate, WhatIf};
+use intakt_operators::{DroppedFrame, Outcome};
 
 use crate::store::Change;
 
 /// Takes results of an inspection. An error stops the run.
 pub trait Sink: Send + Sync {
-    /// A frame was captured, on the thread that reads its camera. Most of these are judged; some are dropped.
-    fn captured(&self, _camera: &Arc<str>) {}
+    /// A worker stands ready for frames.
+    fn started(&self) {}
+
+    /// A frame of this event time was captured, on the thread that reads its camera. Most of these are judged; some are
+    /// dropped.
+    fn captured(&self, _camera: &Arc<str>, _captured_at_us: u64) {}
+
+    /// A frame was dropped, as soon as that is known, in no particular order.
+    fn dropped(&self, _dropped: &DroppedFrame) {}
 
     /// A verdict as soon as it exists, in no particular order: for a reject gate or a live table.
     ///

@@ -1,0 +1,219 @@
+//! What a running inspection is doing now: a consistent picture that can be asked for at any time.
+
+mod status;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use intakt_operators::dataflow::{JudgedFrame, Latencies, LatencyBuckets, Rate, RateKey, Window};
+use intakt_operators::{Decision, DropReason, DroppedFrame, Verdict};
+
+pub use self::status::{CameraStatus, DroppedCount, LastVerdict, LiveStatus, RunState, StageStatus, TroubleStatus};
+use super::Sink;
+use crate::sources::{Clock, StopFlag};
+
+/// Longest text of a trouble that is kept, characters: it may come from the other end of a network.
+const TROUBLE_CHARS_MAX: usize = 500;
+
+/// Keeps the picture of a run. What it holds is bounded by cameras, scopes and kinds of windows, however long the run.
+pub struct LiveBoard {
+    seen: Mutex<Seen>,
+    latencies: Latencies,
+    stop: StopFlag,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct Seen {
+    started: bool,
+    ended: bool,
+    frontier_us: Option<u64>,
+    newest_captured_at_us: Option<u64>,
+    cameras: BTreeMap<Arc<str>, SeenCamera>,
+    rates: BTreeMap<RateKey, Rate>,
+}
+
+#[derive(Default)]
+struct SeenCamera {
+    captured: u64,
+    passed: u64,
+    rejected: u64,
+    unreadable: u64,
+    dropped: BTreeMap<DropReason, u64>,
+    last_verdict: Option<LastVerdict>,
+    last_trouble: Option<TroubleStatus>,
+}
+
+impl LiveBoard {
+    /// The board of a run of `cameras` that ends when `stop` is set and times its stages with `latencies`.
+    pub fn new(
+        cameras: impl IntoIterator<Item = Arc<str>>,
+        latencies: Latencies,
+        stop: StopFlag,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let cameras = cameras.into_iter().map(|camera| (camera, SeenCamera::default()));
+        Self {
+            seen: Mutex::new(Seen {
+                cameras: cameras.collect(),
+                ..Seen::default()
+            }),
+            latencies,
+            stop,
+            clock,
+        }
+    }
+
+    /// Notes that the run is over.
+    pub fn end(&self) {
+        self.lock().ended = true;
+    }
+
+    /// The run as it is now.
+    pub fn status(&self) -> LiveStatus {
+        let stages = self.latencies.summaries().into_iter().map(StageStatus::from).collect();
+        let (said_at_us, stopped) = (self.clock.now_us(), self.stop.is_stopped());
+        let seen = self.lock();
+        let lag_us = seen
+            .frontier_us
+            .zip(seen.newest_captured_at_us)
+            .map(|(frontier_us, newest_us)| newest_us.saturating_sub(frontier_us));
+        LiveStatus {
+            state: seen.state(stopped),
+            said_at_us,
+            frontier_us: seen.frontier_us,
+            newest_captured_at_us: seen.newest_captured_at_us,
+            frontier_lag_seconds: lag_us.map(|lag_us| lag_us as f64 / 1e6),
+            cameras: seen.cameras.iter().map(|(name, camera)| camera.status(name)).collect(),
+            stages,
+            rates: seen.rates.values().cloned().collect(),
+        }
+    }
+
+    /// How long the stages took, as counts in buckets.
+    pub fn buckets(&self) -> Vec<LatencyBuckets> {
+        self.latencies.buckets()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seen {
+    fn state(&self, stopped: bool) -> RunState {
+        match (self.ended, stopped, self.started) {
+            (true, ..) => RunState::Ended,
+            (_, true, _) => RunState::Ending,
+            (_, _, true) => RunState::Running,
+            _ => RunState::Starting,
+        }
+    }
+
+    fn camera(&mut self, camera: &Arc<str>) -> &mut SeenCamera {
+        self.cameras.entry(camera.clone()).or_default()
+    }
+}
+
+impl SeenCamera {
+    fn status(&self, name: &Arc<str>) -> CameraStatus {
+        let dropped = self
+            .dropped
+            .iter()
+            .map(|(&reason, &frames)| DroppedCount { reason, frames });
+        let judged = self.passed + self.rejected;
+        let accounted = judged + self.unreadable + self.dropped.values().sum::<u64>();
+        CameraStatus {
+            camera: name.clone(),
+            captured: self.captured,
+            judged,
+            passed: self.passed,
+            rejected: self.rejected,
+            unreadable: self.unreadable,
+            dropped: dropped.collect(),
+            waiting: self.captured.saturating_sub(accounted),
+            last_verdict: self.last_verdict.clone(),
+            last_trouble: self.last_trouble.clone(),
+        }
+    }
+
+    fn judged(&mut self, verdict: &Verdict) {
+        match verdict.decision {
+            Decision::Pass => self.passed += 1,
+            Decision::Reject => self.rejected += 1,
+            Decision::Unreadable { .. } => self.unreadable += 1,
+        }
+        if self.last_verdict.as_ref().is_none_or(|last| last.seq <= verdict.seq) {
+            self.last_verdict = Some(LastVerdict {
+                seq: verdict.seq,
+                captured_at_us: verdict.captured_at_us,
+                decision: verdict.decision.clone(),
+                calibrated_score: verdict.calibrated_score,
+            });
+        }
+    }
+}
+
+impl Sink for LiveBoard {
+    fn started(&self) {
+        self.lock().started = true;
+    }
+
+    fn captured(&self, camera: &Arc<str>, captured_at_us: u64) {
+        let mut seen = self.lock();
+        seen.newest_captured_at_us = seen.newest_captured_at_us.max(Some(captured_at_us));
+        let camera = seen.camera(camera);
+        camera.captured += 1;
+        if let Some(trouble) = &mut camera.last_trouble {
+            trouble.over = true;
+        }
+    }
+
+    fn dropped(&self, dropped: &DroppedFrame) {
+        let mut seen = self.lock();
+        *seen.camera(&dropped.camera).dropped.entry(dropped.reason).or_default() += 1;
+    }
+
+    fn at_once(&self, judged: &JudgedFrame) -> Result<(), String> {
+        self.lock().camera(&judged.verdict.camera).judged(&judged.verdict);
+        Ok(())
+    }
+
+    fn trouble(&self, camera: &Arc<str>, reason: &str) {
+        let reason = reason.chars().take(TROUBLE_CHARS_MAX).collect();
+        self.lock().camera(camera).last_trouble = Some(TroubleStatus { reason, over: false });
+    }
+
+    fn rate(&self, rate: &Rate) -> Result<(), String> {
+        let mut seen = self.lock();
+        let known = seen
+            .rates
+            .entry(kind_of_window(&rate.key))
+            .or_insert_with(|| rate.clone());
+        // A correction of an older window is no news of the present.
+        if (known.end_us, known.revision) <= (rate.end_us, rate.revision) {
+            known.clone_from(rate);
+        }
+        Ok(())
+    }
+
+    fn passed(&self, frontier_us: u64) -> Result<(), String> {
+        self.lock().frontier_us = Some(frontier_us);
+        Ok(())
+    }
+}
+
+/// The key without a lot's name: lots come and go, and only the present one is shown.
+fn kind_of_window(key: &RateKey) -> RateKey {
+    let window = match &key.window {
+        Window::Lot { .. } => Window::Lot { lot: "".into() },
+        other => other.clone(),
+    };
+    RateKey {
+        scope: key.scope.clone(),
+        window,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! What can be said of a run at one moment.
+
+use std::sync::Arc;
+
+use intakt_operators::dataflow::{LatencySummary, Rate};
+use intakt_operators::{Decision, DropReason};
+use serde::{Deserialize, Serialize};
+
+/// A run at one moment. Every camera's figures are of the same moment, so `captured` is never less than what became of the
+/// frames.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LiveStatus {
+    /// How far the run is.
+    pub state: RunState,
+    /// When this was said, wall clock, microseconds since 1970.
+    pub said_at_us: u64,
+    /// The time before which everything was given to the sinks, microseconds of event time; none before it first moved.
+    pub frontier_us: Option<u64>,
+    /// Newest event time that was captured, microseconds; none before the first frame.
+    pub newest_captured_at_us: Option<u64>,
+    /// How far the frontier is behind the newest event time, seconds. A camera whose clock is ahead shows here.
+    pub frontier_lag_seconds: Option<f64>,
+    /// By name.
+    pub cameras: Vec<CameraStatus>,
+    /// By name.
+    pub stages: Vec<StageStatus>,
+    /// The newest window of every scope and kind of window.
+    pub rates: Vec<Rate>,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// No worker stands ready yet.
+    Starting,
+    /// Frames are looked at.
+    Running,
+    /// No further frame is read; those under way are still judged.
+    Ending,
+    /// Nothing more will happen.
+    Ended,
+}
+
+/// One camera of a run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct CameraStatus {
+    /// Its name.
+    pub camera: Arc<str>,
+    /// Frames its source delivered.
+    pub captured: u64,
+    /// Frames that passed or were rejected.
+    pub judged: u64,
+    /// Frames that passed.
+    pub passed: u64,
+    /// Frames that were rejected.
+    pub rejected: u64,
+    /// Frames of which no image could be made.
+    pub unreadable: u64,
+    /// Frames that were dropped, by reason.
+    pub dropped: Vec<DroppedCount>,
+    /// Frames of which nothing became yet: captured minus judged, unreadable and dropped.
+    pub waiting: u64,
+    /// The newest one, by sequence.
+    pub last_verdict: Option<LastVerdict>,
+    /// The newest one.
+    pub last_trouble: Option<TroubleStatus>,
+}
+
+impl CameraStatus {
+    /// Frames that were dropped, for whatever reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().map(|dropped| dropped.frames).sum()
+    }
+}
+
+/// Frames that were dropped for one reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedCount {
+    /// Why.
+    pub reason: DropReason,
+    /// How many.
+    pub frames: u64,
+}
+
+/// A verdict, without its regions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LastVerdict {
+    /// Position in the camera's stream.
+    pub seq: u64,
+    /// Event time, microseconds.
+    pub captured_at_us: u64,
+    /// What was decided.
+    #[serde(flatten)]
+    pub decision: Decision,
+    /// The score mapped to 0…1 with the threshold at 0.5.
+    pub calibrated_score: f64,
+}
+
+/// Why a camera delivers nothing, or delivered nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TroubleStatus {
+    /// What the source said.
+    pub reason: String,
+    /// Whether a frame has come since.
+    pub over: bool,
+}
+
+/// Latency of one stage.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StageStatus {
+    /// Name of the stage.
+    pub stage: String,
+    /// Times it ran.
+    pub count: u64,
+    /// Median, microseconds.
+    pub micros_p50: u64,
+    /// 99th percentile, microseconds.
+    pub micros_p99: u64,
+    /// Longest, microseconds.
+    pub micros_max: u64,
+}
+
+impl From<LatencySummary> for StageStatus {
+    fn from(summary: LatencySummary) -> Self {
+        Self {
+            stage: summary.stage.to_owned(),
+            count: summary.count,
+            micros_p50: summary.micros_p50,
+            micros_p99: summary.micros_p99,
+            micros_max: summary.micros_max,
+        }
+    }
+}

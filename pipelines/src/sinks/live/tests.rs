@@ -1,0 +1,170 @@
+//! The picture adds up, whatever comes in whatever order.
+
+use std::time::Duration;
+
+use intakt_operators::dataflow::Scope;
+use intakt_operators::metrics::Tally;
+
+use super::*;
+
+/// A clock that stands still.
+struct Noon;
+
+impl Clock for Noon {
+    fn now_us(&self) -> u64 {
+        43_200_000_000
+    }
+}
+
+fn board(stop: &StopFlag) -> LiveBoard {
+    LiveBoard::new(["left".into()], Latencies::default(), stop.clone(), Arc::new(Noon))
+}
+
+fn judged(seq: u64, decision: Decision) -> JudgedFrame {
+    let verdict = Verdict {
+        camera: "left".into(),
+        seq,
+        captured_at_us: seq * 100,
+        origin: "".into(),
+        detector: "".into(),
+        decision,
+        image_score: 1.0,
+        threshold: 2.0,
+        calibrated_score: 0.25,
+        regions: vec![],
+        suppressed: vec![],
+    };
+    JudgedFrame {
+        verdict: Arc::new(verdict),
+        evidence: None,
+    }
+}
+
+fn rate(window: Window, end_us: u64, revision: u32, frames: i64) -> Rate {
+    let scope = Scope::Camera("left".into());
+    Rate {
+        key: RateKey { scope, window },
+        start_us: 0,
+        end_us,
+        at_us: end_us,
+        revision,
+        before: None,
+        after: Tally {
+            frames,
+            ..Tally::default()
+        },
+    }
+}
+
+#[test]
+fn every_frame_is_captured_and_then_becomes_one_thing() {
+    let board = board(&StopFlag::default());
+    let left: Arc<str> = "left".into();
+    (0..6).for_each(|seq| board.captured(&left, seq * 100));
+    let broken = Decision::Unreadable {
+        reason: "torn".to_owned(),
+    };
+    for (seq, decision) in [(2, Decision::Reject), (0, Decision::Pass), (1, broken)] {
+        board.at_once(&judged(seq, decision)).expect("counted");
+    }
+    board.dropped(&DroppedFrame {
+        camera: left,
+        seq: 3,
+        captured_at_us: 300,
+        reason: DropReason::DropOldest,
+    });
+    let camera = &board.status().cameras[0];
+    assert_eq!((camera.captured, camera.judged, camera.waiting), (6, 2, 2));
+    assert_eq!((camera.passed, camera.rejected, camera.unreadable), (1, 1, 1));
+    assert_eq!(
+        camera.dropped,
+        [DroppedCount {
+            reason: DropReason::DropOldest,
+            frames: 1
+        }]
+    );
+    let last = camera.last_verdict.as_ref().expect("there were verdicts");
+    assert_eq!(
+        (last.seq, &last.decision),
+        (2, &Decision::Reject),
+        "the newest, not the last to come"
+    );
+}
+
+#[test]
+fn the_lag_is_from_the_newest_event_time_to_the_frontier() {
+    let board = board(&StopFlag::default());
+    assert_eq!(board.status().frontier_lag_seconds, None);
+    board.captured(&"left".into(), 5_000_000);
+    board.captured(&"left".into(), 4_000_000);
+    assert_eq!(board.status().frontier_lag_seconds, None, "it has not moved yet");
+    board.passed(3_500_000).expect("noted");
+    assert_eq!(board.status().frontier_lag_seconds, Some(1.5));
+    board.passed(6_000_000).expect("noted");
+    assert_eq!(board.status().frontier_lag_seconds, Some(0.0));
+}
+
+#[test]
+fn a_trouble_is_over_when_a_frame_comes_and_is_not_forgotten() {
+    let board = board(&StopFlag::default());
+    let left: Arc<str> = "left".into();
+    let trouble = |board: &LiveBoard| board.status().cameras[0].last_trouble.clone().expect("told");
+    board.trouble(&left, &"ü".repeat(2 * TROUBLE_CHARS_MAX));
+    assert!(!trouble(&board).over);
+    assert_eq!(trouble(&board).reason.chars().count(), TROUBLE_CHARS_MAX);
+    board.captured(&left, 0);
+    assert!(trouble(&board).over);
+}
+
+#[test]
+fn the_newest_window_of_each_kind_is_shown() {
+    let board = board(&StopFlag::default());
+    let minute = Window::Sliding { length_us: 60_000_000 };
+    let lot = |name: &str| Window::Lot { lot: name.into() };
+    for rate in [
+        rate(minute.clone(), 90, 0, 9),
+        rate(minute.clone(), 60, 1, 6),
+        rate(minute, 90, 1, 10),
+        rate(lot("a"), 50, 0, 1),
+        rate(lot("b"), 70, 0, 2),
+    ] {
+        board.rate(&rate).expect("noted");
+    }
+    let frames: Vec<i64> = board.status().rates.iter().map(|rate| rate.after.frames).collect();
+    assert_eq!(frames, [10, 2]);
+}
+
+#[test]
+fn a_run_starts_runs_ends_and_has_ended() {
+    let stop = StopFlag::default();
+    let board = board(&stop);
+    let mut states = vec![board.status().state];
+    board.started();
+    states.push(board.status().state);
+    stop.stop();
+    states.push(board.status().state);
+    board.end();
+    states.push(board.status().state);
+    use RunState::{Ended, Ending, Running, Starting};
+    assert_eq!(states, [Starting, Running, Ending, Ended]);
+}
+
+#[test]
+fn a_status_survives_json_in_a_fixed_order() {
+    let board = board(&StopFlag::default());
+    board.latencies.record("embed", Duration::from_millis(3));
+    board.captured(&"left".into(), 7);
+    board.at_once(&judged(0, Decision::Pass)).expect("counted");
+    board
+        .rate(&rate(Window::Sliding { length_us: 60_000_000 }, 60_000_000, 0, 4))
+        .expect("noted");
+    let status = board.status();
+    let json = serde_json::to_string(&status).expect("writes");
+    assert_eq!(serde_json::from_str::<LiveStatus>(&json).expect("reads"), status);
+    assert!(
+        json.starts_with(
+            r#"{"state":"starting","said_at_us":43200000000,"frontier_us":null,"newest_captured_at_us":7,"#
+        ),
+        "{json}"
+    );
+}

@@ -1,0 +1,98 @@
+//! How a run is watched from outside: its status file and its server.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use intakt_operators::dataflow::Latencies;
+use intakt_pipelines::PipelineError;
+use intakt_pipelines::sinks::{LiveBoard, Sink, StatusFile};
+use intakt_pipelines::sources::{Poster, StopFlag, SystemClock};
+
+use crate::server::{Answers, Limits, Listen, Served, Server};
+use crate::terminal;
+
+/// Where a run can be watched.
+pub(crate) struct Wanted<'a> {
+    /// Directory for the status file.
+    pub(crate) directory: Option<&'a Path>,
+    /// Address of the server.
+    pub(crate) listen: Option<Listen>,
+    /// The cameras that take posted frames.
+    pub(crate) posters: Vec<Poster>,
+}
+
+/// What watches a run. It has sinks of the run, and ends after it.
+pub(crate) struct Watching {
+    board: Arc<LiveBoard>,
+    answers: Arc<Answers>,
+    file: Option<StatusFile>,
+    server: Option<Server>,
+}
+
+impl Watching {
+    /// Starts what is wanted, for a run of `cameras` that times its stages with `latencies` and ends when `stop` is set.
+    ///
+    /// # Errors
+    /// The status file cannot be written, or the address not be listened on.
+    pub(crate) fn start(
+        wanted: Wanted<'_>,
+        cameras: impl IntoIterator<Item = Arc<str>>,
+        latencies: Latencies,
+        stop: &StopFlag,
+    ) -> Result<Self, PipelineError> {
+        let board = LiveBoard::new(cameras, latencies, stop.clone(), Arc::new(SystemClock));
+        let (board, answers) = (Arc::new(board), Arc::<Answers>::default());
+        let file = match wanted.directory {
+            Some(directory) => Some(StatusFile::start(directory, board.clone())?),
+            None => None,
+        };
+        let posters: BTreeMap<_, _> = wanted
+            .posters
+            .into_iter()
+            .map(|poster| (poster.camera().clone(), poster))
+            .collect();
+        let server = match wanted.listen {
+            Some(listen) => {
+                let (board, answers, stop) = (board.clone(), answers.clone(), stop.clone());
+                let served = Served {
+                    board,
+                    answers,
+                    posters,
+                    stop,
+                };
+                let server = Server::start(listen, served, Limits::default())?;
+                terminal::say(&format!("listening on http://{}", server.address()));
+                Some(server)
+            }
+            None => None,
+        };
+        Ok(Self {
+            board,
+            answers,
+            file,
+            server,
+        })
+    }
+
+    /// What the run has to tell; nothing if nobody watches.
+    pub(crate) fn sinks(&self) -> Vec<Arc<dyn Sink>> {
+        match (&self.server, &self.file) {
+            (None, None) => vec![],
+            (None, Some(_)) => vec![self.board.clone()],
+            // The board first: who has a verdict finds it counted.
+            (Some(_), _) => vec![self.board.clone(), self.answers.clone()],
+        }
+    }
+
+    /// Says that the run has ended, to whoever asks or waits.
+    pub(crate) fn finish(self) {
+        self.board.end();
+        if let Some(server) = self.server {
+            server.finish();
+        }
+        if let Some(Err(error)) = self.file.map(StatusFile::finish) {
+            terminal::say(&format!("note: {error}; the run itself is not affected"));
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Who may ask, and how often.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+
+use super::Token;
+use super::routes::{Refusal, Shared};
+
+/// Lets a request through, or refuses it before its body is read.
+pub(super) async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Refusal> {
+    shared.rate.take(Instant::now()).map_err(|wait| Refusal {
+        retry_after: Some(wait),
+        ..Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("more than {} requests a second", shared.limits.requests_per_second_max),
+        )
+    })?;
+    if request.uri().path() != "/health" {
+        authorise(shared.token.as_ref(), request.headers())?;
+    }
+    Ok(next.run(request).await)
+}
+
+fn authorise(token: Option<&Token>, headers: &HeaderMap) -> Result<(), Refusal> {
+    match token {
+        Some(token) if bearer(headers).is_some_and(|offered| token.is(offered)) => Ok(()),
+        Some(_) => Err(Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "this server asks for its token: `Authorization: Bearer …`".to_owned(),
+        )),
+        // Without a token, a page in this machine's browser must not be able to post or read: neither as itself nor under a
+        // name that it lets point here.
+        None if is_of_a_foreign_page(headers) => Err(Refusal::new(
+            StatusCode::FORBIDDEN,
+            "this server has no token and answers local programs only, no pages of other hosts".to_owned(),
+        )),
+        None => Ok(()),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+fn is_of_a_foreign_page(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
+    let own = host.map(|host| format!("http://{host}"));
+    !host.is_none_or(is_local) || (origin.is_some() && origin != own.as_deref())
+}
+
+/// Whether the `Host` of a request is this machine by a name that nobody else can have.
+fn is_local(host: &str) -> bool {
+    let without_port = host
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()));
+    let name = without_port.map_or(host, |(name, _)| name);
+    let ip = name.trim_start_matches('[').trim_end_matches(']').parse();
+    name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip: std::net::IpAddr| ip.to_canonical().is_loopback())
+}
+
+/// Lets so many through a second, and that many at once.
+pub(super) struct Rate {
+    per_second: f64,
+    left: Mutex<(f64, Instant)>,
+}
+
+impl Rate {
+    pub(super) fn new(per_second: u32, now: Instant) -> Self {
+        let per_second = f64::from(per_second);
+        Self {
+            per_second,
+            left: Mutex::new((per_second, now)),
+        }
+    }
+
+    /// Takes one, or says how long until there is one.
+    pub(super) fn take(&self, now: Instant) -> Result<(), Duration> {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, since) = *left;
+        let gained = now.saturating_duration_since(since).as_secs_f64() * self.per_second;
+        let there = (before + gained).min(self.per_second);
+        if there < 1.0 {
+            *left = (there, now);
+            return Err(Duration::from_secs_f64((1.0 - there) / self.per_second));
+        }
+        *left = (there - 1.0, now);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_has_its_requests_and_no_more() {
+        let start = Instant::now();
+        let rate = Rate::new(10, start);
+        let taken_at = |millis: u64| {
+            (0..100)
+                .filter(|_| rate.take(start + Duration::from_millis(millis)).is_ok())
+                .count()
+        };
+        assert_eq!(taken_at(0), 10);
+        assert_eq!(taken_at(50), 0);
+        assert_eq!(
+            rate.take(start + Duration::from_millis(50)),
+            Err(Duration::from_millis(50))
+        );
+        assert_eq!(taken_at(500), 5);
+        assert_eq!(taken_at(3_600_000), 10, "what was not taken is not kept");
+    }
+
+    fn headers(pairs: &[(axum::http::HeaderName, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.clone(), value.parse().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_token_has_to_be_shown() {
+        use super::super::listen::tests::{SECRET, token};
+        for (value, fine) in [
+            (format!("Bearer {SECRET}"), true),
+            (format!("bearer {SECRET}"), true),
+            (format!("Basic {SECRET}"), false),
+            (format!("Bearer {SECRET}x"), false),
+            ("Bearer ".to_owned(), false),
+            (SECRET.to_owned(), false),
+        ] {
+            let shown = headers(&[(AUTHORIZATION, &value)]);
+            assert_eq!(authorise(Some(&token()), &shown).is_ok(), fine, "{value}");
+        }
+        assert!(authorise(Some(&token()), &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn pages_of_other_hosts_are_refused_where_there_is_no_token() {
+        for (host, origin, fine) in [
+            ("127.0.0.1:8080", None, true),
+            ("localhost:8080", None, true),
+            ("[::1]:8080", None, true),
+            ("[::1]", None, true),
+            ("127.0.0.1:8080", Some("http://127.0.0.1:8080"), true),
+            ("127.0.0.1:8080", Some("https://example.org"), false),
+            ("127.0.0.1:8080", Some("null"), false),
+            ("rebound.example.org:8080", None, false),
+            (
+                "rebound.example.org:8080",
+                Some("http://rebound.example.org:8080"),
+                false,
+            ),
+        ] {
+            let pairs: Vec<_> = [(HOST, host)]
+                .into_iter()
+                .chain(origin.map(|origin| (ORIGIN, origin)))
+                .collect();
+            assert_eq!(authorise(None, &headers(&pairs)).is_ok(), fine, "{host} {origin:?}");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! Takes connections, as many as there may be, and ends them.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::Limits;
+
+/// Pause after the system refused a connection, for example because too many files are open.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long requests under way may take to end when the server does.
+const GOODBYE_MAX: Duration = Duration::from_secs(2);
+
+/// Serves `router` until `end` says so.
+pub(super) async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: Limits,
+    mut end: oneshot::Receiver<()>,
+) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let graceful = GracefulShutdown::new();
+    loop {
+        let next = async {
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, accepted) = tokio::select! {
+            _ = &mut end => break,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = connection(stream, router.clone(), limits, &graceful);
+                tokio::spawn(async move {
+                    connection.await;
+                    drop(place);
+                });
+            }
+            Err(_) => tokio::time::sleep(REFUSED_PAUSE).await,
+        }
+    }
+    drop(listener);
+    // Who has not got an answer by then is cut off.
+    let _ = tokio::time::timeout(GOODBYE_MAX, graceful.shutdown()).await;
+    Ok(())
+}
+
+fn connection(
+    stream: TcpStream,
+    router: Router,
+    limits: Limits,
+    graceful: &GracefulShutdown,
+) -> impl Future<Output = ()> + use<> {
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.header_wait_max)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let watched = graceful.watch(served);
+    async move {
+        // What goes wrong on a connection is its client's affair.
+        let _ = watched.await;
+    }
+}

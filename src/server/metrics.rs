@@ -1,0 +1,300 @@
+//! The figures of a run in Prometheus' text format.
+
+use intakt_operators::DropReason;
+use intakt_operators::dataflow::{LATENCY_BOUNDS_US, LatencyBuckets, Rate, Scope, Window};
+use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState};
+
+use super::text_format::{Exposition, number};
+
+/// All figures. Families and labels are in a fixed order.
+pub(super) fn exposition(status: &LiveStatus, stages: &[LatencyBuckets]) -> String {
+    let mut text = Exposition::default();
+    cameras(&mut text, &status.cameras);
+    histograms(&mut text, stages);
+    time(&mut text, status);
+    rates(&mut text, &status.rates);
+    text.into_text()
+}
+
+fn cameras(text: &mut Exposition, cameras: &[CameraStatus]) {
+    let mut per_camera = |name, kind, help, figure: fn(&CameraStatus) -> u64| {
+        text.family(name, kind, help);
+        for camera in cameras {
+            text.sample(name, &[("camera", &camera.camera)], figure(camera) as f64);
+        }
+    };
+    per_camera(
+        "intakt_frames_captured_total",
+        "counter",
+        "Frames that a camera delivered.",
+        |of| of.captured,
+    );
+    per_camera(
+        "intakt_frames_judged_total",
+        "counter",
+        "Frames that passed or were rejected.",
+        |of| of.judged,
+    );
+    per_camera(
+        "intakt_frames_unreadable_total",
+        "counter",
+        "Frames of which no image could be made.",
+        |of| of.unreadable,
+    );
+    per_camera(
+        "intakt_frames_waiting",
+        "gauge",
+        "Frames that were captured and of which nothing became yet.",
+        |of| of.waiting,
+    );
+    per_camera(
+        "intakt_camera_in_trouble",
+        "gauge",
+        "1 while a camera delivers nothing and says why.",
+        |of| u64::from(of.last_trouble.as_ref().is_some_and(|trouble| !trouble.over)),
+    );
+    let name = "intakt_frames_dropped_total";
+    text.family(name, "counter", "Frames that were captured and never looked at.");
+    for camera in cameras {
+        for dropped in &camera.dropped {
+            let reason = match dropped.reason {
+                DropReason::DropOldest => "drop_oldest",
+                DropReason::DropNewest => "drop_newest",
+            };
+            text.sample(
+                name,
+                &[("camera", &camera.camera), ("reason", reason)],
+                dropped.frames as f64,
+            );
+        }
+    }
+    let name = "intakt_verdicts_total";
+    text.family(name, "counter", "Verdicts by what was decided.");
+    for of in cameras {
+        let decisions = [
+            ("pass", of.passed),
+            ("reject", of.rejected),
+            ("unreadable", of.unreadable),
+        ];
+        for (decision, frames) in decisions {
+            text.sample(name, &[("camera", &of.camera), ("decision", decision)], frames as f64);
+        }
+    }
+}
+
+fn histograms(text: &mut Exposition, stages: &[LatencyBuckets]) {
+    text.family("intakt_stage_seconds", "histogram", "How long a stage took.");
+    for buckets in stages {
+        for (bound_us, count) in LATENCY_BOUNDS_US.iter().zip(buckets.at_most) {
+            let bound = number(*bound_us as f64 / 1e6);
+            text.sample(
+                "intakt_stage_seconds_bucket",
+                &[("stage", buckets.stage), ("le", &bound)],
+                count as f64,
+            );
+        }
+        let of_stage = ("stage", buckets.stage);
+        text.sample(
+            "intakt_stage_seconds_bucket",
+            &[of_stage, ("le", "+Inf")],
+            buckets.count as f64,
+        );
+        text.sample(
+            "intakt_stage_seconds_sum",
+            &[of_stage],
+            buckets.micros_total as f64 / 1e6,
+        );
+        text.sample("intakt_stage_seconds_count", &[of_stage], buckets.count as f64);
+    }
+}
+
+fn time(text: &mut Exposition, status: &LiveStatus) {
+    let mut gauge = |name, help, value: Option<f64>| {
+        text.family(name, "gauge", help);
+        value.into_iter().for_each(|value| text.sample(name, &[], value));
+    };
+    let running = f64::from(u8::from(status.state == RunState::Running));
+    gauge("intakt_running", "1 while frames are looked at.", Some(running));
+    gauge(
+        "intakt_frontier_lag_seconds",
+        "Event time from the newest frame back to the time before which everything is decided and counted.",
+        status.frontier_lag_seconds,
+    );
+    gauge(
+        "intakt_frontier_timestamp_seconds",
+        "The event time before which everything is decided and counted, since 1970.",
+        status.frontier_us.map(|frontier_us| frontier_us as f64 / 1e6),
+    );
+}
+
+/// One figure of a rate; none where there is nothing to divide by.
+type Figure = fn(&Rate) -> Option<f64>;
+
+fn rates(text: &mut Exposition, rates: &[Rate]) {
+    let families: [(&str, &str, Figure); 4] = [
+        (
+            "intakt_window_frames",
+            "Frames in the window, unreadable and dropped ones included.",
+            |rate| Some(rate.after.frames as f64),
+        ),
+        (
+            "intakt_reject_rate",
+            "Rejected frames over all frames of the window.",
+            |rate| rate.after.reject_rate(),
+        ),
+        (
+            "intakt_unreadable_rate",
+            "Unreadable frames over all frames of the window.",
+            |rate| rate.after.unreadable_rate(),
+        ),
+        (
+            "intakt_drop_rate",
+            "Dropped frames over all frames of the window.",
+            |rate| rate.after.drop_rate(),
+        ),
+    ];
+    for (name, help, figure) in families {
+        text.family(name, "gauge", help);
+        for rate in rates {
+            if let Some(value) = figure(rate) {
+                let (scope, of) = scope(&rate.key.scope);
+                let window = window(&rate.key.window);
+                text.sample(name, &[("scope", scope), ("name", of), ("window", &window)], value);
+            }
+        }
+    }
+}
+
+fn scope(scope: &Scope) -> (&'static str, &str) {
+    match scope {
+        Scope::Camera(name) => ("camera", name),
+        Scope::Line(name) => ("line", name),
+        Scope::All => ("all", ""),
+    }
+}
+
+/// The present lot is called `lot`, whatever its name: a label that takes ever new values is one that Prometheus cannot keep.
+fn window(window: &Window) -> String {
+    match window {
+        Window::Sliding { length_us } => format!("{}s", length_us / 1_000_000),
+        Window::Shift => "shift".to_owned(),
+        Window::Lot { .. } => "lot".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use intakt_operators::dataflow::{Latencies, RateKey};
+    use intakt_operators::metrics::Tally;
+    use intakt_pipelines::sinks::{DroppedCount, TroubleStatus};
+
+    use super::*;
+
+    fn status() -> LiveStatus {
+        let camera = CameraStatus {
+            camera: "l\"e\\f\nt".into(),
+            captured: 10,
+            judged: 6,
+            passed: 4,
+            rejected: 2,
+            unreadable: 1,
+            dropped: vec![DroppedCount {
+                reason: DropReason::DropOldest,
+                frames: 2,
+            }],
+            waiting: 1,
+            last_verdict: None,
+            last_trouble: Some(TroubleStatus {
+                reason: "gone".to_owned(),
+                over: false,
+            }),
+        };
+        let rate = |scope| Rate {
+            key: RateKey {
+                scope,
+                window: Window::Sliding { length_us: 60_000_000 },
+            },
+            start_us: 0,
+            end_us: 60_000_000,
+            at_us: 60_000_000,
+            open: false,
+            revision: 0,
+            before: None,
+            after: Tally {
+                frames: 8,
+                rejects: 2,
+                ..Tally::default()
+            },
+        };
+        LiveStatus {
+            state: RunState::Running,
+            said_at_us: 0,
+            frontier_us: Some(1_500_000),
+            newest_captured_at_us: Some(2_000_000),
+            frontier_lag_seconds: Some(0.5),
+            cameras: vec![camera],
+            stages: vec![],
+            rates: vec![rate(Scope::Camera(Arc::from("all"))), rate(Scope::All)],
+        }
+    }
+
+    fn lines() -> Vec<String> {
+        let latencies = Latencies::default();
+        latencies.record("embed", Duration::from_millis(3));
+        latencies.record("embed", Duration::from_secs(30));
+        let text = exposition(&status(), &latencies.buckets());
+        assert!(text.ends_with('\n'));
+        text.lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn samples_are_as_prometheus_reads_them() {
+        let lines = lines();
+        for line in [
+            r#"intakt_frames_captured_total{camera="l\"e\\f\nt"} 10"#,
+            r#"intakt_frames_dropped_total{camera="l\"e\\f\nt",reason="drop_oldest"} 2"#,
+            r#"intakt_verdicts_total{camera="l\"e\\f\nt",decision="reject"} 2"#,
+            r#"intakt_camera_in_trouble{camera="l\"e\\f\nt"} 1"#,
+            r#"intakt_stage_seconds_bucket{stage="embed",le="0.002"} 0"#,
+            r#"intakt_stage_seconds_bucket{stage="embed",le="0.005"} 1"#,
+            r#"intakt_stage_seconds_bucket{stage="embed",le="5"} 1"#,
+            r#"intakt_stage_seconds_bucket{stage="embed",le="+Inf"} 2"#,
+            r#"intakt_stage_seconds_sum{stage="embed"} 30.003"#,
+            r#"intakt_stage_seconds_count{stage="embed"} 2"#,
+            r#"intakt_frontier_lag_seconds 0.5"#,
+            r#"intakt_reject_rate{scope="camera",name="all",window="60s"} 0.25"#,
+            r#"intakt_reject_rate{scope="all",name="",window="60s"} 0.25"#,
+        ] {
+            assert!(lines.iter().any(|found| found == line), "{line} is not in {lines:#?}");
+        }
+    }
+
+    #[test]
+    fn every_sample_follows_the_help_and_type_of_its_family() {
+        let mut families = Vec::new();
+        let mut family = String::new();
+        for line in lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                family = help.split(' ').next().unwrap().to_owned();
+                assert!(!families.contains(&family), "{family} twice");
+                families.push(family.clone());
+            } else if let Some(kind) = line.strip_prefix("# TYPE ") {
+                assert!(kind.starts_with(&format!("{family} ")), "{line}");
+            } else {
+                let name = line.split(['{', ' ']).next().unwrap();
+                let own = [
+                    family.clone(),
+                    format!("{family}_bucket"),
+                    format!("{family}_sum"),
+                    format!("{family}_count"),
+                ];
+                assert!(own.iter().any(|own| own == name), "{line} among {family}");
+                assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
+            }
+        }
+        assert!(families.len() >= 14, "{families:?}");
+    }
+}

@@ -1,0 +1,244 @@
+//! `POST /cameras/{camera}/frames`: an image in, its verdict out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::http::header::CONTENT_LENGTH;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use intakt_operators::DropReason;
+use intakt_operators::dataflow::TIME_MAX_US;
+use intakt_pipelines::sources::Poster;
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::oneshot::{Receiver, channel};
+use tokio::time::timeout;
+
+use super::answers::Answer;
+use super::routes::{Refusal, Shared, SharedState, json_bytes};
+
+/// Header with the event time of a frame, microseconds since 1970; the query `captured_at_us` means the same.
+const CAPTURED_AT_HEADER: &str = "captured-at-us";
+
+/// Cameras that an error names: a person reads it.
+const CAMERAS_NAMED_MAX: usize = 20;
+
+/// When a frame that found its camera busy may be followed by another: a second is many frames.
+const BUSY_PAUSE: Duration = Duration::ZERO;
+
+/// What is asked for beside the image.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wishes {
+    /// Whether to wait for the verdict.
+    #[serde(default = "yes")]
+    wait: bool,
+    captured_at_us: Option<u64>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Where a posted frame is in its camera's stream, and who will say what became of it.
+type Taken = (u64, Option<Receiver<Answer>>);
+
+/// Hands the image to its camera, and answers with the verdict; with `?wait=false` as soon as the camera has it.
+pub(super) async fn post_frame(
+    State(shared): State<Shared>,
+    Path(camera): Path<String>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let poster = poster(&shared, &camera)?;
+    let wishes = wishes(request.uri(), request.headers())?;
+    if shared.served.stop.is_stopped() {
+        return Err(ending());
+    }
+    let (seq, answered) = take(&shared, &poster, &wishes, request).await?;
+    let frame = Some((poster.camera().clone(), seq));
+    let Some(answered) = answered else {
+        let where_it_is = Json(json!({"camera": poster.camera(), "seq": seq}));
+        return Ok((StatusCode::ACCEPTED, where_it_is).into_response());
+    };
+    match timeout(shared.limits.verdict_wait_max, answered).await {
+        Ok(Ok(Answer::Verdict(json))) => Ok(json_bytes(json)),
+        Ok(Ok(Answer::Dropped(reason))) => Err(Refusal {
+            frame,
+            ..dropped(&camera, reason)
+        }),
+        Ok(Err(_)) => Err(Refusal { frame, ..ending() }),
+        Err(_) => Err(Refusal {
+            frame,
+            ..too_slow(shared.limits.verdict_wait_max)
+        }),
+    }
+}
+
+fn poster(shared: &SharedState, camera: &str) -> Result<Poster, Refusal> {
+    let posters = &shared.served.posters;
+    posters.get(camera).cloned().ok_or_else(|| {
+        let named: Vec<String> = posters
+            .keys()
+            .take(CAMERAS_NAMED_MAX)
+            .map(|name| format!("\"{name}\""))
+            .collect();
+        let known = match (named.is_empty(), posters.len() - named.len()) {
+            (true, _) => "none does: they have `source = \"http\"` in the run file".to_owned(),
+            (false, 0) => format!("these do: {}", named.join(", ")),
+            (false, more) => format!("these do: {} and {more} more", named.join(", ")),
+        };
+        let error = format!("no camera \"{camera}\" takes posted frames; {known}");
+        Refusal::new(StatusCode::NOT_FOUND, error)
+    })
+}
+
+fn wishes(uri: &Uri, headers: &HeaderMap) -> Result<Wishes, Refusal> {
+    let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
+    let Query(mut wishes) = Query::<Wishes>::try_from_uri(uri).map_err(|error| bad(error.body_text()))?;
+    if let Some(header) = headers.get(CAPTURED_AT_HEADER) {
+        let number = header.to_str().ok().and_then(|text| text.parse().ok());
+        let not_a_time = || bad(format!("header {CAPTURED_AT_HEADER}: not a number of microseconds"));
+        wishes.captured_at_us = Some(number.ok_or_else(not_a_time)?);
+    }
+    match wishes.captured_at_us {
+        Some(time_us) if time_us > TIME_MAX_US => Err(bad(format!(
+            "captured_at_us: {time_us} is beyond the year 9999; it is microseconds since 1970"
+        ))),
+        _ => Ok(wishes),
+    }
+}
+
+/// Reads the body and hands it to the camera.
+async fn take(shared: &Shared, poster: &Poster, wishes: &Wishes, request: Request) -> Result<Taken, Refusal> {
+    let wait_max = shared.limits.body_wait_max;
+    let bytes_max = shared.limits.body_bytes_max;
+    let length = request.headers().get(CONTENT_LENGTH);
+    let length: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    if length.is_some_and(|bytes| bytes > bytes_max as u64) {
+        return Err(too_large(bytes_max));
+    }
+    let place = timeout(wait_max, shared.bodies.acquire()).await;
+    let _place = place.map_err(|_| too_many(shared.limits.bodies_max))?;
+    let body = timeout(wait_max, body(request, bytes_max)).await;
+    let body = body.map_err(|_| too_slow_a_body(wait_max))??;
+    let taken = timeout(wait_max, hand_over(shared, poster, wishes, &body)).await;
+    taken.unwrap_or_else(|_| Err(not_taken(poster.camera(), wait_max)))
+}
+
+async fn body(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
+    let body = Bytes::from_request(request, &()).await;
+    let body = body.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(bytes_max),
+        status => Refusal::new(status, error.body_text()),
+    })?;
+    if body.is_empty() {
+        let error = "there is no image in the body: send the bytes of a PNG, JPEG, BMP or TIFF file";
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, error.to_owned()));
+    }
+    Ok(body)
+}
+
+async fn hand_over(shared: &Shared, poster: &Poster, wishes: &Wishes, body: &Bytes) -> Result<Taken, Refusal> {
+    let (tell, told) = channel();
+    let (answers, camera) = (shared.served.answers.clone(), poster.camera().clone());
+    let wait = wishes.wait;
+    // A frame may be judged before this task goes on, so who waits for it is noted where it is numbered; and it is withdrawn
+    // if this task has given up by then.
+    let numbered =
+        move |seq| !tell.is_closed() && tell.send((seq, wait.then(|| answers.wait_for(camera, seq)))).is_ok();
+    let posted = poster
+        .post(Arc::from(&**body), wishes.captured_at_us, Box::new(numbered))
+        .await;
+    posted.map_err(|_| ending())?;
+    told.await.map_err(|_| ending())
+}
+
+fn ending() -> Refusal {
+    let error = "the run is ending: this frame was not judged";
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_owned())
+}
+
+fn too_large(bytes_max: usize) -> Refusal {
+    let error = format!("the image has more than {bytes_max} bytes");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+}
+
+fn too_slow(waited: Duration) -> Refusal {
+    let error = format!("no verdict within {waited:?}: it will be in the run's log");
+    Refusal::new(StatusCode::GATEWAY_TIMEOUT, error)
+}
+
+fn too_many(bodies_max: usize) -> Refusal {
+    Refusal {
+        retry_after: Some(BUSY_PAUSE),
+        ..Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("{bodies_max} images are being received already"),
+        )
+    }
+}
+
+fn too_slow_a_body(waited: Duration) -> Refusal {
+    let error = format!("the image did not arrive within {waited:?}");
+    Refusal::new(StatusCode::REQUEST_TIMEOUT, error)
+}
+
+fn not_taken(camera: &str, waited: Duration) -> Refusal {
+    Refusal {
+        retry_after: Some(BUSY_PAUSE),
+        ..Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!(
+                "the queue of camera \"{camera}\" was full for {waited:?} (`overflow = \"block\"`); this frame is not part of the run"
+            ),
+        )
+    }
+}
+
+fn dropped(camera: &str, reason: DropReason) -> Refusal {
+    let why = match reason {
+        DropReason::DropOldest => "a newer one came while it waited (`overflow = \"drop-oldest\"`)",
+        DropReason::DropNewest => "it found the queue full (`overflow = \"drop-newest\"`)",
+    };
+    Refusal {
+        retry_after: Some(BUSY_PAUSE),
+        ..Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            format!("camera \"{camera}\" has more frames than can be judged, and this one was dropped: {why}"),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wished(uri: &str, header: Option<&str>) -> Result<Wishes, Refusal> {
+        let mut headers = HeaderMap::new();
+        header.map(|value| headers.insert(CAPTURED_AT_HEADER, value.parse().unwrap()));
+        wishes(&uri.parse().unwrap(), &headers)
+    }
+
+    #[test]
+    fn wishes_are_read_or_refused() {
+        let wishes = |wait, captured_at_us| Wishes { wait, captured_at_us };
+        assert_eq!(wished("/f", None).unwrap(), wishes(true, None));
+        assert_eq!(wished("/f?wait=false", None).unwrap(), wishes(false, None));
+        assert_eq!(wished("/f?captured_at_us=7", None).unwrap(), wishes(true, Some(7)));
+        assert_eq!(wished("/f?captured_at_us=7", Some("8")).unwrap(), wishes(true, Some(8)));
+        for (uri, header) in [
+            ("/f?wait=nay", None),
+            ("/f?wiat=false", None),
+            ("/f?captured_at_us=-1", None),
+            ("/f?captured_at_us=999999999999999999", None),
+            ("/f?captured_at_us=18446744073709551616", None),
+            ("/f", Some("noon")),
+        ] {
+            let refused = wished(uri, header).unwrap_err();
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{uri} {header:?}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! `inspect --listen`: images in over HTTP, verdicts and figures out.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+use crate::support::{INTAKT, SHARED, intakt, json_lines};
+
+/// A test's own patience.
+const HANG: Duration = Duration::from_secs(60);
+
+const RUN_FILE: &str = r#"
+detector = "line.intakt"
+
+[server]
+listen = "127.0.0.1:0"
+
+[[camera]]
+name = "dock"
+source = "http"
+"#;
+
+fn run_file(text: &str) -> (TempDir, PathBuf) {
+    let dir = tempdir().unwrap();
+    fs::copy(&SHARED.detector, dir.path().join("line.intakt")).unwrap();
+    let path = dir.path().join("run.toml");
+    fs::write(&path, text).unwrap();
+    (dir, path)
+}
+
+/// A run that is served.
+struct Served {
+    child: Child,
+    address: String,
+}
+
+impl Served {
+    fn start(run_file: &Path, more: &[&str]) -> Self {
+        let mut command = Command::new(INTAKT);
+        command.arg("inspect").arg(run_file).args(more);
+        let streams = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = streams.spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on http://");
+        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+        // Nothing of what it says may stop it.
+        thread::spawn(move || said.read_to_end(&mut Vec::new()));
+        let served = Self { child, address };
+        while served.get("/ready").0 != 200 {
+            thread::yield_now();
+        }
+        served
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        self.exchange(&format!("GET {path} HTTP/1.1\r\n"), b"")
+    }
+
+    fn post(&self, query: &str, body: &[u8]) -> (u16, String) {
+        self.exchange(&format!("POST /cameras/dock/frames{query} HTTP/1.1\r\n"), body)
+    }
+
+    fn exchange(&self, line: &str, body: &[u8]) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(HANG)).unwrap();
+        let (host, length) = (&self.address, body.len());
+        let head = format!("{line}host: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Interrupts it; how it ended, and the verdicts that it wrote.
+    fn end(mut self) -> (i32, Vec<Value>) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        let mut written = String::new();
+        self.child.stdout.take().unwrap().read_to_string(&mut written).unwrap();
+        (self.child.wait().unwrap().code().unwrap(), json_lines(&written))
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // After a failed test it would go on; after `end` it is gone.
+        let _ = self.child.kill();
+    }
+}
+
+/// A verdict without what says where and when its frame came from.
+fn judgement(mut verdict: Value) -> Value {
+    for key in ["camera", "seq", "captured_at_us", "origin"] {
+        verdict.as_object_mut().unwrap().remove(key).unwrap();
+    }
+    verdict
+}
+
+#[test]
+fn a_posted_image_gets_the_verdict_that_its_file_gets() {
+    let (dir, path) = run_file(RUN_FILE);
+    let status_dir = dir.path().join("monday");
+    let served = Served::start(&path, &["--run", status_dir.to_str().unwrap()]);
+    let mut answered = Vec::new();
+    for (n, file) in [&SHARED.normal, &SHARED.blotted].into_iter().enumerate() {
+        let (status, body) = served.post("?captured_at_us=1767592800000000", &fs::read(file).unwrap());
+        assert_eq!(status, 200, "{body}");
+        let verdict: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((&verdict["seq"], &verdict["camera"]), (&n.into(), &"dock".into()));
+        assert_eq!(verdict["captured_at_us"], 1_767_592_800_000_000_u64);
+        let of_file = intakt(&[&"inspect", &SHARED.detector, file]).verdicts().remove(0);
+        assert_eq!(judgement(verdict.clone()), judgement(of_file));
+        answered.push(verdict);
+    }
+    let (status, body) = served.post("", b"no image");
+    assert_eq!(status, 200, "{body}");
+    assert!(body.contains("\"decision\":\"unreadable\""), "{body}");
+    answered.push(serde_json::from_str(&body).unwrap());
+    let (status, body) = served.post("?wait=false", &fs::read(&SHARED.normal).unwrap());
+    assert_eq!((status, body.as_str()), (202, r#"{"camera":"dock","seq":3}"#));
+
+    let metrics = served.get("/metrics").1;
+    for line in [
+        r#"intakt_frames_captured_total{camera="dock"} 4"#,
+        r#"intakt_frames_unreadable_total{camera="dock"} 1"#,
+        r#"intakt_verdicts_total{camera="dock",decision="reject"} 1"#,
+    ] {
+        assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
+    }
+    let live: Value = serde_json::from_str(&served.get("/status").1).unwrap();
+    assert_eq!(
+        (&live["state"], &live["cameras"][0]["captured"]),
+        (&"running".into(), &4.into())
+    );
+
+    let (code, mut written) = served.end();
+    assert_eq!(code, 1, "something was rejected");
+    assert_eq!(written.len(), 4, "also the one that nobody waited for: {written:?}");
+    written.truncate(3);
+    assert_eq!(written, answered, "the log says what the answers said");
+    let file = fs::read_to_string(status_dir.join("status.json")).unwrap();
+    let last: Value = serde_json::from_str(&file).unwrap();
+    assert_eq!(
+        (&last["state"], &last["cameras"][0]["waiting"]),
+        (&"ended".into(), &0.into())
+    );
+}
+
+#[test]
+fn an_inspection_without_posted_cameras_is_served_too() {
+    let (dir, path) = run_file(&RUN_FILE.replace("\"http\"", "\"watch\"\npath = \"incoming\""));
+    fs::create_dir(dir.path().join("incoming")).unwrap();
+    let served = Served::start(&path, &[]);
+    let (status, body) = served.post("", b"image");
+    assert_eq!(status, 404);
+    assert!(body.contains("none does"), "{body}");
+    assert_eq!(served.get("/health").0, 200);
+    assert_eq!(served.end().0, 0);
+}
+
+#[test]
+fn a_server_is_planned_and_refused_before_anything_runs() {
+    let (dir, path) = run_file(RUN_FILE);
+    let plan = intakt(&[&"check", &path]).expect(0).stdout;
+    for said in [
+        "http POST /cameras/dock/frames",
+        "served on http://127.0.0.1:0, without a token",
+    ] {
+        assert!(plan.contains(said), "{said}: {plan}");
+    }
+    fs::write(dir.path().join("token"), "0123456789abcdef\n").unwrap();
+    let with_token = RUN_FILE.replace("127.0.0.1:0\"", "0.0.0.0:0\"\ntoken_file = \"token\"");
+    fs::write(&path, with_token).unwrap();
+    assert!(
+        intakt(&[&"check", &path])
+            .expect(0)
+            .stdout
+            .contains("0.0.0.0:0, with a token")
+    );
+
+    for (text, said) in [
+        (
+            RUN_FILE.replace("127.0.0.1", "0.0.0.0"),
+            "run.toml:5: listen: others can reach 0.0.0.0:0, so it needs a token",
+        ),
+        (
+            RUN_FILE.replace("127.0.0.1:0", "here"),
+            "run.toml:5: listen: \"here\" is no address and port",
+        ),
+        (
+            RUN_FILE.replace("listen = \"127.0.0.1:0\"", ""),
+            "run.toml:9: source: a source of kind \"http\" needs a server",
+        ),
+        (
+            RUN_FILE.replace(":0\"", ":0\"\ntoken_file = \"no\""),
+            "run.toml:6: token_file: cannot take a token from",
+        ),
+        (
+            format!("{RUN_FILE}path = \"x\""),
+            "run.toml:10: path: a source of kind \"http\" has none",
+        ),
+        (
+            format!("{RUN_FILE}paced = true"),
+            "paced: a source of kind \"http\" comes at its own pace",
+        ),
+    ] {
+        let (_dir, path) = run_file(&text);
+        intakt(&[&"check", &path]).expect_error(&[said]);
+        intakt(&[&"inspect", &path]).expect_error(&[said]);
+    }
+    let (_dir, path) = run_file(&RUN_FILE.replace("listen = \"127.0.0.1:0\"", ""));
+    intakt(&[&"check", &path, &"--listen", &"127.0.0.1:0"]).expect(0);
+    intakt(&[&"check", &path, &"--listen", &"0.0.0.0:0"]).expect_error(&["\n  --listen: others can reach"]);
+    intakt(&[&"check", &path, &"--listen", &"0.0.0.0:0", &"--token-file", &"no"])
+        .expect_error(&["\n  --token-file: cannot"]);
+    intakt(&[&"inspect", &SHARED.detector, &SHARED.normal, &"--listen", &"0.0.0.0:0"])
+        .expect_error(&["cannot serve: others can reach 0.0.0.0:0", "--token-file"]);
+}
+
+#[test]
+fn top_says_what_it_cannot_show() {
+    let dir = tempdir().unwrap();
+    intakt(&[&"top", &dir.path()]).expect_error(&["no terminal", "status.json"]);
+}
