@@ -4,27 +4,43 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{AUTHORIZATION, CONNECTION, HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 
 use super::Token;
-use super::routes::{Refusal, Shared};
+use super::routes::{Refusal, Shared, SharedState};
 
-/// Lets a request through, or refuses it before its body is read.
-pub(super) async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Refusal> {
+/// Lets a request through, or refuses it before its body is read. Who shows no token, where there is one, takes nothing of the
+/// others' requests a second, and has to connect anew for each of its own.
+pub(super) async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let authorised = authorise(shared.token.as_ref(), request.headers());
+    let is_stranger = authorised.is_err();
+    let admitted = match authorised {
+        Ok(()) => within_rate(&shared),
+        Err(_) if request.uri().path() == "/health" => Ok(()),
+        refused => refused,
+    };
+    let mut response = match admitted {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    };
+    if is_stranger {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(CONNECTION, close);
+    }
+    response
+}
+
+fn within_rate(shared: &SharedState) -> Result<(), Refusal> {
     shared.rate.take(Instant::now()).map_err(|wait| Refusal {
         retry_after: Some(wait),
         ..Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
             format!("more than {} requests a second", shared.limits.requests_per_second_max),
         )
-    })?;
-    if request.uri().path() != "/health" {
-        authorise(shared.token.as_ref(), request.headers())?;
-    }
-    Ok(next.run(request).await)
+    })
 }
 
 fn authorise(token: Option<&Token>, headers: &HeaderMap) -> Result<(), Refusal> {

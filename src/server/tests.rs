@@ -343,6 +343,14 @@ fn everything_but_health_asks_for_the_token() {
     }
     assert_eq!(post(run.address, FRAMES, &image()).status, 401);
     assert_eq!(run.get("/health").status, 200);
+    let stays = |path: &str, token: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\n\r\n");
+        !exchange(run.address, &request, &[]).head.contains("connection: close")
+    };
+    assert!(
+        stays("/ready", SECRET) && !stays("/ready", "") && !stays("/health", ""),
+        "strangers keep no place"
+    );
     let head = |token: &str| {
         let length = image().len();
         format!(
