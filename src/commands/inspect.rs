@@ -12,14 +12,14 @@ use intakt_pipelines::{
     Camera, Controls, Detectors, Figures, Inspection, InspectionReport, PipelineError, Progress, inspect, load_detector,
 };
 
-use super::kept::keep;
+use super::kept::{RunDirectory, keep};
 use super::watching::{Wanted, Watching};
 use super::{recording, settings};
 use crate::cli::{InspectArgs, SuppressionArgs};
 use crate::progress::Shown;
 use crate::report::{Answers, Counted, Disagreements, SuppressedLog};
 use crate::run_file::Question;
-use crate::server::{Listen, Token};
+use crate::server::{Listen, Token, Told};
 use crate::{Outcome, interrupt, report, run_file, terminal};
 
 /// What is to be inspected by what.
@@ -77,6 +77,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     if let (Some(directory), Some(kept), true) = (&record, &kept, resume) {
         recording::number_on(directory, &mut cameras, &kept.next_seqs)?;
     }
+    let detectors = Arc::new(detectors);
+    let controls = Controls::new(&cameras, Some(detectors.clone()));
     let mut sinks = sinks(args, &progress)?;
     let disagreements = Arc::new(Disagreements::default());
     sinks.push(disagreements.clone());
@@ -87,6 +89,11 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
         directory: run.as_deref(),
         listen,
         posters,
+        told: Told {
+            controls: controls.clone(),
+            labels: run.as_deref().map(|run| RunDirectory(run).labels()),
+            detector_directories: run.iter().chain(&record).cloned().collect(),
+        },
     };
     let latencies = options.resources.latencies.clone();
     let watching = Watching::start(wanted, names.iter().cloned(), latencies, &stop)?;
@@ -98,8 +105,6 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     sinks.extend(making.iter().map(|making| making.verdicts.clone() as Arc<dyn Sink>));
     let before: u64 = kept.iter().flat_map(|kept| kept.next_seqs.values()).sum();
     progress.begin("inspecting", frames.map_or(0, |frames| frames.saturating_sub(before)));
-    let detectors = Arc::new(detectors);
-    let controls = Controls::new(&cameras, Some(detectors.clone()));
     ask(&controls, &questions)?;
     let live = cameras.iter().any(|camera| camera.source.is_live());
     let mut inspection = Inspection {

@@ -9,7 +9,7 @@ use intakt_pipelines::PipelineError;
 use intakt_pipelines::sinks::{LiveBoard, Sink, StatusFile};
 use intakt_pipelines::sources::{Poster, StopFlag, SystemClock};
 
-use crate::server::{Answers, Limits, Listen, Served, Server};
+use crate::server::{Answers, Limits, Listen, Served, Server, Told};
 use crate::terminal;
 
 /// Where a run can be watched.
@@ -20,6 +20,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) listen: Option<Listen>,
     /// The cameras that take posted frames.
     pub(crate) posters: Vec<Poster>,
+    /// How the run is spoken to.
+    pub(crate) told: Told,
 }
 
 /// What watches a run. It has sinks of the run, and ends after it.
@@ -59,6 +61,7 @@ impl Watching {
                     board,
                     answers,
                     posters,
+                    told: wanted.told,
                     stop,
                 };
                 let server = Server::start(listen, served, Limits::default())?;

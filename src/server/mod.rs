@@ -7,6 +7,7 @@ mod listen;
 mod metrics;
 mod posting;
 mod routes;
+mod telling;
 mod text_format;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::answers::Answers;
 pub(crate) use self::listen::{Listen, Token};
+pub(crate) use self::telling::Told;
 
 /// What a server puts up with.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +70,8 @@ pub(crate) struct Served {
     pub(crate) answers: Arc<Answers>,
     /// The cameras that take posted frames.
     pub(crate) posters: BTreeMap<Arc<str>, Poster>,
+    /// How the run is spoken to.
+    pub(crate) told: Told,
     /// Set when the run is ending.
     pub(crate) stop: StopFlag,
 }

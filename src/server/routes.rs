@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use super::admission::{Rate, admit};
 use super::metrics::exposition;
 use super::posting::post_frame;
-use super::{Limits, Served, Token};
+use super::{Limits, Served, Token, telling};
 
 /// What Prometheus expects of its text format.
 const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -50,8 +50,9 @@ pub(super) fn router(served: Served, token: Option<Token>, limits: Limits) -> Ro
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/status", get(status))
-        .fallback(nothing_there)
         .layer(DefaultBodyLimit::max(limits.body_bytes_max))
+        .merge(telling::routes())
+        .fallback(nothing_there)
         .layer(middleware::from_fn_with_state(shared.clone(), admit))
         .with_state(shared)
 }
@@ -90,7 +91,8 @@ async fn status(State(shared): State<Shared>) -> Json<LiveStatus> {
 }
 
 async fn nothing_there() -> Refusal {
-    let there = "there is POST /cameras/{camera}/frames, and GET /metrics, /health, /ready, /status";
+    let there = "there is POST /cameras/{camera}/frames and /labels, PUT /cameras/{camera}/threshold, /detector, /lot and \
+                 /what-if/{name}, and GET /metrics, /health, /ready, /status";
     Refusal::new(StatusCode::NOT_FOUND, there.to_owned())
 }
 

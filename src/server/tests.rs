@@ -11,10 +11,10 @@ use std::time::Duration;
 use intakt_operators::dataflow::{JudgedFrame, Latencies, Overflow};
 use intakt_pipelines::sinks::{LiveBoard, Sink};
 use intakt_pipelines::sources::{StopFlag, SystemClock, posted};
-use intakt_pipelines::{Camera, Detectors, Inspection, InspectionReport, RunOptions, inspect};
+use intakt_pipelines::{Camera, Controls, Detectors, Inspection, InspectionReport, RunOptions, inspect};
 
 use super::listen::tests::{SECRET, token};
-use super::{Answers, Limits, Listen, Served, Server, Token};
+use super::{Answers, Limits, Listen, Served, Server, Token, Told};
 
 #[path = "../../benches/support/idle.rs"]
 #[allow(dead_code, reason = "the benches use more of it")]
@@ -85,10 +85,16 @@ impl Run {
         let (options, stop) = (RunOptions::new(1, 1).unwrap(), StopFlag::default());
         let latencies: Latencies = options.resources.latencies.clone();
         let board = LiveBoard::new(["dock".into()], latencies, stop.clone(), Arc::new(SystemClock));
+        let detectors = Arc::new(Detectors::common(idle::detector()));
         let served = Served {
             board: Arc::new(board),
             answers: Arc::<Answers>::default(),
             posters: BTreeMap::from([("dock".into(), poster)]),
+            told: Told {
+                controls: Controls::new(std::slice::from_ref(&camera), Some(detectors.clone())),
+                labels: None,
+                detector_directories: vec![],
+            },
             stop: stop.clone(),
         };
         let ((tell_captured, captured), (tell_held, held), (let_go, go)) = (channel(), channel(), channel());
@@ -103,7 +109,7 @@ impl Run {
         let server = Server::start(listen, served, limits).unwrap();
         let inspection = Inspection {
             stop: stop.clone(),
-            ..Inspection::new(vec![camera], Arc::new(Detectors::common(idle::detector())), sinks)
+            ..Inspection::new(vec![camera], detectors, sinks)
         };
         Self {
             address: server.address(),

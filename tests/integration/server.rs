@@ -161,6 +161,128 @@ fn a_posted_image_gets_the_verdict_that_its_file_gets() {
 }
 
 #[test]
+fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
+    let (dir, path) = run_file(RUN_FILE);
+    let [run, recording] = ["run", "recording"].map(|name| dir.path().join(name));
+    let more = ["--run", run.to_str().unwrap(), "--record", recording.to_str().unwrap()];
+    let served = Served::start(&path, &more);
+    let blotted = fs::read(&SHARED.blotted).unwrap();
+    let decide = |seq: u64, expected: &str| {
+        let at_us = 1_767_592_800_000_000 + seq * 1_000_000;
+        let (status, body) = served.post(&format!("?captured_at_us={at_us}"), &blotted);
+        assert_eq!(status, 200, "{body}");
+        let verdict: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (&verdict["seq"], &verdict["decision"]),
+            (&seq.into(), &expected.into()),
+            "{verdict}"
+        );
+        verdict
+    };
+    let tell = |line: &str, body: &str, status: u16| {
+        let line = format!("{line} HTTP/1.1\r\ncontent-type: application/json\r\n");
+        let (found, said) = served.exchange(&line, body.as_bytes());
+        assert_eq!(found, status, "{line}{said}");
+        said
+    };
+    let first = decide(0, "reject");
+    tell("PUT /cameras/dock/threshold", r#"{"threshold": 1e9}"#, 202);
+    let tolerant = decide(1, "pass");
+    assert_eq!(tolerant["threshold"], 1e9);
+    assert_ne!(tolerant["detector"], first["detector"]);
+    tell("PUT /cameras/dock/lot", r#"{"lot": "L7"}"#, 202);
+    let detector = fs::read(&SHARED.detector).unwrap();
+    let (status, body) = served.exchange("PUT /cameras/dock/detector HTTP/1.1\r\n", &detector);
+    assert_eq!(status, 202, "{body}");
+    assert_eq!(decide(2, "reject")["detector"], first["detector"]);
+    tell("PUT /cameras/dock/what-if/never", r#"{"threshold": 1.0}"#, 202);
+    tell(
+        "POST /labels",
+        r#"{"camera": "dock", "seq": 0, "truth": "anomalous:blot"}"#,
+        202,
+    );
+    tell(
+        "POST /labels",
+        r#"[{"camera": "dock", "seq": 1, "truth": "anomalous"}]"#,
+        202,
+    );
+
+    for (line, body, status, said) in [
+        (
+            "PUT /cameras/quay/threshold",
+            r#"{"threshold": 1}"#,
+            404,
+            "there is no camera",
+        ),
+        ("PUT /cameras/dock/threshold", r#"{"threshold": 1e99}"#, 400, ""),
+        (
+            "PUT /cameras/dock/what-if/x",
+            r#"{"threshold": 7}"#,
+            400,
+            "between 0 and 1",
+        ),
+        ("PUT /cameras/dock/detector", "no detector", 400, ""),
+        (
+            "POST /labels",
+            r#"{"camera": "dock", "seq": 0, "truth": "bad"}"#,
+            400,
+            "no truth",
+        ),
+        (
+            "POST /labels",
+            r#"{"camera": "quay", "seq": 0, "truth": "normal"}"#,
+            404,
+            "there is no camera",
+        ),
+    ] {
+        let found = tell(line, body, status);
+        assert!(found.contains(said), "{line}: {found}");
+    }
+    let (_, written) = served.end();
+    assert_eq!(written.len(), 3);
+    let changes = intakt(&[&"query", &run, &"--show", &"changes"]).expect(0).stdout;
+    let kinds: Vec<_> = [
+        "\"detector\":",
+        "\"threshold\":1000000000.0",
+        "\"lot\":\"L7\"",
+        "\"detector\":",
+    ]
+    .to_vec();
+    assert_eq!(changes.lines().count(), 4, "{changes}");
+    assert!(
+        changes.lines().zip(kinds).all(|(line, kind)| line.contains(kind)),
+        "{changes}"
+    );
+    let labels = intakt(&[&"query", &run, &"--show", &"labels"]).expect(0).stdout;
+    // Those that came at the very end wait in the journal.
+    assert!(labels.lines().count() <= 2);
+    intakt(&[
+        &"label",
+        &run,
+        &"--camera",
+        &"dock",
+        &"--seq",
+        &"2",
+        &"--truth",
+        &"anomalous",
+    ])
+    .expect(0);
+    let metrics = intakt(&[&"query", &run, &"--show", &"metrics"]).expect(0).stdout;
+    let recall = json_lines(&metrics)
+        .into_iter()
+        .rfind(|row| row["name"] == "recall" && row["scope"] == "camera/dock");
+    assert_eq!(recall.unwrap()["after"], 2.0 / 3.0, "{metrics}");
+    let replayed = intakt(&[&"replay", &recording]).expect(1);
+    assert_eq!(replayed.verdicts(), written);
+    assert!(
+        intakt(&[&"replay", &recording, &"--diff"])
+            .expect(0)
+            .stdout
+            .starts_with("0 of 3")
+    );
+}
+
+#[test]
 fn an_inspection_without_posted_cameras_is_served_too() {
     let (dir, path) = run_file(&RUN_FILE.replace("\"http\"", "\"watch\"\npath = \"incoming\""));
     fs::create_dir(dir.path().join("incoming")).unwrap();

@@ -185,6 +185,9 @@ impl Sink for LiveBoard {
     }
 
     fn rate(&self, rate: &Rate) -> Result<(), String> {
+        if rate.open {
+            return Ok(());
+        }
         let mut seen = self.lock();
         let known = seen
             .rates

@@ -47,6 +47,7 @@ fn rate(window: Window, end_us: u64, revision: u32, frames: i64) -> Rate {
         start_us: 0,
         end_us,
         at_us: end_us,
+        open: false,
         revision,
         before: None,
         after: Tally {
