@@ -1,7 +1,7 @@
 //! The figures of a run in Prometheus' text format.
 
 use intakt_operators::DropReason;
-use intakt_operators::dataflow::{LATENCY_BOUNDS_US, LatencyBuckets, Rate, Scope, Window};
+use intakt_operators::dataflow::{Alert, LATENCY_BOUNDS_US, LatencyBuckets, Rate, Scope, Window};
 use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState};
 
 use super::text_format::{Exposition, number};
@@ -13,6 +13,7 @@ pub(super) fn exposition(status: &LiveStatus, stages: &[LatencyBuckets]) -> Stri
     histograms(&mut text, stages);
     time(&mut text, status);
     rates(&mut text, &status.rates);
+    alerts(&mut text, &status.alerts);
     text.into_text()
 }
 
@@ -165,6 +166,15 @@ fn rates(text: &mut Exposition, rates: &[Rate]) {
     }
 }
 
+fn alerts(text: &mut Exposition, alerts: &[Alert]) {
+    let name = "intakt_alert_open";
+    text.family(name, "gauge", "1 for every alert that is open.");
+    for alert in alerts {
+        let (scope, of) = scope(&alert.scope);
+        text.sample(name, &[("rule", &alert.rule), ("scope", scope), ("name", of)], 1.0);
+    }
+}
+
 fn scope(scope: &Scope) -> (&'static str, &str) {
     match scope {
         Scope::Camera(name) => ("camera", name),
@@ -238,6 +248,7 @@ mod tests {
             cameras: vec![camera],
             stages: vec![],
             rates: vec![rate(Scope::Camera(Arc::from("all"))), rate(Scope::All)],
+            alerts: vec![],
         }
     }
 

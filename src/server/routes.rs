@@ -160,6 +160,7 @@ mod tests {
             cameras: vec![],
             stages: vec![],
             rates: vec![],
+            alerts: vec![],
         };
         for (state, newest_us, frontier_us, expected) in [
             (RunState::Starting, None, None, false),

@@ -1,6 +1,6 @@
 //! Draws a view. What is on the screen depends on the view and the size alone.
 
-use intakt_operators::dataflow::{Rate, Scope, WINDOWS_US, Window};
+use intakt_operators::dataflow::{Alert, Rate, Scope, WINDOWS_US, Window};
 use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState, StageStatus};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -43,6 +43,9 @@ impl View {
             headline_style(status, self.now_us),
         );
         page.write(1, 0, &time_line(status), Style::new());
+        if let Some(line) = alert_line(status) {
+            page.write(2, 0, &line, LOUD);
+        }
         let first = self.first_camera.min(status.cameras.len().saturating_sub(1));
         let (top, footer) = (3, area.height.saturating_sub(1));
         let lower_rows = lower_rows(status, footer.saturating_sub(top));
@@ -109,6 +112,16 @@ fn time_line(status: &LiveStatus) -> String {
         "frontier {lag} behind the newest frame   {} frames under way",
         short(waiting)
     )
+}
+
+/// The alerts that are open, as far as a line goes.
+fn alert_line(status: &LiveStatus) -> Option<String> {
+    let one = |alert: &Alert| match &alert.scope {
+        Scope::Camera(name) | Scope::Line(name) => format!("{} ({name})", alert.rule),
+        Scope::All => alert.rule.to_string(),
+    };
+    let all: Vec<String> = status.alerts.iter().map(one).collect();
+    (!all.is_empty()).then(|| format!("ALERT {}: {}", all.len(), all.join(", ")))
 }
 
 fn foot_line(status: &LiveStatus, first: usize, shown: usize) -> String {

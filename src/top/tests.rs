@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use intakt_operators::DropReason;
-use intakt_operators::dataflow::{Rate, RateKey, Scope, WINDOWS_US, Window};
+use intakt_operators::dataflow::{Alert, AlertState, Rate, RateKey, Scope, WINDOWS_US, Window};
 use intakt_operators::metrics::Tally;
 use intakt_pipelines::sinks::{CameraStatus, DroppedCount, LiveStatus, RunState, StageStatus, TroubleStatus};
 use ratatui::Terminal;
@@ -64,6 +64,7 @@ fn status(n_cameras: u64) -> LiveStatus {
         newest_captured_at_us: Some(301_000),
         frontier_lag_seconds: Some(0.3),
         rates: rates.collect(),
+        alerts: vec![],
         cameras,
         stages: ["aggregate", "decode", "embed", "judge", "patch", "score", "suppress"]
             .map(stage)
@@ -118,6 +119,25 @@ suppress       40000      1.25     20.00  camera-02       1 min     800   12.5 %
 q quits";
     let found = drawn(&view(status(4)), 80, 24);
     assert_eq!(found.join("\n"), expected, "\n{}", found.join("\n"));
+}
+
+#[test]
+fn open_alerts_are_above_the_cameras() {
+    let mut status = status(4);
+    let alert = |rule: &str, scope| Alert {
+        rule: rule.into(),
+        scope,
+        opened_at_us: 0,
+        at_us: 0,
+        state: AlertState::Opened,
+        value: None,
+    };
+    status.alerts = vec![
+        alert("camera silent 10 s", Scope::Camera("left".into())),
+        alert("reject_rate 15m > 5 %", Scope::All),
+    ];
+    let found = drawn(&view(status), 80, 24);
+    assert_eq!(found[2], "ALERT 2: camera silent 10 s (left), reject_rate 15m > 5 %");
 }
 
 #[test]

@@ -13,9 +13,7 @@ use intakt_pipelines::{
 };
 use tempfile::tempdir;
 
-#[path = "../../benches/support/idle.rs"]
-#[allow(dead_code, reason = "the benches use more of it")]
-mod idle;
+use crate::idle;
 
 const FRAMES: u64 = 1_000;
 

@@ -5,6 +5,10 @@
     reason = "figures of the real datasets are shown with `--nocapture`"
 )]
 
+#[path = "../../benches/support/idle.rs"]
+#[allow(dead_code, reason = "no test and no bench uses all of it")]
+mod idle;
+
 mod bad_inputs;
 mod bad_settings;
 mod demo;
@@ -21,6 +25,7 @@ mod replay;
 mod run_file;
 mod server;
 mod show;
+mod soak;
 mod support;
 mod suppression;
 mod weights;

@@ -5,7 +5,9 @@ mod status;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use intakt_operators::dataflow::{JudgedFrame, Latencies, LatencyBuckets, Rate, RateKey, Window};
+use intakt_operators::dataflow::{
+    Alert, AlertState, JudgedFrame, Latencies, LatencyBuckets, Rate, RateKey, Scope, Window,
+};
 use intakt_operators::{Decision, DropReason, DroppedFrame, Verdict};
 
 pub use self::status::{CameraStatus, DroppedCount, LastVerdict, LiveStatus, RunState, StageStatus, TroubleStatus};
@@ -31,6 +33,8 @@ struct Seen {
     newest_captured_at_us: Option<u64>,
     cameras: BTreeMap<Arc<str>, SeenCamera>,
     rates: BTreeMap<RateKey, Rate>,
+    /// By rule and scope.
+    alerts: BTreeMap<(Arc<str>, Scope), Alert>,
 }
 
 #[derive(Default)]
@@ -87,6 +91,7 @@ impl LiveBoard {
             cameras: seen.cameras.iter().map(|(name, camera)| camera.status(name)).collect(),
             stages,
             rates: seen.rates.values().cloned().collect(),
+            alerts: seen.alerts.values().cloned().collect(),
         }
     }
 
@@ -196,6 +201,24 @@ impl Sink for LiveBoard {
         // A correction of an older window is no news of the present.
         if (known.end_us, known.revision) <= (rate.end_us, rate.revision) {
             known.clone_from(rate);
+        }
+        Ok(())
+    }
+
+    fn alert(&self, alert: &Alert) -> Result<(), String> {
+        let key = (alert.rule.clone(), alert.scope.clone());
+        let open = &mut self.lock().alerts;
+        match alert.state {
+            AlertState::Opened => drop(open.insert(key, alert.clone())),
+            AlertState::Closed | AlertState::Retracted => {
+                // An older one of the same rule may be retracted while a newer one is open.
+                if open
+                    .get(&key)
+                    .is_some_and(|newest| newest.opened_at_us == alert.opened_at_us)
+                {
+                    open.remove(&key);
+                }
+            }
         }
         Ok(())
     }

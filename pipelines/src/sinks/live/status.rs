@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use intakt_operators::dataflow::{LatencySummary, Rate};
+use intakt_operators::dataflow::{Alert, LatencySummary, Rate};
 use intakt_operators::{Decision, DropReason};
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,8 @@ pub struct LiveStatus {
     pub stages: Vec<StageStatus>,
     /// The newest window of every scope and kind of window.
     pub rates: Vec<Rate>,
+    /// The alerts that are open, by rule and scope.
+    pub alerts: Vec<Alert>,
 }
 
 /// How far a run is.

@@ -1,0 +1,221 @@
+//! Half an hour of a busy line: memory and latency must be at the end what they were at the beginning.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use font8x8::UnicodeFonts;
+use image::{Rgb, RgbImage};
+use intakt_operators::dataflow::{JudgedFrame, Overflow};
+use intakt_operators::{Frame, Outcome};
+use intakt_pipelines::sinks::Sink;
+use intakt_pipelines::sources::{Next, Source, StopFlag};
+use intakt_pipelines::store::{Store, StoreOptions, StoreSink};
+use intakt_pipelines::{Camera, Detectors, Figures, Inspection, RunOptions, inspect};
+use tempfile::tempdir;
+
+use crate::idle;
+
+/// Length of the soak in seconds; the environment may ask for another.
+const SECONDS: u64 = 1_800;
+const CAMERAS: u64 = 4;
+const FRAMES_PER_SECOND: u64 = 50;
+
+/// A live camera at its pace; each second a few frames come late, some are broken.
+struct Busy {
+    camera: Arc<str>,
+    good: Arc<[u8]>,
+    started: Instant,
+    seq: u64,
+    end: Instant,
+}
+
+impl Source for Busy {
+    fn camera(&self) -> &Arc<str> {
+        &self.camera
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn resume_at(&mut self, seq: u64) {
+        self.seq = seq;
+    }
+
+    fn next(&mut self, stop: &StopFlag) -> Next {
+        let since = Duration::from_micros(self.seq * 1_000_000 / FRAMES_PER_SECOND);
+        let due = self.started + since;
+        if stop.wait(due.saturating_duration_since(Instant::now())) || Instant::now() >= self.end {
+            return Next::Ended;
+        }
+        let seq = self.seq;
+        self.seq += 1;
+        let late_us = if seq % 50 == 49 { 400_000 } else { 0 };
+        Next::Frame(Frame {
+            camera: self.camera.clone(),
+            seq,
+            captured_at_us: 10_000_000 + since.as_micros() as u64 - late_us,
+            origin: "".into(),
+            bytes: Ok(if seq.is_multiple_of(97) {
+                Arc::from(*b"torn")
+            } else {
+                self.good.clone()
+            }),
+            recorded: None,
+        })
+    }
+}
+
+/// Per second: the slowest verdict, milliseconds, and resident memory, megabytes.
+struct Samples {
+    started: Instant,
+    seconds: Mutex<Vec<(f64, f64)>>,
+}
+
+impl Sink for Samples {
+    fn at_once(&self, judged: &JudgedFrame) -> Result<(), String> {
+        let Some(found) = &judged.evidence else { return Ok(()) };
+        let ms = found.scored.frame.admitted_at.elapsed().as_secs_f64() * 1e3;
+        let second = self.started.elapsed().as_secs() as usize;
+        let mut seconds = self.seconds.lock().unwrap();
+        if second >= seconds.len() {
+            seconds.resize(second + 1, (0.0, resident_mb()));
+        }
+        seconds[second].0 = seconds[second].0.max(ms);
+        Ok(())
+    }
+
+    fn outcome(&self, _: u64, _: &Outcome) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[test]
+#[ignore = "half an hour: INTAKT_SOAK_SECONDS asks for less"]
+fn memory_and_latency_stay_where_they_were() {
+    let seconds = std::env::var("INTAKT_SOAK_SECONDS")
+        .ok()
+        .and_then(|typed| typed.parse().ok());
+    let seconds: u64 = seconds.unwrap_or(SECONDS);
+    let dir = tempdir().unwrap();
+    let store = Store::create(&dir.path().join("run.sqlite"), "soak", StoreOptions::default()).unwrap();
+    let kept = StoreSink::start(store, Default::default(), Vec::new(), None).unwrap();
+    let kept = Arc::new(kept);
+    let started = Instant::now();
+    let samples = Arc::new(Samples {
+        started,
+        seconds: Mutex::default(),
+    });
+    let camera = |idx| {
+        let mut camera = Camera::from(Busy {
+            camera: format!("camera-{idx}").as_str().into(),
+            good: idle::bmp(64).into(),
+            started,
+            seq: 0,
+            end: started + Duration::from_secs(seconds),
+        });
+        camera.intake.overflow = Overflow::DropOldest;
+        camera
+    };
+    let inspection = Inspection {
+        figures: Figures::labelled(),
+        ..Inspection::new(
+            (0..CAMERAS).map(camera).collect(),
+            Arc::new(Detectors::common(idle::detector())),
+            vec![samples.clone(), kept.clone()],
+        )
+    };
+    let report = inspect(inspection, &RunOptions::new(1, 2).unwrap()).unwrap();
+    kept.finish(true).unwrap();
+    let samples = samples.seconds.lock().unwrap().clone();
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak.png");
+    plot(&samples).save(&out).unwrap();
+    let captured = report.total(|account| account.captured);
+    assert!(
+        captured >= CAMERAS * FRAMES_PER_SECOND * (seconds - 1),
+        "{captured} frames"
+    );
+    let tenth = samples.len() / 10;
+    let (early, late) = (&samples[tenth..2 * tenth], &samples[samples.len() - tenth..]);
+    let median = |part: &[(f64, f64)], of: fn(&(f64, f64)) -> f64| {
+        let mut values: Vec<f64> = part.iter().map(of).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    let [mb_early, mb_late] = [early, late].map(|part| median(part, |(_, mb)| *mb));
+    let [ms_early, ms_late] = [early, late].map(|part| median(part, |(ms, _)| *ms));
+    // What labels may still correct is kept: 16 bytes a frame and window counts, an hour's worth at most here.
+    assert!(
+        mb_late < mb_early + 40.0,
+        "{mb_early:.1} MB, then {mb_late:.1} MB: {}",
+        out.display()
+    );
+    assert!(
+        ms_late < 2.0 * ms_early + 5.0,
+        "{ms_early:.1} ms, then {ms_late:.1} ms: {}",
+        out.display()
+    );
+}
+
+type Of = fn(&(f64, f64)) -> f64;
+
+/// Memory above, the slowest verdict of each second below.
+fn plot(samples: &[(f64, f64)]) -> RgbImage {
+    const WIDTH: u32 = 900;
+    const PANEL: u32 = 260;
+    let mut picture = RgbImage::from_pixel(WIDTH, 2 * PANEL, Rgb([255; 3]));
+    let panels: [(&str, Of); 2] = [
+        ("resident memory, MB", |(_, mb)| *mb),
+        ("slowest verdict of each second, ms", |(ms, _)| *ms),
+    ];
+    for (panel, (title, of)) in panels.into_iter().enumerate() {
+        let top = panel as u32 * PANEL;
+        let highest = samples.iter().map(of).fold(1e-9, f64::max);
+        let (left, right, low, high) = (60, WIDTH - 20, top + PANEL - 40, top + 40);
+        for x in left..right {
+            picture.put_pixel(x, low, Rgb([0; 3]));
+        }
+        for y in high..low {
+            picture.put_pixel(left, y, Rgb([0; 3]));
+        }
+        for (idx, sample) in samples.iter().enumerate() {
+            let x = left + (f64::from(right - left - 1) * idx as f64 / samples.len() as f64) as u32;
+            let y = low - (f64::from(low - high) * of(sample) / highest) as u32;
+            for dy in 0..2 {
+                picture.put_pixel(x, y.saturating_sub(dy), Rgb([30, 90, 200]));
+            }
+        }
+        write(&mut picture, title, left, top + 14);
+        write(&mut picture, &format!("{highest:.1}"), 4, high);
+        write(&mut picture, "0", 44, low - 8);
+        write(&mut picture, &format!("{} s", samples.len()), right - 60, low + 10);
+    }
+    picture
+}
+
+fn write(picture: &mut RgbImage, text: &str, left: u32, top: u32) {
+    for (idx, letter) in text.chars().enumerate() {
+        let Some(rows) = font8x8::BASIC_FONTS.get(letter) else {
+            continue;
+        };
+        for (y, row) in (0..).zip(rows) {
+            for x in (0..8).filter(|x| row >> x & 1 == 1) {
+                let (x, y) = (left + 8 * idx as u32 + x, top + y);
+                if x < picture.width() && y < picture.height() {
+                    picture.put_pixel(x, y, Rgb([40; 3]));
+                }
+            }
+        }
+    }
+}
+
+fn resident_mb() -> f64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: f64 = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .unwrap_or(0.0);
+    pages * 4_096.0 / 1e6
+}
