@@ -1,7 +1,5 @@
 //! `intakt inspect`: a verdict on every image.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +11,7 @@ use intakt_pipelines::{
 };
 
 use super::kept::{RunDirectory, keep};
+use super::lines::writer;
 use super::watching::{Wanted, Watching};
 use super::{recording, settings};
 use crate::cli::{InspectArgs, SuppressionArgs};
@@ -270,14 +269,20 @@ fn refuse_overwriting(args: &InspectArgs, reads: &[PathBuf]) -> Result<(), Pipel
 fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {
     let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(Counted(progress.clone()))];
     sinks.push(Arc::new(Jsonl::outcomes(
-        writer(&args.jsonl)?,
+        writer(&args.jsonl, args.keep.resume)?,
         &args.jsonl.to_string_lossy(),
     )));
     if let Some(path) = &args.rates {
-        sinks.push(Arc::new(Jsonl::rates(writer(path)?, &path.to_string_lossy())));
+        sinks.push(Arc::new(Jsonl::rates(
+            writer(path, args.keep.resume)?,
+            &path.to_string_lossy(),
+        )));
     }
     if let Some(path) = &args.disagreements {
-        sinks.push(Arc::new(Jsonl::disagreements(writer(path)?, &path.to_string_lossy())));
+        sinks.push(Arc::new(Jsonl::disagreements(
+            writer(path, args.keep.resume)?,
+            &path.to_string_lossy(),
+        )));
     }
     if let Some(directory) = &args.heatmaps {
         let selection = if args.all {
@@ -296,17 +301,4 @@ fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn
         sinks.push(Arc::new(SuppressedLog(progress.clone())));
     }
     Ok(sinks)
-}
-
-/// Where JSON lines go: a file, or standard output for `-`.
-pub(crate) fn writer(path: &Path) -> Result<Box<dyn Write + Send>, PipelineError> {
-    if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
-    }
-    let file = File::create(path).map_err(|cause| PipelineError::Io {
-        action: "write",
-        path: path.to_owned(),
-        cause,
-    })?;
-    Ok(Box::new(BufWriter::new(file)))
 }

@@ -13,6 +13,7 @@ pub(crate) mod top;
 
 mod flips;
 mod kept;
+mod lines;
 mod recording;
 mod settings;
 mod watching;

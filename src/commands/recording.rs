@@ -1,8 +1,6 @@
 //! What a recording holds beside the frames: the detectors that looked, and the verdicts they gave.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +11,7 @@ use intakt_pipelines::sources::OnChange;
 use intakt_pipelines::store::ChangeKind;
 use intakt_pipelines::{Camera, Detectors, PipelineError, load_detector, save_detector};
 
+use super::lines::writer;
 use crate::terminal;
 
 /// A recording that is being made.
@@ -61,16 +60,8 @@ pub(crate) fn make(
         });
     }
     let path = verdicts_of(directory);
-    let opened = match resume {
-        true => OpenOptions::new().create(true).append(true).open(&path),
-        false => File::create(&path),
-    };
-    let file = opened.map_err(|cause| PipelineError::Io {
-        action: "write",
-        path: path.clone(),
-        cause,
-    })?;
-    let verdicts = Jsonl::outcomes(Box::new(BufWriter::new(file)), &path.to_string_lossy());
+    let file = writer(&path, resume)?;
+    let verdicts = Jsonl::outcomes(file, &path.to_string_lossy());
     Ok(Making {
         recorder: Arc::new(recorder),
         verdicts: Arc::new(verdicts),

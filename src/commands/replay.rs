@@ -11,8 +11,9 @@ use intakt_pipelines::sources::{OnChange, ReplayOptions, Source, recorded_camera
 use intakt_pipelines::{Camera, Detectors, Inspection, Intake, PipelineError, Progress, inspect, load_detector};
 
 use super::flips::Flips;
-use super::inspect::{outcome_of, writer};
+use super::inspect::outcome_of;
 use super::kept::keep;
+use super::lines::writer;
 use super::{recording, settings};
 use crate::cli::ReplayArgs;
 use crate::progress::Shown;
@@ -155,10 +156,16 @@ fn sinks(
         settings::refuse_overwriting_in(path, &args.recording)?;
     }
     if let Some(path) = verdicts {
-        sinks.push(Arc::new(Jsonl::outcomes(writer(path)?, &path.to_string_lossy())));
+        sinks.push(Arc::new(Jsonl::outcomes(
+            writer(path, args.keep.resume)?,
+            &path.to_string_lossy(),
+        )));
     }
     if let Some(path) = &args.rates {
-        sinks.push(Arc::new(Jsonl::rates(writer(path)?, &path.to_string_lossy())));
+        sinks.push(Arc::new(Jsonl::rates(
+            writer(path, args.keep.resume)?,
+            &path.to_string_lossy(),
+        )));
     }
     sinks.extend(flips.map(|flips| flips.clone() as Arc<dyn Sink>));
     Ok(sinks)
