@@ -51,8 +51,8 @@ impl RunDirectory<'_> {
         self.0.join("labels.jsonl")
     }
 
-    fn figures(&self) -> PathBuf {
-        self.0.join("figures.json")
+    fn about(&self) -> PathBuf {
+        self.0.join("run.json")
     }
 
     /// Where a detector that a camera was switched to is kept.
@@ -117,7 +117,8 @@ pub(crate) fn keep(
         true => Store::open(&path, StoreOptions::default())?,
         false => Store::create(&path, &name, StoreOptions::default())?,
     };
-    save_figures(&files, figures)?;
+    let replayable = cameras.iter().all(|camera| !camera.source.is_live());
+    save(&files, figures, replayable)?;
     let changes = set_up(&store, &files, cameras, detectors)?;
     let mut points = BTreeMap::new();
     for camera in cameras.iter_mut() {
@@ -141,7 +142,6 @@ pub(crate) fn keep(
         .iter()
         .map(|(camera, point)| (camera.clone(), point.next_seq))
         .collect();
-    let replayable = cameras.iter().all(|camera| !camera.source.is_live());
     let sink = StoreSink::start(store, points, changes, replayable.then(|| stop.clone()))?;
     Ok(Kept {
         sink: Arc::new(sink),
@@ -309,46 +309,50 @@ fn switched(
     Ok(current)
 }
 
-/// Which figures a run keeps, as they are written beside its store.
+/// What is to be known of a run beside its store.
 #[derive(Serialize, Deserialize)]
-struct SavedFigures {
+struct SavedRun {
     plan: RatePlan,
     scores: bool,
+    /// Whether all of its sources can be read again, so that it can go on as if it had not been interrupted.
+    replayable: bool,
     alerts: Vec<Arc<str>>,
 }
 
-fn save_figures(files: &RunDirectory<'_>, figures: &Figures) -> Result<(), PipelineError> {
-    let saved = SavedFigures {
+fn save(files: &RunDirectory<'_>, figures: &Figures, replayable: bool) -> Result<(), PipelineError> {
+    let saved = SavedRun {
         plan: figures.plan.clone(),
         scores: figures.scores,
+        replayable,
         alerts: figures.rules.iter().map(|(rule, _)| rule.clone()).collect(),
     };
     let json = serde_json::to_vec_pretty(&saved).map_err(|error| PipelineError::Refused(error.to_string()))?;
-    write_atomically(&files.figures(), &json)
+    write_atomically(&files.about(), &json)
 }
 
-/// The figures that the run keeps.
-pub(crate) fn load_figures(files: &RunDirectory<'_>) -> Result<Figures, PipelineError> {
-    let path = files.figures();
+/// The figures that the run keeps, and whether it can go on as if it had not been interrupted.
+pub(crate) fn about(files: &RunDirectory<'_>) -> Result<(Figures, bool), PipelineError> {
+    let path = files.about();
     let bytes = std::fs::read(&path).map_err(|cause| PipelineError::Io {
         action: "read",
         path: path.clone(),
         cause,
     })?;
     let refuse = |cause: String| PipelineError::Load {
-        what: "the run's figures",
+        what: "run",
         path: path.clone(),
         cause,
     };
-    let saved: SavedFigures = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
+    let saved: SavedRun = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
     saved.plan.check().map_err(refuse)?;
     let rules = saved.alerts.into_iter().map(|rule| {
         let read: AlertRule = rule.parse().map_err(refuse)?;
         Ok((rule, read))
     });
-    Ok(Figures {
+    let figures = Figures {
         rules: rules.collect::<Result<_, PipelineError>>()?,
         plan: saved.plan,
         scores: saved.scores,
-    })
+    };
+    Ok((figures, saved.replayable))
 }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use intakt_pipelines::labels::{GivenLabel, LabelJournal, correct, parse_truth, read_labels};
 use intakt_pipelines::sources::CameraStream;
 use intakt_pipelines::store::{Resumed, Store, StoreOptions, StoreSink, resume_camera};
-use intakt_pipelines::{Camera, Controls, PipelineError};
+use intakt_pipelines::{Camera, Controls, Figures, PipelineError};
 
-use super::kept::{Following, RunDirectory, load_figures};
+use super::kept::{Following, RunDirectory, about};
 use super::settings;
 use crate::cli::{LabelArgs, MachineArgs};
 use crate::{Outcome, terminal};
@@ -38,14 +38,15 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
         ));
         return Ok(Outcome::Passed);
     };
-    if !store.has_ended()? {
+    let (figures, replayable) = about(&files)?;
+    if replayable && !store.has_ended()? {
         terminal::say(&format!(
             "labels noted: {}; the run was interrupted, and takes them in when it goes on (`--resume`)",
             labels.len()
         ));
         return Ok(Outcome::Passed);
     }
-    correct_figures(&files)
+    correct_figures(&files, figures)
 }
 
 fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), PipelineError> {
@@ -62,8 +63,7 @@ fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), Pi
     )))
 }
 
-fn correct_figures(files: &RunDirectory<'_>) -> Result<Outcome, PipelineError> {
-    let figures = load_figures(files)?;
+fn correct_figures(files: &RunDirectory<'_>, figures: Figures) -> Result<Outcome, PipelineError> {
     let store = Store::open(&files.store(), StoreOptions::default())?;
     let resumed = Resumed::of(&store, &files.store(), figures.memory_us())?;
     let mut cameras: Vec<Camera> = store.cameras()?.into_iter().map(silent).collect();

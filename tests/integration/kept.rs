@@ -190,6 +190,48 @@ fn labels_that_come_late_correct_the_figures_and_say_what_was_before() {
 }
 
 #[test]
+fn a_label_for_an_interrupted_run_is_taken_in_when_it_goes_on() {
+    let (dir, cameras) = line(60);
+    let run = dir.path().join("run");
+    let mut child = inspect(&cameras, &run, None).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    lines.take(50).for_each(drop);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let noted = intakt(&[
+        &"label",
+        &run,
+        &"--camera",
+        &"right",
+        &"--seq",
+        &"0",
+        &"--truth",
+        &"anomalous",
+    ])
+    .expect(0);
+    assert!(
+        noted.stderr.contains("takes them in when it goes on"),
+        "{}",
+        noted.stderr
+    );
+    assert_eq!(query(&run, "labels"), "");
+    Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(1);
+    // The run may be over before it looks into its journal.
+    intakt(&[
+        &"label",
+        &run,
+        &"--camera",
+        &"right",
+        &"--seq",
+        &"1",
+        &"--truth",
+        &"normal",
+    ])
+    .expect(0);
+    assert_eq!(figure(&run, "labelled")["after"], 2.0);
+}
+
+#[test]
 fn alerts_open_on_what_was_seen_and_not_on_what_the_end_of_the_run_leaves_open() {
     let (dir, cameras) = line(30);
     let run_file = dir.path().join("run.toml");
