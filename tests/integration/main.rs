@@ -7,6 +7,7 @@
 
 mod bad_inputs;
 mod bad_settings;
+mod cluster;
 mod demo;
 mod determinism;
 mod evaluate;
