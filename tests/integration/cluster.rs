@@ -210,7 +210,7 @@ fn a_process_that_hangs_is_noticed() {
     let ran = rest(first, lines, begun);
     second.kill().unwrap();
     second.wait().unwrap();
-    let silent = format!("process 1 (127.0.0.1:{}) has said nothing for 2 s", line.ports[1]);
+    let silent = format!("process 1 (127.0.0.1:{}) has said nothing for ", line.ports[1]);
     let ran = ran.expect_error(&["the run cannot go on", &silent]);
     assert!(ran.stdout.ends_with('\n'));
     json_lines(&ran.stdout);
@@ -276,8 +276,8 @@ fn what_cannot_be_run_is_refused_once_and_clearly() {
     at("0", &hosts, &["--run", "kept"]).expect_error(&["cannot keep a run of several processes"]);
     let alone = line.path("alone");
     fs::write(&alone, format!("127.0.0.1:{}\n", line.ports[0])).unwrap();
-    at("0", &alone, &[]).expect_error(&["run.toml:11: process: there is no process 1 among 1"]);
-    intakt(&[&"inspect", &run]).expect_error(&["run.toml:11: process: there is no process 1", "--hosts"]);
+    at("0", &alone, &[]).expect_error(&["run.toml:12: process: there is no process 1 among 1"]);
+    intakt(&[&"inspect", &run]).expect_error(&["run.toml:12: process: there is no process 1", "--hosts"]);
     let images = intakt(&[
         &"inspect",
         &SHARED.detector,

@@ -227,8 +227,9 @@ impl Watermark {
     /// When every camera has ended: lets time go to the end of the last hop of `hop_us` in which anything entered, and returns
     /// where time is. What is said after that enters there, and makes it one more hop.
     pub fn close(&mut self, hop_us: u64) -> u64 {
-        let end_us = self.latest_us / hop_us * hop_us + hop_us;
-        self.reached_us = self.reached_us.max(end_us);
+        // A worker that followed the others is somewhere within a hop, and whoever waits for that hop to end would do so for ever.
+        let followed_us = self.reached_us.div_ceil(hop_us) * hop_us;
+        self.reached_us = followed_us.max(self.latest_us / hop_us * hop_us + hop_us);
         self.reached_us
     }
 
