@@ -370,13 +370,15 @@ pub(crate) struct InspectArgs {
     /// Write the frames on which the shadow disagrees as JSON lines to this file
     #[arg(long, requires = "shadow")]
     pub(crate) disagreements: Option<PathBuf>,
-    /// Record the frames as received into this directory, for `replay`
+    /// Record the frames as received into this directory, for `replay`; in a cluster each process into its own below it
     #[arg(long)]
     pub(crate) record: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
+    #[command(flatten)]
+    pub(crate) cluster: ClusterArgs,
     #[command(flatten)]
     pub(crate) suppression: SuppressionArgs,
     #[command(flatten)]
@@ -393,6 +395,24 @@ pub(crate) struct ServerArgs {
     /// File with the token that requests carry; needed where others can reach the address
     #[arg(long)]
     pub(crate) token_file: Option<PathBuf>,
+}
+
+/// One run in several processes
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Several machines")]
+pub(crate) struct ClusterArgs {
+    /// File with a line host:port for every process; the run file says whose a camera is
+    #[arg(long, requires = "process")]
+    pub(crate) hosts: Option<PathBuf>,
+    /// Number of this process: its line in the hosts file, counted from 0. Process 0 writes verdicts and rates
+    #[arg(long, requires = "hosts")]
+    pub(crate) process: Option<usize>,
+    /// Seconds of silence after which another process counts as lost and the run is given up [default: 30]
+    #[arg(long, requires = "hosts", value_parser = clap::value_parser!(u64).range(2..=3600))]
+    pub(crate) watchdog: Option<u64>,
+    /// Start the run again when it fails for a reason that may pass: a panic, or the loss of another process
+    #[arg(long)]
+    pub(crate) supervise: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,11 +2,13 @@
 
 mod cli;
 mod commands;
+mod exit;
 mod interrupt;
 mod progress;
 mod report;
 mod run_file;
 mod server;
+mod supervise;
 mod terminal;
 mod top;
 
@@ -22,6 +24,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => commands::demo::run(&args),
         Command::Fit(args) => commands::fit::run(args),
         Command::Evaluate(args) => commands::evaluate::run(&args),
+        Command::Inspect(args) if args.cluster.supervise => supervise::run(&args, std::env::args_os().skip(1)),
         Command::Inspect(args) => commands::inspect::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Replay(args) => commands::replay::run(&args),
@@ -66,9 +69,18 @@ fn end_the_process_on_a_panic_outside_the_pool() {
         let in_pool = thread
             .name()
             .is_some_and(|name| name.starts_with(intakt_operators::dataflow::POOL_THREAD_PREFIX));
-        if !in_pool {
-            report(panic);
-            std::process::exit(Outcome::Failed as i32);
+        if in_pool {
+            return;
         }
+        let payload = panic.payload();
+        let formatted = payload.downcast_ref::<String>().map(String::as_str);
+        let message = formatted
+            .or(payload.downcast_ref::<&str>().copied())
+            .unwrap_or_default();
+        let lost = commands::cluster::lost_peer(thread.name().unwrap_or_default(), message);
+        exit::give_up(|| match lost {
+            Some(sentence) => terminal::error(&sentence),
+            None => report(panic),
+        })
     }));
 }

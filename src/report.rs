@@ -245,7 +245,12 @@ pub(crate) fn inspection(report: &InspectionReport) -> String {
         total(|account| account.dropped),
         captured as f64 / report.seconds
     );
-    text + &rates(&report.rates) + "\n" + &latencies(&report.latencies)
+    // Rates are those of the whole run, which one process keeps.
+    let rates = match report.rates.is_empty() {
+        true => String::new(),
+        false => rates(&report.rates) + "\n",
+    };
+    text + &rates + &latencies(&report.latencies)
 }
 
 /// Rolling rates at the end of the last hop.

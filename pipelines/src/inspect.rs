@@ -10,9 +10,9 @@ use intakt_operators::dataflow::{
 };
 use intakt_operators::{Outcome, Verdict};
 use serde::Serialize;
-use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Concat, Inspect, Probe};
+use timely::dataflow::{ProbeHandle, StreamVec};
 
 use crate::board::Board;
 use crate::figures::{Figures, Known, figures, said};
@@ -133,7 +133,10 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
         detectors: Some(detectors.clone()),
     };
     let (resources, watching) = (options.resources.clone(), board.clone());
-    let captured = run_dataflow(cameras, options, surroundings, move |cameras, closed| {
+    // All processes build the same operators, whatever their sinks.
+    let draws = options.cluster.is_some() || board.draws();
+    let keeps_the_log = options.keeps_the_log();
+    let captured = run_dataflow(cameras, options, surroundings, move |cameras, probes| {
         watching.tell(|sink| {
             sink.started();
             Ok(())
@@ -147,7 +150,10 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
             .as_ref()
             .map(|shadow| looked_at_too(frames.clone(), shadow, &resources));
         let judged = judged(frames, &resources, &detectors, &remembered);
-        let judged = drawn(judged, &resources, &watching);
+        let judged = match draws {
+            true => drawn(judged, &resources, &watching),
+            false => judged,
+        };
         let board = watching.clone();
         let verdicts = judged.map(move |judged| {
             board.tell(|sink| sink.at_once(&judged));
@@ -164,9 +170,16 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
         });
         let outcomes = verdicts.map(Outcome::Judged).concat(dropped);
         let board = watching.clone();
+        let outcomes = outcomes.inspect(move |outcome| {
+            // In the process that keeps the log they are counted there.
+            if !keeps_the_log {
+                board.count(outcome);
+            }
+        });
+        let board = watching.clone();
         let setups = detectors.clone();
         let change_of = move |camera: &str, setup| setups.change(camera, setup);
-        let progress = logged(outcomes.clone(), &watching)
+        let progress = logged(outcomes.clone(), &watching, &probes.logged)
             .concat(said(controls.clone(), change_of, &watching))
             .concat(figures(outcomes, controls, &known, &wanted, &watching));
         compared
@@ -177,7 +190,7 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
                     board.tell(|sink| sink.passed(frontier_us));
                 }
             })
-            .probe_with(&closed);
+            .probe_with(&probes.closed);
     })?;
     let cameras = board.accounts(captured)?;
     Ok(InspectionReport {
@@ -236,9 +249,6 @@ fn drawn<'scope>(
     resources: &Resources,
     board: &Arc<Board>,
 ) -> StreamVec<'scope, u64, JudgedFrame> {
-    if !board.draws() {
-        return judged;
-    }
     let (drawing, broken) = (board.clone(), board.clone());
     let panicked = move |judged: &JudgedFrame, message: String| {
         broken.fail(format!("drawing frame {} panicked: {message}", judged.verdict.seq));
@@ -252,7 +262,11 @@ fn drawn<'scope>(
 }
 
 /// Tells the sinks what became of every frame, in order; what is left is the progress of that.
-fn logged<'scope>(outcomes: StreamVec<'scope, u64, Outcome>, board: &Arc<Board>) -> StreamVec<'scope, u64, ()> {
+fn logged<'scope>(
+    outcomes: StreamVec<'scope, u64, Outcome>,
+    board: &Arc<Board>,
+    logged: &ProbeHandle<u64>,
+) -> StreamVec<'scope, u64, ()> {
     let board = board.clone();
     outcomes
         .in_order(|outcome| (outcome.camera().clone(), outcome.seq()))
@@ -264,5 +278,6 @@ fn logged<'scope>(outcomes: StreamVec<'scope, u64, Outcome>, board: &Arc<Board>)
                 board.tell(|sink| sink.outcome(time_us, outcome));
             }
         })
+        .probe_with(logged)
         .flat_map(|_| None)
 }

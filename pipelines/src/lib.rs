@@ -1,5 +1,6 @@
 //! Wiring only: the dataflows `fit`, `evaluate` and `inspect`, and the sources and sinks that do their I/O.
 
+pub mod cluster;
 pub mod datasets;
 pub mod labels;
 pub mod png;

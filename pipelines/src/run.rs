@@ -3,15 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use intakt_operators::dataflow::{
-    Admitted, CameraInput, Cameras, Control, ControlQueue, Controlled, Entry, OnEntry, Outbox, Overflow, Patience,
-    Place, Resources, cameras, mailbox,
+    Abreast, Admitted, CameraInput, Cameras, Control, ControlQueue, Controlled, Entry, OnEntry, Outbox, Overflow,
+    Patience, Place, Resources, cameras, mailbox,
 };
 use intakt_operators::{DroppedFrame, Frame};
 use timely::dataflow::{ProbeHandle, StreamVec};
+use timely::worker::Worker;
 
+use crate::cluster::{Cluster, Pulse, Shared, Watchdog};
 use crate::recording::{RecordedEvent, Recorder};
 use crate::sources::{Next, Source, StopFlag};
 use crate::store::ChangeKind;
@@ -27,6 +29,8 @@ pub struct RunOptions {
     pub workers: usize,
     /// Threads for heavy work, and the histograms.
     pub resources: Resources,
+    /// The other processes of the run; none if there are none.
+    pub cluster: Option<Arc<Cluster>>,
 }
 
 impl RunOptions {
@@ -39,7 +43,13 @@ impl RunOptions {
         Ok(Self {
             workers: workers.max(1),
             resources: Resources::new(pool).map_err(refused)?,
+            cluster: None,
         })
+    }
+
+    /// Whether this process keeps the log of the run.
+    pub(crate) fn keeps_the_log(&self) -> bool {
+        self.cluster.as_ref().is_none_or(|cluster| cluster.process == 0)
     }
 
     /// Frames of one camera alive at once, where nothing else is asked for: every pool thread has one to work on and one to
@@ -119,11 +129,17 @@ impl From<Box<dyn Source>> for Camera {
     }
 }
 
-/// Frames that every camera delivered.
+/// Frames that every camera delivered: in the process that keeps the log those of all processes, in others their own.
 pub(crate) type Captured = BTreeMap<Arc<str>, u64>;
 
-/// A thread that reads a camera: its name and the frames it delivered.
-type Reader = thread::JoinHandle<(Arc<str>, u64)>;
+/// How far a run is.
+#[derive(Clone)]
+pub(crate) struct Probes {
+    /// Attached to the log.
+    pub(crate) logged: ProbeHandle<u64>,
+    /// Attached to whatever must have seen the end of the last hop.
+    pub(crate) closed: ProbeHandle<u64>,
+}
 
 /// What is told what the threads that read cameras see: the camera, and the event time of the frame that it delivered or why
 /// it delivers nothing.
@@ -143,13 +159,13 @@ pub(crate) struct Surroundings {
     pub(crate) detectors: Option<Arc<Detectors>>,
 }
 
-/// Builds the dataflow on every worker with `build` and runs it until every camera has ended. `build` is given what the
-/// cameras deliver and a probe that it attaches to whatever must have seen the end of the last hop.
+/// Builds the dataflow on every worker with `build` and runs it until every camera of every process has ended. `build` is given
+/// what the cameras deliver and the probes that it attaches.
 pub(crate) fn run_dataflow(
     cameras_of_run: Vec<Camera>,
     options: &RunOptions,
     surroundings: Surroundings,
-    build: impl for<'scope> Fn(Cameras<'scope>, ProbeHandle<u64>) + Send + Sync + 'static,
+    build: impl for<'scope> Fn(Cameras<'scope>, Probes) + Send + Sync + 'static,
 ) -> Result<Captured, PipelineError> {
     let Surroundings {
         stop,
@@ -163,42 +179,50 @@ pub(crate) fn run_dataflow(
         .map(|camera| (camera.source.camera().clone(), 0))
         .collect();
     assert_eq!(names.len(), cameras_of_run.len(), "cameras have names of their own");
-    let readers: Arc<Mutex<Vec<Reader>>> = Arc::default();
     let (workers, credit_max) = (options.workers, options.credit_max());
-    let waiting: Mutex<Vec<Option<Camera>>> = Mutex::new(cameras_of_run.into_iter().map(Some).collect());
-    let worker_readers = readers.clone();
-    let guards = timely::execute(timely_config(workers), move |worker| {
-        let mut inputs = Vec::new();
-        for Camera {
-            source,
-            intake,
-            judged_before,
-            controls,
-        } in take_every(&waiting, worker.index(), worker.peers())
-        {
-            let camera = source.camera().clone();
-            let (outbox, inbox) = mailbox(camera.clone(), intake.depth, intake.overflow);
-            inputs.push(CameraInput {
-                inbox,
-                controls: controls.clone(),
-                credit_max: intake.credit.unwrap_or(credit_max),
-                patience: intake.patience,
-            });
-            let (stop, on_read) = (stop.clone(), on_read.clone());
-            let reader = thread::Builder::new()
-                .name(format!("read-{camera}"))
-                .spawn(move || read(source, &judged_before, &outbox, &controls, &stop, &on_read))
-                .expect("the system gives a thread per camera");
-            let mut readers = worker_readers.lock().unwrap_or_else(PoisonError::into_inner);
-            readers.push(reader);
+    let (builders, network) = match &options.cluster {
+        Some(cluster) => cluster.connect(workers, &stop)?,
+        None => {
+            let threads = timely::Config::process(workers).communication;
+            threads.try_build().map_err(refused)?
         }
+    };
+    let shared = shared(options, names.clone(), &stop);
+    let watching = options.cluster.as_ref().map(|cluster| cluster.watch(&shared.watchdog));
+    let _watching = watching.transpose()?;
+    let readers: Readers = Arc::default();
+    let waiting: Mutex<Vec<Option<Camera>>> = Mutex::new(cameras_of_run.into_iter().map(Some).collect());
+    let (of_workers, of_readers, in_cluster) = (shared.clone(), readers.clone(), options.cluster.is_some());
+    let build_worker = move |worker: &mut Worker| {
+        let shared = &of_workers;
+        let own = take_every(&waiting, worker.index() - shared.own.start, workers);
+        let inputs: Vec<CameraInput> = own
+            .into_iter()
+            .map(|camera| start_reader(camera, credit_max, shared, &on_read, &of_readers))
+            .collect();
+        let probes = Probes {
+            logged: ProbeHandle::new(),
+            closed: ProbeHandle::new(),
+        };
         worker.dataflow::<u64, _, _>(|scope| {
-            let closed = ProbeHandle::new();
             let on_entry = recorder.clone().zip(detectors.clone()).map(recording);
-            build(cameras(scope, inputs, from_us, closed.clone(), on_entry), closed);
+            let cameras = cameras(
+                scope,
+                inputs,
+                from_us,
+                probes.closed.clone(),
+                shared.abreast.clone(),
+                on_entry,
+            );
+            build(cameras, probes.clone());
         });
-    })
-    .map_err(|error| PipelineError::Refused(format!("cannot start the dataflow: {error}")))?;
+        if in_cluster {
+            let Probes { logged, closed } = probes;
+            let shared = shared.clone();
+            Pulse { shared, logged, closed }.start(worker);
+        }
+    };
+    let guards = timely::execute::execute_from(builders, network, worker_config(), build_worker).map_err(refused)?;
     for outcome in guards.join() {
         outcome.map_err(PipelineError::Stopped)?;
     }
@@ -206,8 +230,65 @@ pub(crate) fn run_dataflow(
     let panicked = |_| PipelineError::Stopped("a source panicked".to_owned());
     readers
         .into_iter()
-        .map(|reader| reader.join().map_err(panicked))
-        .collect()
+        .try_for_each(|reader| reader.join().map_err(panicked))?;
+    let mut captured = std::mem::take(&mut *shared.captured.lock().unwrap_or_else(PoisonError::into_inner));
+    captured.retain(|camera, _| options.keeps_the_log() || names.contains_key(camera));
+    Ok(captured)
+}
+
+fn shared(options: &RunOptions, names: Captured, stop: &StopFlag) -> Shared {
+    let cluster = options.cluster.as_ref();
+    let processes = cluster.map_or(1, |cluster| cluster.hosts.processes());
+    let first = cluster.map_or(0, |cluster| cluster.process * options.workers);
+    let patience = cluster.map_or(Duration::MAX, |cluster| cluster.patience);
+    Shared {
+        abreast: Abreast::new(processes * options.workers),
+        own: first..first + options.workers,
+        stop: stop.clone(),
+        watchdog: Arc::new(Mutex::new(Watchdog::new(
+            patience,
+            processes,
+            options.workers,
+            Instant::now(),
+        ))),
+        captured: Arc::new(Mutex::new(names)),
+    }
+}
+
+/// The threads that read cameras.
+type Readers = Arc<Mutex<Vec<thread::JoinHandle<()>>>>;
+
+/// Starts to read a camera; the other end of its mailbox.
+fn start_reader(
+    Camera {
+        source,
+        intake,
+        judged_before,
+        controls,
+    }: Camera,
+    credit_max: usize,
+    shared: &Shared,
+    on_read: &OnRead,
+    readers: &Readers,
+) -> CameraInput {
+    let camera = source.camera().clone();
+    let (outbox, inbox) = mailbox(camera.clone(), intake.depth, intake.overflow);
+    let (shared, on_read, said) = (shared.clone(), on_read.clone(), controls.clone());
+    let reader = thread::Builder::new()
+        .name(format!("read-{camera}"))
+        .spawn(move || read(source, &judged_before, outbox, &said, &shared, &on_read))
+        .expect("the system gives a thread per camera");
+    readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
+    CameraInput {
+        inbox,
+        controls,
+        credit_max: intake.credit.unwrap_or(credit_max),
+        patience: intake.patience,
+    }
+}
+
+fn refused(error: String) -> PipelineError {
+    PipelineError::Refused(format!("cannot start the dataflow: {error}"))
 }
 
 /// [`run_dataflow`] over files, which wait instead of being dropped and can have no trouble.
@@ -223,18 +304,14 @@ pub(crate) fn run_files(
         from_us: 0,
         detectors: None,
     };
-    let build = move |cameras: Cameras<'_>, closed| build(cameras.frames, closed);
+    let build = move |cameras: Cameras<'_>, probes: Probes| build(cameras.frames, probes.closed);
     run_dataflow(files, options, surroundings, build).map(drop)
 }
 
 /// Workers that park at once when they have nothing to do: at a camera's rate the microseconds that spinning saves per frame
 /// are nobody's, and the processor's share of an idle line is the user's.
-fn timely_config(workers: usize) -> timely::Config {
-    let worker = timely::WorkerConfig::default().idle_spin(std::time::Duration::ZERO);
-    timely::Config {
-        worker,
-        ..timely::Config::process(workers)
-    }
+fn worker_config() -> timely::WorkerConfig {
+    timely::WorkerConfig::default().idle_spin(Duration::ZERO)
 }
 
 /// Offers what enters to a recorder, which never waits for the disk.
@@ -313,19 +390,20 @@ fn take_every(waiting: &Mutex<Vec<Option<Camera>>>, index: usize, peers: usize) 
         .collect()
 }
 
-/// Reads a source to its end, but for what was `judged_before`; its camera, and how many frames it captured.
+/// Reads a source to its end, but for what was `judged_before`, and notes how many frames it captured before the dataflow learns
+/// that the camera has ended.
 fn read(
     mut source: Box<dyn Source>,
     judged_before: &BTreeSet<u64>,
-    outbox: &Outbox,
+    outbox: Outbox,
     controls: &ControlQueue,
-    stop: &StopFlag,
+    shared: &Shared,
     on_read: &OnRead,
-) -> (Arc<str>, u64) {
+) {
     let camera = source.camera().clone();
     let mut next_seq = 0;
     loop {
-        let gone = match source.next(stop) {
+        let gone = match source.next(&shared.stop) {
             Next::Frame(Frame { seq, .. }) | Next::Dropped(DroppedFrame { seq, .. }, _)
                 if judged_before.contains(&seq) =>
             {
@@ -345,7 +423,7 @@ fn read(
                     time_us,
                     before_seq: next_seq,
                 };
-                repeat(controls, control, place, stop)
+                repeat(controls, control, place, &shared.stop)
             }
             Next::Trouble(reason) => {
                 on_read(&camera, Err(&reason));
@@ -354,7 +432,9 @@ fn read(
             Next::Ended => true,
         };
         if gone {
-            return (camera, outbox.captured());
+            break;
         }
     }
+    let mut captured = shared.captured.lock().unwrap_or_else(PoisonError::into_inner);
+    captured.insert(camera, outbox.captured());
 }

@@ -6,12 +6,17 @@ use intakt_operators::dataflow::Overflow;
 use intakt_pipelines::PipelineError;
 
 use crate::cli::CheckArgs;
-use crate::run_file::{self, PlannedCamera, RunFile};
+use crate::run_file::{self, Place, PlannedCamera, RunFile};
 use crate::{Outcome, terminal};
 
 /// Checks, and says what the run would be.
 pub(crate) fn run(args: &CheckArgs) -> Result<Outcome, PipelineError> {
-    terminal::print(&plan(&run_file::load(&args.run_file, &args.server, false)?))?;
+    terminal::print(&plan(&run_file::load(
+        &args.run_file,
+        Place::Unknown,
+        &args.server,
+        false,
+    )?))?;
     Ok(Outcome::Passed)
 }
 
@@ -20,7 +25,13 @@ fn plan(run: &RunFile) -> String {
         "{:20}{:14}{:>13}{:>7}{:>12}{:>9}{:>9}  source\n",
         "camera", "detector", "overflow", "depth", "lateness", "idle", "skew"
     );
-    for PlannedCamera { camera, source, frames } in &run.cameras {
+    for PlannedCamera {
+        camera,
+        source,
+        frames,
+        process,
+    } in &run.cameras
+    {
         let (name, intake) = (camera.source.camera(), &camera.intake);
         let overflow = match intake.overflow {
             Overflow::Block => "block",
@@ -29,9 +40,13 @@ fn plan(run: &RunFile) -> String {
         };
         let millis = |micros: Option<u64>| micros.map_or("–".to_owned(), |micros| format!("{} ms", micros / 1_000));
         let frames = frames.map_or(String::new(), |frames| format!(" ({frames} frames)"));
+        let place = match process {
+            0 => String::new(),
+            process => format!(" in process {process}"),
+        };
         let _ = writeln!(
             text,
-            "{name:20}{:14}{overflow:>13}{:>7}{:>12}{:>9}{:>9}  {source}{frames}",
+            "{name:20}{:14}{overflow:>13}{:>7}{:>12}{:>9}{:>9}  {source}{frames}{place}",
             run.detectors.of(name).id(),
             intake.depth,
             millis(Some(intake.patience.lateness_us)),

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use intakt_operators::detector::Detector;
+use intakt_pipelines::cluster::{Cluster, Hosts};
 use intakt_pipelines::datasets::{CameraFiles, collect_images};
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
 use intakt_pipelines::sources::{Poster, StopFlag, file_frames};
@@ -12,14 +14,15 @@ use intakt_pipelines::{
 
 use super::kept::{RunDirectory, keep};
 use super::lines::writer;
+use super::recording::AsJudged;
 use super::watching::{Wanted, Watching};
-use super::{recording, settings};
+use super::{cluster, recording, settings};
 use crate::cli::{InspectArgs, SuppressionArgs};
 use crate::progress::Shown;
 use crate::report::{Answers, Counted, Disagreements, SuppressedLog};
 use crate::run_file::Question;
 use crate::server::{Listen, Token, Told};
-use crate::{Outcome, interrupt, report, run_file, terminal};
+use crate::{Outcome, interrupt, report, run_file, supervise, terminal};
 
 /// What is to be inspected by what.
 struct Planned {
@@ -32,6 +35,7 @@ struct Planned {
     /// Folders that frames are taken from.
     folders: Vec<PathBuf>,
     record: Option<PathBuf>,
+    cluster: Option<Cluster>,
     /// Where to keep the run.
     run: Option<PathBuf>,
     figures: Figures,
@@ -42,21 +46,33 @@ struct Planned {
 
 /// Inspects, and says how it went.
 pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
-    let options = settings::run_options(args.machine)?;
-    let mut planned = if run_file::is_run_file(&args.detector) {
-        from_run_file(args)?
-    } else {
-        from_paths(args)?
+    let mut options = settings::run_options(args.machine)?;
+    let hosts = cluster::hosts(&args.cluster)?;
+    let shadow = args.shadow.as_deref().map(load_detector).transpose()?;
+    let mut planned = match (run_file::is_run_file(&args.detector), hosts) {
+        (true, hosts) => from_run_file(args, hosts, shadow.as_ref())?,
+        (false, None) => from_paths(args)?,
+        (false, Some(_)) => {
+            let refusal = "cannot share images among processes\n  hint: `--hosts` goes with a run file, which says whose a \
+                           camera is";
+            return Err(PipelineError::Refused(refusal.to_owned()));
+        }
     };
+    options.cluster = planned.cluster.take().map(Arc::new);
+    let process = options.cluster.as_ref().map(|cluster| cluster.process);
     refuse_overwriting(args, &planned.reads)?;
     let record = args.record.clone().or(planned.record.take());
+    // A recording is of what a machine received: the frames of a camera stay where they are.
+    let record = record.map(|directory| match process {
+        Some(process) => directory.join(format!("process-{process}")),
+        None => directory,
+    });
     let run = args.keep.run.clone().or(planned.run.take());
     refuse_lonely_resume(args.keep.resume, run.as_deref(), record.as_deref())?;
     for output in args.heatmaps.iter().chain(&record).chain(&run) {
         settings::refuse_output_among_frames(output, &planned.folders)?;
     }
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
-    let shadow = args.shadow.as_deref().map(load_detector).transpose()?;
     let stop = interrupt::stop_flag()?;
     let Planned {
         mut cameras,
@@ -78,12 +94,12 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     }
     let detectors = Arc::new(detectors);
     let controls = Controls::new(&cameras, Some(detectors.clone()));
-    let mut sinks = sinks(args, &progress)?;
+    let mut sinks = sinks(args, process, &progress)?;
     let disagreements = Arc::new(Disagreements::default());
     sinks.push(disagreements.clone());
     let answers = Arc::new(Answers::default());
     sinks.push(answers.clone());
-    let names: Vec<_> = cameras.iter().map(|camera| camera.source.camera().clone()).collect();
+    let names: Vec<Arc<str>> = cameras.iter().map(|camera| camera.source.camera().clone()).collect();
     let wanted = Wanted {
         directory: run.as_deref(),
         listen,
@@ -98,10 +114,15 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let watching = Watching::start(wanted, names.iter().cloned(), latencies, &stop)?;
     sinks.extend(watching.sinks());
     let making = match &record {
-        Some(directory) => Some(recording::make(directory, resume, names, &detectors)?),
+        Some(directory) => Some(recording::make(directory, resume, names.clone(), &detectors)?),
         None => None,
     };
-    sinks.extend(making.iter().map(|making| making.verdicts.clone() as Arc<dyn Sink>));
+    if let Some(making) = &making {
+        sinks.push(match process {
+            Some(_) => Arc::new(AsJudged(making.verdicts.clone())),
+            None => making.verdicts.clone(),
+        });
+    }
     let before: u64 = kept.iter().flat_map(|kept| kept.next_seqs.values()).sum();
     progress.begin("inspecting", frames.map_or(0, |frames| frames.saturating_sub(before)));
     ask(&controls, &questions)?;
@@ -141,7 +162,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
         terminal::say(&disagreements.summary());
     }
     // A lot that was looked at in part must not be taken for one that passed.
-    let captured = report.total(|account| account.captured);
+    let captured = names.iter().filter_map(|name| report.cameras.get(name));
+    let captured: u64 = captured.map(|account| account.captured).sum();
     match frames.map(|frames| frames.saturating_sub(before + captured)) {
         Some(left @ 1..) => Err(PipelineError::Stopped(format!("{left} frames were not inspected"))),
         _ => Ok(outcome_of(&report)),
@@ -164,6 +186,7 @@ fn from_paths(args: &InspectArgs) -> Result<Planned, PipelineError> {
         reads: named.chain(files().map(|file| &file.path)).cloned().collect(),
         folders: args.paths.clone(),
         record: None,
+        cluster: None,
         run: None,
         figures: settings::figures(&args.keep),
         questions: Vec::new(),
@@ -178,7 +201,11 @@ fn camera(camera: CameraFiles) -> Camera {
     file_frames(camera.camera.into(), files.collect()).into()
 }
 
-fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
+fn from_run_file(
+    args: &InspectArgs,
+    hosts: Option<(Hosts, usize)>,
+    shadow: Option<&Detector>,
+) -> Result<Planned, PipelineError> {
     let refused = |what: &str, hint: &str| {
         Err(PipelineError::Refused(format!(
             "cannot take {what} beside run file \"{}\"\n  hint: {hint}",
@@ -191,7 +218,16 @@ fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
     if args.suppression != SuppressionArgs::default() {
         return refused("suppression rules", "state them at `fit`, each detector has its own");
     }
-    let run = run_file::load(&args.detector, &args.server, args.keep.run.is_some())?;
+    let place = cluster::place(hosts.as_ref());
+    let run = run_file::load(&args.detector, place, &args.server, args.keep.run.is_some())?;
+    if hosts.is_some() && (args.keep.run.is_some() || run.run.is_some()) {
+        return Err(PipelineError::Refused(
+            "cannot keep a run of several processes: only a run in one process can be kept and resumed\n  hint: leave out `--run` \
+             (and `run` in the run file); process 0 writes verdicts and rates of all with `--jsonl` and `--rates`"
+                .to_owned(),
+        ));
+    }
+    let cluster = hosts.map(|hosts| cluster::cluster(hosts, &args.cluster, &run, shadow));
     let frames = run.cameras.iter().map(|planned| planned.frames).sum();
     Ok(Planned {
         detectors: run.detectors,
@@ -199,6 +235,7 @@ fn from_run_file(args: &InspectArgs) -> Result<Planned, PipelineError> {
         reads: run.reads.into_iter().chain([args.detector.clone()]).collect(),
         folders: run.folders,
         record: run.record,
+        cluster,
         figures: run.figures.unwrap_or_else(|| settings::figures(&args.keep)),
         run: run.run,
         questions: run.questions,
@@ -266,23 +303,28 @@ fn refuse_overwriting(args: &InspectArgs, reads: &[PathBuf]) -> Result<(), Pipel
         .try_for_each(|output| settings::refuse_overwriting(output, reads.iter().map(PathBuf::as_path)))
 }
 
-fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {
+fn sinks(
+    args: &InspectArgs,
+    process: Option<usize>,
+    progress: &Arc<dyn Progress>,
+) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {
     let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(Counted(progress.clone()))];
-    sinks.push(Arc::new(Jsonl::outcomes(
-        writer(&args.jsonl, args.keep.resume)?,
-        &args.jsonl.to_string_lossy(),
-    )));
-    if let Some(path) = &args.rates {
-        sinks.push(Arc::new(Jsonl::rates(
-            writer(path, args.keep.resume)?,
-            &path.to_string_lossy(),
+    let goes_on = goes_on(args);
+    // What is written in order comes together at process 0; the others have nothing to write.
+    if process.unwrap_or(0) == 0 {
+        sinks.push(Arc::new(Jsonl::outcomes(
+            writer(&args.jsonl, goes_on)?,
+            &args.jsonl.to_string_lossy(),
         )));
-    }
-    if let Some(path) = &args.disagreements {
-        sinks.push(Arc::new(Jsonl::disagreements(
-            writer(path, args.keep.resume)?,
-            &path.to_string_lossy(),
-        )));
+        if let Some(path) = &args.rates {
+            sinks.push(Arc::new(Jsonl::rates(writer(path, goes_on)?, &path.to_string_lossy())));
+        }
+        if let Some(path) = &args.disagreements {
+            sinks.push(Arc::new(Jsonl::disagreements(
+                writer(path, goes_on)?,
+                &path.to_string_lossy(),
+            )));
+        }
     }
     if let Some(directory) = &args.heatmaps {
         let selection = if args.all {
@@ -301,4 +343,9 @@ fn sinks(args: &InspectArgs, progress: &Arc<dyn Progress>) -> Result<Vec<Arc<dyn
         sinks.push(Arc::new(SuppressedLog(progress.clone())));
     }
     Ok(sinks)
+}
+
+/// Whether what is written is added to: a run that is resumed, or was started again by itself.
+fn goes_on(args: &InspectArgs) -> bool {
+    args.keep.resume || supervise::generation() > 1
 }

@@ -6,13 +6,15 @@ use std::path::Path;
 
 use intakt_pipelines::PipelineError;
 
+use crate::exit::WholeLines;
+
 /// Bytes that are looked through for the end of the last whole line: the longest line is shorter.
 const TAIL_BYTES: u64 = 4 << 20;
 
 /// A file, or standard output for `-`. A run that goes on adds to a file, behind its last whole line.
 pub(crate) fn writer(path: &Path, goes_on: bool) -> Result<Box<dyn Write + Send>, PipelineError> {
     if path == Path::new("-") {
-        return Ok(Box::new(io::stdout()));
+        return Ok(Box::new(WholeLines(io::stdout())));
     }
     let opened = match goes_on {
         true => continued(path),
@@ -23,7 +25,7 @@ pub(crate) fn writer(path: &Path, goes_on: bool) -> Result<Box<dyn Write + Send>
         path: path.to_owned(),
         cause,
     })?;
-    Ok(Box::new(BufWriter::new(file)))
+    Ok(Box::new(WholeLines(BufWriter::new(file))))
 }
 
 /// The file, without what a kill left of its last line.

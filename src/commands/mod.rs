@@ -1,6 +1,7 @@
 //! One verb a file: from what was typed to what is done.
 
 pub(crate) mod check;
+pub(crate) mod cluster;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
 pub(crate) mod fit;

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use intakt_operators::Outcome;
+use intakt_operators::dataflow::JudgedFrame;
 use intakt_operators::detector::Detector;
 use intakt_pipelines::recording::{Played, RecordedEvent, Recorder, RecorderOptions, Recording, RecordingAccount};
-use intakt_pipelines::sinks::Jsonl;
+use intakt_pipelines::sinks::{Jsonl, Sink};
 use intakt_pipelines::sources::OnChange;
 use intakt_pipelines::store::ChangeKind;
 use intakt_pipelines::{Camera, Detectors, PipelineError, load_detector, save_detector};
@@ -20,6 +22,15 @@ pub(crate) struct Making {
     /// Writes the verdicts into it.
     pub(crate) verdicts: Arc<Jsonl>,
     cameras: Vec<Arc<str>>,
+}
+
+/// Writes verdicts when they are given rather than in the order of time, which only process 0 of a cluster knows.
+pub(crate) struct AsJudged(pub(crate) Arc<Jsonl>);
+
+impl Sink for AsJudged {
+    fn at_once(&self, judged: &JudgedFrame) -> Result<(), String> {
+        self.0.outcome(0, &Outcome::Judged(judged.verdict.clone()))
+    }
 }
 
 /// Where a recording keeps the verdicts that were given.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use intakt_operators::detector::Detector;
+use intakt_pipelines::cluster::PROCESSES_MAX;
 use intakt_pipelines::datasets::collect_images;
 use intakt_pipelines::sources::{
     Mjpeg, MjpegOptions, Paced, Poster, Rtsp, RtspOptions, Source, SystemClock, Video, VideoOptions, Watch,
@@ -34,9 +35,42 @@ const DEPTH: Range<usize> = 1..100_001;
 const CREDIT: Range<usize> = 1..10_001;
 const MILLIS_MAX: u64 = 3_600_000;
 
+/// Where a run file is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Nowhere yet: it is looked at.
+    Unknown,
+    /// In one process.
+    Alone,
+    /// In one of several processes.
+    Process { process: usize, processes: usize },
+}
+
+impl Place {
+    fn processes(self) -> usize {
+        match self {
+            Self::Unknown => PROCESSES_MAX,
+            Self::Alone => 1,
+            Self::Process { processes, .. } => processes,
+        }
+    }
+
+    /// Whether cameras of a process are read here.
+    fn reads(self, of: usize) -> bool {
+        match self {
+            Self::Process { process, .. } => process == of,
+            _ => true,
+        }
+    }
+}
+
 /// What a run file means.
 pub(crate) struct RunFile {
-    /// Its cameras, in the order of the file.
+    /// What is written in it.
+    pub(crate) text: String,
+    /// The names of all its cameras, in the order of the file.
+    pub(crate) names: Vec<Arc<str>>,
+    /// The cameras of this process, in the order of the file.
     pub(crate) cameras: Vec<PlannedCamera>,
     /// What looks at them.
     pub(crate) detectors: Detectors,
@@ -72,6 +106,8 @@ pub(crate) struct PlannedCamera {
     pub(crate) source: String,
     /// Frames, where it has an end.
     pub(crate) frames: Option<u64>,
+    /// The process that reads it.
+    pub(crate) process: usize,
 }
 
 /// Whether `path` names a run file rather than a detector.
@@ -80,12 +116,18 @@ pub(crate) fn is_run_file(path: &Path) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
-/// Reads a run file and opens what it names. `server` overrides what it says about its server; `keeps` says whether the run is
-/// kept, whatever the file says.
+/// Whether a run file says that the run is kept. What else is in it, and whether it can be run, is not looked at.
+pub(crate) fn keeps(path: &Path) -> bool {
+    let typed = read(path).ok().and_then(|text| toml::from_str::<Typed>(&text).ok());
+    typed.is_some_and(|typed| typed.run.is_some())
+}
+
+/// Reads a run file and opens what it names: all detectors, and the cameras that are read at `place`. `server` overrides what it
+/// says about its server; `keeps` says whether the run is kept, whatever the file says.
 ///
 /// # Errors
 /// All that is wrong with it, a line each, with file, line and key.
-pub(crate) fn load(path: &Path, server: &ServerArgs, keeps: bool) -> Result<RunFile, PipelineError> {
+pub(crate) fn load(path: &Path, place: Place, server: &ServerArgs, keeps: bool) -> Result<RunFile, PipelineError> {
     let text = read(path)?;
     let typed: Typed = toml::from_str(&text).map_err(|error| {
         let line = error.span().map_or(1, |span| line_of(&text, span.start));
@@ -93,6 +135,7 @@ pub(crate) fn load(path: &Path, server: &ServerArgs, keeps: bool) -> Result<RunF
     })?;
     let mut reader = Reader {
         path,
+        place,
         keeps,
         text: &text,
         base: path.parent().unwrap_or(Path::new("")),
@@ -143,6 +186,7 @@ type Opened = (Box<dyn Source>, String, Option<u64>);
 /// Turns what is written into what is meant, and collects what cannot be.
 struct Reader<'a> {
     path: &'a Path,
+    place: Place,
     keeps: bool,
     text: &'a str,
     base: &'a Path,
@@ -167,12 +211,14 @@ impl Reader<'_> {
         let common = typed.detector.as_ref().and_then(|path| self.detector(path));
         let mut detectors: Option<Detectors> = common.clone().map(Detectors::common);
         let mut cameras: Vec<PlannedCamera> = Vec::new();
+        let mut names: Vec<Arc<str>> = Vec::new();
         let mut lines = BTreeMap::new();
         let keeps = typed.run.is_some() || self.keeps;
         for entry in typed.camera {
             let span = entry.span();
             let entry = entry.into_inner();
-            self.check_name(&entry.name, &cameras);
+            self.check_name(&entry.name, &names);
+            names.push(entry.name.get_ref().as_str().into());
             if let Some(line) = &entry.line {
                 lines.insert(entry.name.get_ref().as_str().into(), line.as_str().into());
             }
@@ -188,12 +234,17 @@ impl Reader<'_> {
                 let assigned = detectors.get_or_insert_with(|| Detectors::common(detector.clone()));
                 assigned.assign(entry.name.get_ref(), detector);
             }
-            cameras.extend(self.camera(&entry, &span));
+            let process = self.process(&entry);
+            if self.place.reads(process) {
+                cameras.extend(self.camera(&entry, &span, process));
+            }
         }
         let detectors = detectors?;
-        let figures = self.figures(typed.rates.as_ref(), &lines, &cameras, &detectors, keeps);
+        let figures = self.figures(typed.rates.as_ref(), &lines, &names, &detectors, keeps);
         let questions = self.questions(&typed.what_if, keeps);
         Some(RunFile {
+            text: self.text.to_owned(),
+            names,
             cameras,
             detectors,
             figures,
@@ -213,7 +264,21 @@ impl Reader<'_> {
             .push(format!("{}:{line}: {key}: {what}", self.path.display()));
     }
 
-    fn check_name(&mut self, name: &Spanned<String>, others: &[PlannedCamera]) {
+    /// The process that reads the camera.
+    fn process(&mut self, entry: &TypedCamera) -> usize {
+        let Some(typed) = &entry.process else { return 0 };
+        let (process, processes) = (*typed.get_ref(), self.place.processes());
+        if process >= processes {
+            let what = match self.place {
+                Place::Alone => format!("there is no process {process}\n    hint: name the processes with `--hosts`"),
+                _ => format!("there is no process {process} among {processes}, counted from 0"),
+            };
+            self.problem(&typed.span(), "process", &what);
+        }
+        process
+    }
+
+    fn check_name(&mut self, name: &Spanned<String>, others: &[Arc<str>]) {
         let (span, name) = (name.span(), name.get_ref());
         if name.is_empty() || name.len() > 100 || name.contains(['/', '\\', '\n']) {
             self.problem(
@@ -222,7 +287,7 @@ impl Reader<'_> {
                 "a camera's name has 1 to 100 characters, without slashes and line breaks",
             );
         }
-        if others.iter().any(|other| **other.camera.source.camera() == **name) {
+        if others.iter().any(|other| **other == **name) {
             self.problem(&span, "name", &format!("two cameras are called \"{name}\""));
         }
     }
@@ -243,7 +308,7 @@ impl Reader<'_> {
         loaded
     }
 
-    fn camera(&mut self, entry: &TypedCamera, span: &Range<usize>) -> Option<PlannedCamera> {
+    fn camera(&mut self, entry: &TypedCamera, span: &Range<usize>, process: usize) -> Option<PlannedCamera> {
         let (source, words, frames) = self.source(entry, span)?;
         let source = match entry.paced {
             true => Box::new(Paced::new(source)),
@@ -255,6 +320,7 @@ impl Reader<'_> {
             camera,
             source: words,
             frames,
+            process,
         })
     }
 

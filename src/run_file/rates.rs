@@ -9,7 +9,7 @@ use intakt_pipelines::{Detectors, Figures};
 use toml::Spanned;
 
 use super::typed::{TypedQuestion, TypedRates};
-use super::{PlannedCamera, Question, Reader};
+use super::{Question, Reader};
 
 /// Longest time that labels may correct what was: a week of sixteen busy cameras takes 5 GB.
 const HORIZON_MAX_US: u64 = 7 * 24 * 3_600_000_000;
@@ -23,7 +23,7 @@ impl Reader<'_> {
         &mut self,
         typed: Option<&TypedRates>,
         lines: &BTreeMap<Arc<str>, Arc<str>>,
-        cameras: &[PlannedCamera],
+        cameras: &[Arc<str>],
         detectors: &Detectors,
         keeps: bool,
     ) -> Option<Figures> {
@@ -32,10 +32,9 @@ impl Reader<'_> {
         }
         let mut figures = if keeps { Figures::labelled() } else { Figures::default() };
         figures.plan.lines.clone_from(lines);
-        let references = cameras.iter().filter_map(|planned| {
-            let camera = planned.camera.source.camera();
-            Some((camera.clone(), detectors.of(camera).score_reference()?))
-        });
+        let references = cameras
+            .iter()
+            .filter_map(|camera| Some((camera.clone(), detectors.of(camera).score_reference()?)));
         figures.plan.references = references.collect();
         let Some(typed) = typed else { return Some(figures) };
         self.windows(typed, &mut figures.plan);

@@ -73,6 +73,8 @@ pub(super) struct TypedCamera {
     /// The line that it is part of.
     pub(super) line: Option<String>,
     pub(super) detector: Option<Spanned<PathBuf>>,
+    /// The process that reads it, counted from 0.
+    pub(super) process: Option<Spanned<usize>>,
     /// Whether files come at the pace of their event times, as from a live camera.
     #[serde(default)]
     pub(super) paced: bool,

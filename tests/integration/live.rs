@@ -386,17 +386,20 @@ impl Sink for EndsAfter {
 
 #[test]
 fn silent_camera_does_not_hold_the_line() {
-    let stop = StopFlag::default();
-    let cameras = vec![Camera::from(Silent("silent".into())), idle_camera("busy", 60)];
-    // Without an idle timeout the log would wait for the silent camera, and the run for this sink.
-    let sink = Arc::new(EndsAfter(50, Mutex::default(), stop.clone()));
-    let inspection = Inspection {
-        stop,
-        ..Inspection::new(cameras, Arc::new(Detectors::common(idle::detector())), vec![sink])
-    };
-    let report = inspect(inspection, &RunOptions::new(1, 1).unwrap()).unwrap();
-    assert_eq!(report.cameras["silent"].captured, 0);
-    assert!(report.cameras["busy"].judged >= 50);
+    // With two workers each has one of the cameras.
+    for workers in [1, 2] {
+        let stop = StopFlag::default();
+        let cameras = vec![Camera::from(Silent("silent".into())), idle_camera("busy", 60)];
+        // Without an idle timeout the log would wait for the silent camera, and the run for this sink.
+        let sink = Arc::new(EndsAfter(50, Mutex::default(), stop.clone()));
+        let inspection = Inspection {
+            stop,
+            ..Inspection::new(cameras, Arc::new(Detectors::common(idle::detector())), vec![sink])
+        };
+        let report = inspect(inspection, &RunOptions::new(workers, 1).unwrap()).unwrap();
+        assert_eq!(report.cameras["silent"].captured, 0);
+        assert!(report.cameras["busy"].judged >= 50);
+    }
 }
 
 fn idle_camera(name: &str, frames: u64) -> Camera {

@@ -11,6 +11,7 @@ mod idle;
 
 mod bad_inputs;
 mod bad_settings;
+mod cluster;
 mod demo;
 mod determinism;
 mod evaluate;

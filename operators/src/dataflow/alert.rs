@@ -11,7 +11,7 @@ use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
 
 use super::alert_book::{Alert, AlertBook, Seen};
-use super::{FrameChange, HOP_US, Rate, RatePlan, Scope, ScoreRate};
+use super::{FrameChange, HOP_US, Rate, RatePlan, Scope, ScoreRate, Wire};
 use crate::metrics::AlertRule;
 
 /// Watches rates.
@@ -42,8 +42,8 @@ impl<'scope> Alerts<'scope> for StreamVec<'scope, u64, Rate> {
         let horizon_us = plan.horizon_us;
         let rates = self.map(|rate| (rate.at_us, Seen::Rate(rate)));
         let scores = scores.map(|rate| (rate.at_us, Seen::Scores(rate)));
-        let seen = rates.concat(scores).concat(counted(changes, plan.clone()));
-        let to_first = Exchange::new(|_: &(u64, Seen)| 0);
+        let seen = rates.concat(scores).concat(counted(changes, plan.clone())).map(Wire);
+        let to_first = Exchange::new(|_: &Wire<(u64, Seen)>| 0);
         seen.unary_frontier::<CapacityContainerBuilder<Vec<Alert>>, _, _, _>(to_first, "Alert", |capability, _| {
             let mut capability = Some(capability);
             let mut book = AlertBook::new(rules, horizon_us);
@@ -52,7 +52,7 @@ impl<'scope> Alerts<'scope> for StreamVec<'scope, u64, Rate> {
             move |(input, frontier), output| {
                 input.for_each(|_, seen| {
                     seen.drain(..)
-                        .for_each(|(at_us, seen)| waiting.entry(at_us).or_default().push(seen));
+                        .for_each(|Wire((at_us, seen))| waiting.entry(at_us).or_default().push(seen));
                 });
                 let Some(held) = capability.as_mut() else { return };
                 let reached = frontier.frontier().first().copied();

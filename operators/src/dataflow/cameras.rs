@@ -10,11 +10,14 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 use super::mailbox::Post;
-use super::{Control, ControlQueue, Controlled, Credit, HOP_US, Inbox, Patience, Permit, Waker, Watermark};
+use super::{Abreast, Control, ControlQueue, Controlled, Credit, HOP_US, Inbox, Patience, Permit, Waker, Watermark};
 use crate::{DroppedFrame, Frame, Stamp};
 
 /// How often a closing source looks whether the last hop is through.
 const CLOSING_POLL: Duration = Duration::from_millis(1);
+
+/// How often a worker whose cameras are all silent looks where the others are.
+const FOLLOWING_POLL: Duration = Duration::from_millis(50);
 
 /// A frame that was let in, with the permit that bounds how many are alive and the moment it came in.
 #[derive(Clone, Debug)]
@@ -91,13 +94,15 @@ enum State {
 /// [`Watermark`] gives it; the frontier is the watermark's too. Times are event times, so results depend on frames and not
 /// on when they happened to arrive, save that a live camera which was silent for too long is late.
 ///
-/// Nothing enters before `from_us`, where a run goes on. `on_entry` is how a recorder looks on. At the end the frontier stops at the end of the last hop until `closed` has seen it, because an empty frontier would not
+/// Nothing enters before `from_us`, where a run goes on. `abreast` says where the other workers are, and is told where this one
+/// is: one whose cameras are all silent goes along with the others. `on_entry` is how a recorder looks on. At the end the frontier stops at the end of the last hop until `closed` has seen it, because an empty frontier would not
 /// tell the rates that the hop is over.
 pub fn cameras<'scope>(
     scope: Scope<'scope, u64>,
     inputs: Vec<CameraInput>,
     from_us: u64,
     closed: ProbeHandle<u64>,
+    abreast: Abreast,
     mut on_entry: Option<OnEntry>,
 ) -> Cameras<'scope> {
     let mut builder = OperatorBuilder::new("Cameras".to_owned(), scope);
@@ -110,6 +115,7 @@ pub fn cameras<'scope>(
     let mut dropped_output: Output<(DroppedFrame, Stamp)> = OutputBuilder::from(dropped_output);
     let mut controls_output: Output<Controlled> = OutputBuilder::from(controls_output);
     let activator = scope.activator_for(info.address.clone());
+    let worker = scope.index();
     let waker = Waker::new(scope.worker().sync_activator_for(info.address.to_vec()));
     builder.build(move |capabilities| {
         let mut gate = Gate::new(inputs, from_us, &waker, Instant::now());
@@ -121,6 +127,9 @@ pub fn cameras<'scope>(
                 return;
             };
             let now = Instant::now();
+            let others = abreast.others(worker);
+            let alone = others.is_empty();
+            gate.watermark.hear(others);
             let (mut frames, mut drops) = (frames_output.activate(), dropped_output.activate());
             let mut controls = controls_output.activate();
             gate.let_in(now, &waker, |entered| {
@@ -143,6 +152,7 @@ pub fn cameras<'scope>(
                 }
             });
             if gate.watermark.all_ended() {
+                abreast.tell(worker, gate.watermark.position());
                 let end = gate.watermark.close(HOP_US);
                 downgrade(for_frames, end);
                 downgrade(for_dropped, end);
@@ -158,11 +168,17 @@ pub fn cameras<'scope>(
             downgrade(for_frames, reached);
             downgrade(for_dropped, reached);
             downgrade(for_controls, reached);
+            let position = gate.watermark.position();
+            abreast.tell(worker, position);
             if timer.is_none_or(|timer| timer <= now) {
-                timer = gate.watermark.next_silence();
+                // A moment later, so that the silence is over when it is looked at.
+                let silence = || gate.watermark.next_silence().map(|due| due + CLOSING_POLL);
+                timer = match position.waited_for || alone {
+                    true => silence(),
+                    false => Some(now + FOLLOWING_POLL),
+                };
                 if let Some(due) = timer {
-                    // A moment later, so that the silence is over when it is looked at.
-                    activator.activate_after(due.saturating_duration_since(now) + CLOSING_POLL);
+                    activator.activate_after(due.saturating_duration_since(now));
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! Time is event time in microseconds. Heavy work runs on the process's [`Pool`] through [`Offload`]; a worker thread only
 //! moves `Arc`s. Every operator says what it does to time in its documentation.
 
+mod abreast;
 mod aggregate;
 mod alert;
 mod alert_book;
@@ -35,10 +36,12 @@ mod suppress;
 mod waker;
 mod watermark;
 mod what_if;
+mod wire;
 
 #[cfg(test)]
 mod rates_testing;
 
+pub use abreast::{Abreast, Position};
 pub use aggregate::{Aggregate, ScoredFrame};
 pub use alert::Alerts;
 pub use alert_book::{Alert, AlertState};
@@ -68,3 +71,4 @@ pub use suppress::{Found, FoundFrame, Suppress};
 pub use waker::Waker;
 pub use watermark::{Patience, TIME_MAX_US, Watermark};
 pub use what_if::{AlternativeThreshold, WhatIf, WhatIfs};
+pub use wire::Wire;

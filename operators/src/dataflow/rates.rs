@@ -27,7 +27,7 @@ use timely::dataflow::operators::vec::Map;
 use super::lots::by_lot;
 use super::per_hop::PerHop;
 use super::settle::{Replaced, Settle};
-use super::{Expire, FrameChange, HOP_US, LotStarted, RateKey, RatePlan, SCORE_HOP_US, Scope, Window};
+use super::{Expire, FrameChange, HOP_US, LotStarted, RateKey, RatePlan, SCORE_HOP_US, Scope, Window, Wire};
 use crate::metrics::{ScoreHistogram, Tally};
 
 /// A figure of a window, or its correction.
@@ -184,12 +184,12 @@ enum Position {
     Open(Span),
 }
 
-type WindowKey = (RateKey, Position);
+type WindowKey = Wire<(RateKey, Position)>;
 
 /// A window that has not ended when the run does.
-fn left_open((key, position): WindowKey) -> Option<WindowKey> {
+fn left_open(Wire((key, position)): WindowKey) -> Option<WindowKey> {
     match position {
-        Position::Fixed(span) => Some((key, Position::Open(span))),
+        Position::Fixed(span) => Some(Wire((key, Position::Open(span)))),
         Position::Sliding | Position::Open(_) => None,
     }
 }
@@ -201,7 +201,7 @@ impl RatePlan {
         let frozen_us = |end_us: u64| end_us.saturating_add(self.horizon_us).saturating_add(hop_us);
         let mut fixed = |key, (start_us, end_us)| {
             stay(
-                (key, Position::Fixed((start_us, end_us))),
+                Wire((key, Position::Fixed((start_us, end_us)))),
                 enters_us.max(end_us)..frozen_us(end_us),
             );
         };
@@ -215,7 +215,7 @@ impl RatePlan {
                 for &length_us in &self.windows_us {
                     let (scope, window) = (scope.clone(), Window::Sliding { length_us });
                     stay(
-                        (RateKey { scope, window }, Position::Sliding),
+                        Wire((RateKey { scope, window }, Position::Sliding)),
                         enters_us..place_us + hop_us + length_us,
                     );
                 }
@@ -248,7 +248,7 @@ impl Revisions {
         // Windows that slide come before those with a fixed place. Where one of each ends here they are the same window, and
         // the later, which goes on being corrected, replaces the first.
         let mut published = BTreeMap::new();
-        for ((key, position), (before, after)) in replaced {
+        for (Wire((key, position)), (before, after)) in replaced {
             let (start_us, end_us) = match position {
                 Position::Sliding => (sliding_start_us(&key.window, at_us), at_us),
                 Position::Fixed(span) | Position::Open(span) => span,

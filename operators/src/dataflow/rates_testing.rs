@@ -188,7 +188,10 @@ pub(super) fn run<O: Clone + Send + 'static>(
 ) -> Vec<(u64, O)> {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let (history, all) = (history.clone(), seen.clone());
-    timely::execute(timely::Config::process(workers), move |worker| {
+    // Workers talk as those of different processes do, so that everything they exchange is written and read again.
+    let mut config = timely::Config::process(workers);
+    config.communication = timely::CommunicationConfig::ProcessBinary(workers);
+    timely::execute(config, move |worker| {
         let mut outcomes: InputHandle<u64, CapacityContainerBuilder<Vec<Outcome>>> = InputHandle::new();
         let mut labels: InputHandle<u64, CapacityContainerBuilder<Vec<ArrivedLabel>>> = InputHandle::new();
         let mut lots: InputHandle<u64, CapacityContainerBuilder<Vec<LotStarted>>> = InputHandle::new();

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::Position;
 use crate::Stamp;
 
 /// Latest event time, 9999-12-31T23:59:59Z in microseconds: a camera that claims a later one is wrong, and sums of times
@@ -60,6 +61,8 @@ struct Camera {
 /// behind. It may come back at any time: then its frames are late until they are not, and nothing is lost.
 pub struct Watermark {
     cameras: Vec<Camera>,
+    /// Where the cameras of other workers are.
+    others: Vec<Position>,
     reached_us: u64,
     latest_us: u64,
 }
@@ -78,8 +81,28 @@ impl Watermark {
         };
         Self {
             cameras: cameras.into_iter().map(silent).collect(),
+            others: Vec::new(),
             reached_us: from_us,
             latest_us: 0,
+        }
+    }
+
+    /// Where the other workers are. Frames of cameras that can be read again do not depend on it.
+    pub fn hear(&mut self, others: Vec<Position>) {
+        self.others = others;
+    }
+
+    /// Where this worker is, for the others.
+    pub fn position(&self) -> Position {
+        let mut newest: Vec<u64> = self.waited_for().filter_map(|(_, camera)| camera.newest_us).collect();
+        newest.sort_unstable();
+        let ended_at_us = self.cameras.iter().map(|camera| camera.low_us).max();
+        Position {
+            // At the end time goes on to the end of a hop, which says nothing about where cameras were.
+            reached_us: ended_at_us.filter(|_| self.all_ended()).unwrap_or(self.reached_us),
+            newest_us: newest.get(newest.len().saturating_sub(1) / 2).copied(),
+            waited_for: self.waited_for().next().is_some(),
+            ended: self.all_ended(),
         }
     }
 
@@ -174,9 +197,20 @@ impl Watermark {
         }
         let waited_for = self.waited_for().filter(|(idx, _)| !self.is_far_behind(*idx));
         let least_us = waited_for.map(|(_, camera)| camera.low_us).min();
-        let furthest_us = || self.cameras.iter().map(|camera| camera.low_us).max().unwrap_or(0);
-        self.reached_us = self.reached_us.max(least_us.unwrap_or_else(furthest_us));
+        self.reached_us = self.reached_us.max(least_us.unwrap_or_else(|| self.followed_us()));
         self.reached_us
+    }
+
+    /// Where time is when no camera of this worker is waited for: where the slowest of the other workers is, or where the
+    /// furthest camera was, if all are silent everywhere. A worker that stayed behind would hold all the others.
+    fn followed_us(&self) -> u64 {
+        let waited_for = self.others.iter().filter(|other| other.waited_for);
+        let slowest_us = waited_for.map(|other| other.reached_us).min();
+        let furthest_us = || {
+            let own = self.cameras.iter().map(|camera| camera.low_us);
+            own.chain(self.others.iter().map(|other| other.reached_us)).max()
+        };
+        slowest_us.or_else(furthest_us).unwrap_or(0).min(TIME_MAX_US)
     }
 
     /// When the next camera will have been silent for too long, if nothing is heard until then.
@@ -193,8 +227,9 @@ impl Watermark {
     /// When every camera has ended: lets time go to the end of the last hop of `hop_us` in which anything entered, and returns
     /// where time is. What is said after that enters there, and makes it one more hop.
     pub fn close(&mut self, hop_us: u64) -> u64 {
-        let end_us = self.latest_us / hop_us * hop_us + hop_us;
-        self.reached_us = self.reached_us.max(end_us);
+        // A worker that followed the others is somewhere within a hop, and whoever waits for that hop to end would do so for ever.
+        let followed_us = self.reached_us.div_ceil(hop_us) * hop_us;
+        self.reached_us = followed_us.max(self.latest_us / hop_us * hop_us + hop_us);
         self.reached_us
     }
 
@@ -217,7 +252,10 @@ impl Watermark {
     /// three does not move. Of two cameras nobody knows which is wrong; the one behind is believed.
     fn typical_us(&self, camera: usize, own_us: u64) -> u64 {
         let others = self.waited_for().filter(|(idx, _)| *idx != camera);
-        let mut newest: Vec<u64> = others.filter_map(|(_, other)| other.newest_us).collect();
+        let elsewhere = self.others.iter().filter(|other| other.waited_for);
+        let elsewhere = elsewhere.filter_map(|other| other.newest_us);
+        let here = others.filter_map(|(_, other)| other.newest_us);
+        let mut newest: Vec<u64> = here.chain(elsewhere).collect();
         newest.push(own_us);
         newest.sort_unstable();
         newest[(newest.len() - 1) / 2]
@@ -277,6 +315,55 @@ mod tests {
         let back = watermark.stamp(1, 1_010 * MS, at(start, 1_000));
         assert_eq!(back.time_us, (900 + 990) * MS, "late, not lost");
         assert_eq!(watermark.advance(at(start, 1_000), |_| false), (900 + 990) * MS);
+    }
+
+    #[test]
+    fn a_worker_whose_cameras_are_silent_follows_the_others() {
+        let start = Instant::now();
+        let mut silent = Watermark::new([Patience::LIVE], 0, start);
+        let mut busy = Watermark::new([Patience::LIVE], 0, start);
+        busy.stamp(0, 1_000 * MS, start);
+        busy.advance(start, |_| false);
+        silent.hear(vec![busy.position()]);
+        assert_eq!(silent.advance(start, |_| false), 0, "it may still begin");
+        assert_eq!(silent.advance(at(start, 500), |_| false), 900 * MS);
+        busy.stamp(0, 2_000 * MS, at(start, 900));
+        busy.advance(at(start, 900), |_| false);
+        silent.hear(vec![busy.position(), Position::default()]);
+        assert_eq!(
+            silent.advance(at(start, 900), |_| false),
+            900 * MS,
+            "a third has not been heard of"
+        );
+        silent.hear(vec![busy.position()]);
+        assert_eq!(silent.advance(at(start, 900), |_| false), 1_900 * MS);
+        busy.advance(at(start, 9_000), |_| false);
+        assert!(!busy.position().waited_for && !silent.position().waited_for);
+        busy.hear(vec![silent.position()]);
+        assert_eq!(
+            busy.advance(at(start, 9_000), |_| false),
+            1_900 * MS,
+            "silent everywhere"
+        );
+        silent.hear(vec![]);
+        assert_eq!(
+            silent.advance(at(start, 9_000), |_| false),
+            1_900 * MS,
+            "time never goes back"
+        );
+    }
+
+    #[test]
+    fn a_wrong_clock_is_found_out_by_cameras_of_other_workers() {
+        let start = Instant::now();
+        let elsewhere = |newest_us| Position {
+            newest_us: Some(newest_us),
+            ..Position::default()
+        };
+        let mut watermark = Watermark::new([Patience::LIVE], 0, start);
+        watermark.hear(vec![elsewhere(HOUR_US), elsewhere(HOUR_US + MS)]);
+        let ahead = watermark.stamp(0, 2 * HOUR_US, start).time_us;
+        assert!(ahead <= HOUR_US + 3_000 * MS, "{ahead}");
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub fn correct(
         detectors: None,
     };
     let watching = board.clone();
-    let captured = run_dataflow(cameras, options, surroundings, move |cameras, closed| {
+    let captured = run_dataflow(cameras, options, surroundings, move |cameras, probes| {
         let Cameras { dropped, controls, .. } = cameras;
         // Nothing is captured: what keeps the counting from running ahead of what is said is the cameras' frontier.
         let outcomes = dropped.flat_map(|_| None::<Outcome>);
@@ -56,7 +56,7 @@ pub fn correct(
                     board.tell(|sink| sink.passed(frontier_us));
                 }
             })
-            .probe_with(&closed);
+            .probe_with(&probes.closed);
     })?;
     board.accounts(captured).map(drop)
 }

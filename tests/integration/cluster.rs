@@ -1,0 +1,297 @@
+//! One run in two processes: the same bytes as in one, and an end when one of them is lost.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::{TempDir, tempdir};
+
+use crate::support::{INTAKT, Ran, SHARED, intakt, json_lines};
+
+/// Three cameras in folders, a detector, and a hosts file for two processes.
+struct Line {
+    dir: TempDir,
+    ports: [u16; 2],
+}
+
+const CAMERAS: [(&str, u64); 3] = [("left", 40), ("right", 5), ("top", 9)];
+
+impl Line {
+    fn new() -> Self {
+        let dir = tempdir().unwrap();
+        for (camera, frames) in CAMERAS {
+            let folder = dir.path().join(camera);
+            fs::create_dir(&folder).unwrap();
+            for frame in 0..frames {
+                let path = folder.join(format!("{frame:02}.png"));
+                match frame % 4 {
+                    2 => fs::write(path, "torn").unwrap(),
+                    3 => drop(fs::copy(&SHARED.blotted, path).unwrap()),
+                    _ => drop(fs::copy(&SHARED.normal, path).unwrap()),
+                }
+            }
+        }
+        fs::copy(&SHARED.detector, dir.path().join("line.intakt")).unwrap();
+        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
+        let [first, second] = ports;
+        fs::write(
+            dir.path().join("hosts"),
+            format!("127.0.0.1:{first}\n127.0.0.1:{second}\n"),
+        )
+        .unwrap();
+        Self { dir, ports }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A run file in which each camera is read by a process.
+    fn run_file(&self, name: &str, processes: [usize; 3], more: &str) -> PathBuf {
+        let mut text = "detector = \"line.intakt\"\n".to_owned();
+        for ((camera, _), process) in CAMERAS.iter().zip(processes) {
+            text += &format!(
+                "[[camera]]\nname = \"{camera}\"\nsource = \"directory\"\npath = \"{camera}\"\nprocess = {process}\n{more}\n"
+            );
+        }
+        let path = self.path(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// Starts a process of the run.
+    fn start(&self, run_file: &Path, process: usize, more: &[&str]) -> Child {
+        Command::new(INTAKT)
+            .arg("inspect")
+            .arg(run_file)
+            .arg("--hosts")
+            .arg(self.path("hosts"))
+            .args(["--process", &process.to_string()])
+            .args(more)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    fn start_both(&self, run_file: &Path, more: &[&str]) -> [Child; 2] {
+        [0, 1].map(|process| self.start(run_file, process, more))
+    }
+}
+
+fn end(child: Child) -> Ran {
+    child.wait_with_output().unwrap().into()
+}
+
+/// Sends a signal to a process, by name.
+fn signal(pid: u32, name: &str) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+    assert!(sent.unwrap().success());
+}
+
+#[test]
+fn two_processes_write_what_one_writes() {
+    let line = Line::new();
+    let one = line.run_file("one.toml", [0, 0, 0], "");
+    let two = line.run_file("two.toml", [0, 1, 1], "");
+    let rates = line.path("one.rates");
+    let expected = intakt(&[&"inspect", &one, &"--rates", &rates]).expect(1);
+    let expected_rates = fs::read(&rates).unwrap();
+    assert_eq!(expected.verdicts().len(), 54);
+    for workers in ["1", "2"] {
+        let rates = line.path("two.rates");
+        let more = ["--rates", rates.to_str().unwrap(), "--workers", workers];
+        let [first, second] = line.start_both(&two, &more).map(end);
+        let (first, second) = (first.expect(1), second.expect(1));
+        assert!(
+            first.stdout == expected.stdout,
+            "{workers} workers:\n{}\n{}",
+            first.stdout,
+            expected.stdout
+        );
+        assert!(
+            fs::read(&rates).unwrap() == expected_rates,
+            "{workers} workers: other rates"
+        );
+        assert!(first.stderr.contains("captured 54 = judged"), "{}", first.stderr);
+        assert_eq!(second.stdout, "", "process 0 writes");
+        assert!(second.stderr.contains("captured 14 = judged"), "{}", second.stderr);
+        assert!(!second.stderr.contains("left "), "{}", second.stderr);
+    }
+}
+
+#[test]
+fn a_process_may_have_no_camera() {
+    let line = Line::new();
+    let one = line.run_file("one.toml", [0, 0, 0], "");
+    let expected = intakt(&[&"inspect", &one]).expect(1);
+    for (process, cameras) in [(0, "none at the second"), (1, "none at the first")] {
+        let all = line.run_file("all.toml", [process; 3], "");
+        let [first, second] = line.start_both(&all, &[]).map(end);
+        assert!(first.expect(1).stdout == expected.stdout, "{cameras}");
+        second.expect(i32::try_from(process).unwrap());
+    }
+}
+
+#[test]
+fn each_process_records_its_own_cameras() {
+    let line = Line::new();
+    let two = line.run_file("two.toml", [0, 1, 0], "");
+    let tape = line.path("tape");
+    let processes = line.start_both(&two, &["--record", tape.to_str().unwrap()]);
+    for process in processes {
+        end(process).expect(1);
+    }
+    for (process, frames) in [("process-0", 49), ("process-1", 5)] {
+        let again = intakt(&[&"replay", &tape.join(process)]).expect(1);
+        assert_eq!(again.verdicts().len(), frames);
+        let compared = intakt(&[&"replay", &tape.join(process), &"--diff"]).expect(0);
+        assert!(compared.stdout.contains("0 of"), "{}", compared.stdout);
+    }
+}
+
+/// What a process still had to write after its first line, and how it ended.
+fn rest(mut child: Child, mut lines: BufReader<std::process::ChildStdout>, first: String) -> Ran {
+    let mut stdout = first;
+    lines.read_to_string(&mut stdout).unwrap();
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    let code = child.wait().unwrap().code().unwrap();
+    Ran { code, stdout, stderr }
+}
+
+/// Waits for the first verdict of process 0.
+fn first_line(child: &mut Child) -> (BufReader<std::process::ChildStdout>, String) {
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    (lines, line)
+}
+
+#[test]
+fn a_killed_process_ends_the_other_at_once_with_whole_lines() {
+    let line = Line::new();
+    let run = line.run_file("run.toml", [0, 1, 0], "paced = true");
+    let [mut first, mut second] = line.start_both(&run, &[]);
+    let (lines, begun) = first_line(&mut first);
+    second.kill().unwrap();
+    let killed_at = Instant::now();
+    let ran = rest(first, lines, begun).expect(2);
+    assert!(
+        killed_at.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        killed_at.elapsed()
+    );
+    assert!(ran.stdout.ends_with('\n'));
+    assert!(!json_lines(&ran.stdout).is_empty());
+    let gone = format!("process 1 (127.0.0.1:{}) is gone", line.ports[1]);
+    ran.expect_error(&["the run cannot go on", &gone]);
+    second.wait().unwrap();
+
+    let [mut first, second] = line.start_both(&run, &[]);
+    let _lines = first_line(&mut first);
+    first.kill().unwrap();
+    end(second).expect_error(&["process 0 (127.0.0.1:"]);
+    first.wait().unwrap();
+}
+
+#[test]
+fn a_process_that_hangs_is_noticed() {
+    let line = Line::new();
+    let run = line.run_file("run.toml", [0, 1, 0], "paced = true");
+    let [mut first, mut second] = line.start_both(&run, &["--watchdog", "2"]);
+    let (lines, begun) = first_line(&mut first);
+    signal(second.id(), "STOP");
+    let ran = rest(first, lines, begun);
+    second.kill().unwrap();
+    second.wait().unwrap();
+    let silent = format!("process 1 (127.0.0.1:{}) has said nothing for ", line.ports[1]);
+    let ran = ran.expect_error(&["the run cannot go on", &silent]);
+    assert!(ran.stdout.ends_with('\n'));
+    json_lines(&ran.stdout);
+}
+
+#[test]
+fn an_interrupt_of_one_process_ends_all() {
+    let line = Line::new();
+    let run = line.run_file("run.toml", [0, 1, 0], "paced = true");
+    let [mut first, second] = line.start_both(&run, &[]);
+    let (lines, begun) = first_line(&mut first);
+    signal(second.id(), "INT");
+    let ran = rest(first, lines, begun).expect_error(&["frames were not inspected"]);
+    json_lines(&ran.stdout);
+    assert!(end(second).stderr.contains("captured"));
+}
+
+#[test]
+fn supervised_processes_start_again_together_when_one_is_killed() {
+    let line = Line::new();
+    let run = line.run_file("run.toml", [0, 1, 0], "paced = true");
+    let one = line.run_file("one.toml", [0, 0, 0], "paced = true");
+    let expected = intakt(&[&"inspect", &one]).expect(1);
+    let [mut first, second] = line.start_both(&run, &["--supervise"]);
+    let (lines, begun) = first_line(&mut first);
+    let pid = second.id();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    signal(children.trim().parse().unwrap(), "KILL");
+    let ran = rest(first, lines, begun).expect(1);
+    let second = end(second).expect(1);
+    assert!(
+        ran.stderr.contains("starting the run again in 1 s: generation 2"),
+        "{}",
+        ran.stderr
+    );
+    assert!(
+        second.stderr.contains("all are there, generation 2"),
+        "{}",
+        second.stderr
+    );
+    json_lines(&ran.stdout);
+    assert!(
+        ran.stdout.ends_with(&expected.stdout),
+        "the second start wrote all of it"
+    );
+}
+
+#[test]
+fn what_cannot_be_run_is_refused_once_and_clearly() {
+    let line = Line::new();
+    let run = line.run_file("run.toml", [0, 1, 0], "");
+    let hosts = line.path("hosts");
+    let at = |process: &str, hosts: &Path, more: &[&str]| {
+        let mut args: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"inspect", &run, &"--hosts", &hosts];
+        args.extend([&"--process" as &dyn AsRef<std::ffi::OsStr>, &process]);
+        args.extend(more.iter().map(|it| it as &dyn AsRef<std::ffi::OsStr>));
+        intakt(&args)
+    };
+    at("2", &hosts, &[]).expect_error(&["cannot be process 2", "names 2 processes, counted from 0"]);
+    at("2", &hosts, &["--supervise"]).expect_error(&["cannot be process 2"]);
+    at("0", &run, &[]).expect_error(&["cannot use hosts file", "line 1: ", "has no port"]);
+    at("0", &line.path("none"), &[]).expect_error(&["none"]);
+    at("0", &hosts, &["--run", "kept"]).expect_error(&["cannot keep a run of several processes"]);
+    let alone = line.path("alone");
+    fs::write(&alone, format!("127.0.0.1:{}\n", line.ports[0])).unwrap();
+    at("0", &alone, &[]).expect_error(&["run.toml:12: process: there is no process 1 among 1"]);
+    intakt(&[&"inspect", &run]).expect_error(&["run.toml:12: process: there is no process 1", "--hosts"]);
+    let images = intakt(&[
+        &"inspect",
+        &SHARED.detector,
+        &SHARED.normal,
+        &"--hosts",
+        &hosts,
+        &"--process",
+        &"0",
+    ]);
+    images.expect_error(&["cannot share images among processes"]);
+    assert!(intakt(&[&"check", &run]).expect(0).stdout.contains("in process 1"));
+
+    let other = line.run_file("other.toml", [0, 1, 0], "depth = 3");
+    let [first, second] = [line.start(&run, 0, &[]), line.start(&other, 1, &[])].map(end);
+    first.expect_error(&["cannot join process 1", "its run file"]);
+    second.expect_error(&["cannot join process 0", "its run file"]);
+}
