@@ -14,6 +14,8 @@ use crate::{Camera, Detectors};
 #[derive(Clone)]
 pub struct Controls {
     cameras: BTreeMap<Arc<str>, ControlQueue>,
+    /// Cameras that other processes read: labels about their frames are heard here too.
+    elsewhere: Vec<Arc<str>>,
     detectors: Option<Arc<Detectors>>,
 }
 
@@ -25,6 +27,7 @@ impl Controls {
             .map(|camera| (camera.source.camera().clone(), camera.controls.clone()));
         Self {
             cameras: queues.collect(),
+            elsewhere: Vec::new(),
             detectors,
         }
     }
@@ -34,8 +37,17 @@ impl Controls {
     /// # Errors
     /// There is no such camera, or too much waits to be heard.
     pub fn label(&self, ordinal: u64, label: Label) -> Result<(), String> {
-        let camera = label.camera.clone();
-        self.say(&camera, Control::Label(ArrivedLabel { ordinal, label }))
+        let queue = match self.cameras.values().next() {
+            Some(any) if self.elsewhere.contains(&label.camera) => any,
+            _ => self.queue(&label.camera)?,
+        };
+        said(queue, Control::Label(ArrivedLabel { ordinal, label }))
+    }
+
+    /// The same, for a run of which other processes read these cameras.
+    pub fn with_cameras_elsewhere(mut self, elsewhere: Vec<Arc<str>>) -> Self {
+        self.elsewhere = elsewhere;
+        self
     }
 
     /// From the camera's next frame on, frames with a higher image score than `threshold` are rejected.

@@ -8,6 +8,7 @@ use intakt_operators::dataflow::{
     SCORE_HOP_US, WhatIfs, history,
 };
 use intakt_operators::metrics::AlertRule;
+use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Concat, Inspect};
 use timely::dataflow::{Scope, StreamVec};
@@ -154,20 +155,33 @@ pub(crate) fn said<'scope>(
     board: &Arc<Board>,
 ) -> StreamVec<'scope, u64, ()> {
     let board = board.clone();
-    controls
-        .in_order(|controlled| (controlled.camera.clone(), controlled.ordinal))
+    // What a setup changed is known where its camera is.
+    let told = controls.flat_map(
+        move |Controlled {
+                  camera,
+                  ordinal,
+                  control,
+              }| {
+            let told = match control {
+                Control::Label(label) => Told::Label(label),
+                Control::WhatIf { .. } => return None,
+                Control::LotStarted(lot) => Told::Change(ChangeKind::Lot(lot)),
+                Control::Setup(setup) => Told::Change(change_of(&camera, setup)),
+            };
+            Some((camera, ordinal, told))
+        },
+    );
+    told.in_order(|(camera, ordinal, _)| (camera.clone(), *ordinal))
         .inspect_core(move |event| {
-            let Ok((stamp, controls)) = event else { return };
+            let Ok((stamp, told)) = event else { return };
             let Some(&time_us) = stamp.least() else { return };
-            for Controlled { camera, control, .. } in controls {
-                let kind = match control {
-                    Control::Label(label) => {
+            for (camera, _, told) in told {
+                let kind = match told {
+                    Told::Label(label) => {
                         board.tell(|sink| sink.label(time_us, label));
                         continue;
                     }
-                    Control::WhatIf { .. } => continue,
-                    Control::LotStarted(lot) => ChangeKind::Lot(lot.clone()),
-                    Control::Setup(setup) => change_of(camera, *setup),
+                    Told::Change(kind) => kind.clone(),
                 };
                 let change = Change {
                     time_us,
@@ -178,6 +192,13 @@ pub(crate) fn said<'scope>(
             }
         })
         .flat_map(|_| None)
+}
+
+/// What the sinks are told of a control.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum Told {
+    Label(ArrivedLabel),
+    Change(ChangeKind),
 }
 
 /// One worker tells the past.

@@ -13,10 +13,10 @@ use intakt_operators::{DroppedFrame, Frame};
 use timely::dataflow::{ProbeHandle, StreamVec};
 use timely::worker::Worker;
 
-use crate::cluster::{Cluster, Pulse, Shared, Watchdog};
+use crate::cluster::{Beginning, Cluster, Pulse, Shared, Watchdog};
 use crate::recording::{RecordedEvent, Recorder};
 use crate::sources::{Next, Source, StopFlag};
-use crate::store::ChangeKind;
+use crate::store::{ChangeKind, ResumePoint};
 use crate::{Detectors, PipelineError};
 
 /// How long a replay waits until what was said before is heard.
@@ -107,8 +107,28 @@ pub struct Camera {
     pub intake: Intake,
     /// Frames that the source gives again although they were judged before the run was interrupted. They are left out.
     pub judged_before: BTreeSet<u64>,
+    /// Numbers below this are taken, of a live camera, by frames that were recorded and perhaps not judged for good.
+    pub numbers_from: u64,
     /// What is said about the camera while it runs.
     pub controls: ControlQueue,
+}
+
+impl Camera {
+    /// Lets it go on where the run stopped: a source that can be read again behind what is committed, a live one with numbers
+    /// that are free. Where that is.
+    pub fn go_on(&mut self, point: &ResumePoint) -> ResumePoint {
+        if !self.source.is_live() {
+            self.source.resume_at(point.next_seq);
+            self.judged_before.clone_from(&point.already_stored);
+            return point.clone();
+        }
+        let next_seq = point.next_unused_seq().max(self.numbers_from);
+        self.source.resume_at(next_seq);
+        ResumePoint {
+            next_seq,
+            ..ResumePoint::default()
+        }
+    }
 }
 
 impl<S: Source + 'static> From<S> for Camera {
@@ -124,6 +144,7 @@ impl From<Box<dyn Source>> for Camera {
             source,
             intake,
             judged_before: BTreeSet::new(),
+            numbers_from: 0,
             controls: ControlQueue::default(),
         }
     }
@@ -162,7 +183,7 @@ pub(crate) struct Surroundings {
 /// Builds the dataflow on every worker with `build` and runs it until every camera of every process has ended. `build` is given
 /// what the cameras deliver and the probes that it attaches.
 pub(crate) fn run_dataflow(
-    cameras_of_run: Vec<Camera>,
+    mut cameras_of_run: Vec<Camera>,
     options: &RunOptions,
     surroundings: Surroundings,
     build: impl for<'scope> Fn(Cameras<'scope>, Probes) + Send + Sync + 'static,
@@ -180,8 +201,16 @@ pub(crate) fn run_dataflow(
         .collect();
     assert_eq!(names.len(), cameras_of_run.len(), "cameras have names of their own");
     let (workers, credit_max) = (options.workers, options.credit_max());
+    let mut from_us = from_us;
     let (builders, network) = match &options.cluster {
-        Some(cluster) => cluster.connect(workers, &stop)?,
+        Some(cluster) => {
+            let connected = cluster.connect(workers, &stop)?;
+            if !options.keeps_the_log() {
+                from_us = connected.beginning.from_us;
+                go_on(&mut cameras_of_run, &connected.beginning, detectors.as_deref())?;
+            }
+            (connected.builders, connected.network)
+        }
         None => {
             let threads = timely::Config::process(workers).communication;
             threads.try_build().map_err(refused)?
@@ -236,6 +265,29 @@ pub(crate) fn run_dataflow(
     Ok(captured)
 }
 
+/// Lets cameras go on where process 0 says.
+fn go_on(cameras: &mut [Camera], beginning: &Beginning, detectors: Option<&Detectors>) -> Result<(), PipelineError> {
+    for camera in cameras {
+        let name = camera.source.camera().clone();
+        if let Some(point) = beginning.cameras.get(&name) {
+            camera.go_on(point);
+        }
+        if let (Some(&threshold), Some(detectors)) = (beginning.thresholds.get(&name), detectors) {
+            let changed = detectors.newest(&name).with_image_threshold(threshold as f32);
+            let changed = changed.map_err(PipelineError::Refused)?;
+            let setup = detectors.add(&name, changed.into(), ChangeKind::Threshold(threshold));
+            // It was told before the run was interrupted, so it is not told again.
+            let before = Place {
+                time_us: 0,
+                before_seq: 0,
+            };
+            let said = camera.controls.say(Control::Setup(setup), Some(before));
+            said.expect("nothing was said to the camera before");
+        }
+    }
+    Ok(())
+}
+
 fn shared(options: &RunOptions, names: Captured, stop: &StopFlag) -> Shared {
     let cluster = options.cluster.as_ref();
     let processes = cluster.map_or(1, |cluster| cluster.hosts.processes());
@@ -244,7 +296,12 @@ fn shared(options: &RunOptions, names: Captured, stop: &StopFlag) -> Shared {
     Shared {
         abreast: Abreast::new(processes * options.workers),
         own: first..first + options.workers,
-        stop: stop.clone(),
+        stop: if options.keeps_the_log() {
+            stop.clone()
+        } else {
+            StopFlag::default()
+        },
+        asked: stop.clone(),
         watchdog: Arc::new(Mutex::new(Watchdog::new(
             patience,
             processes,
@@ -265,6 +322,7 @@ fn start_reader(
         intake,
         judged_before,
         controls,
+        ..
     }: Camera,
     credit_max: usize,
     shared: &Shared,

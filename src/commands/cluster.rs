@@ -4,8 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use intakt_operators::detector::Detector;
-use intakt_pipelines::PipelineError;
-use intakt_pipelines::cluster::{Cluster, Hosts, identity};
+use intakt_pipelines::cluster::{Beginning, Cluster, Hosts, identity};
+use intakt_pipelines::{Figures, PipelineError};
 
 use crate::cli::ClusterArgs;
 use crate::run_file::{Place, RunFile};
@@ -53,18 +53,21 @@ pub(crate) fn cluster(
     (hosts, process): (Hosts, usize),
     args: &ClusterArgs,
     run: &RunFile,
+    figures: &Figures,
     shadow: Option<&Detector>,
 ) -> Cluster {
     // All processes build the same dataflow: what shapes it is part of what they agree on.
     let shadow = shadow.map(|shadow| shadow.id().clone());
     let detectors = run.names.iter().map(|camera| run.detectors.of(camera).id().clone());
-    let detectors = detectors.chain(shadow);
+    let figures: Arc<str> = format!("{figures:?}").into();
+    let detectors = detectors.chain(shadow).chain([figures]);
     let hosts = HOSTS.get_or_init(|| hosts).clone();
     Cluster {
         run: identity(&run.text, &hosts, detectors),
         hosts,
         process,
         generation: supervise::generation(),
+        beginning: Beginning::default(),
         patience: Duration::from_secs(args.watchdog.unwrap_or(WATCHDOG_SECONDS)),
         on_note: Arc::new(terminal::say),
         on_stall: Arc::new(|reason| exit::give_up(|| terminal::error(reason))),

@@ -12,7 +12,7 @@ use intakt_pipelines::{
     Camera, Controls, Detectors, Figures, Inspection, InspectionReport, PipelineError, Progress, inspect, load_detector,
 };
 
-use super::kept::{RunDirectory, keep};
+use super::kept::{Elsewhere, RunDirectory, keep};
 use super::lines::writer;
 use super::recording::AsJudged;
 use super::watching::{Wanted, Watching};
@@ -36,6 +36,8 @@ struct Planned {
     folders: Vec<PathBuf>,
     record: Option<PathBuf>,
     cluster: Option<Cluster>,
+    /// The cameras of other processes.
+    elsewhere: Vec<Elsewhere>,
     /// Where to keep the run.
     run: Option<PathBuf>,
     figures: Figures,
@@ -58,8 +60,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
             return Err(PipelineError::Refused(refusal.to_owned()));
         }
     };
-    options.cluster = planned.cluster.take().map(Arc::new);
-    let process = options.cluster.as_ref().map(|cluster| cluster.process);
+    let mut cluster = planned.cluster.take();
+    let process = cluster.as_ref().map(|cluster| cluster.process);
     refuse_overwriting(args, &planned.reads)?;
     let record = args.record.clone().or(planned.record.take());
     // A recording is of what a machine received: the frames of a camera stay where they are.
@@ -68,6 +70,10 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
         None => directory,
     });
     let run = args.keep.run.clone().or(planned.run.take());
+    let status = run.as_ref().map(|directory| match process {
+        Some(process @ 1..) => directory.join(format!("process-{process}")),
+        _ => directory.clone(),
+    });
     refuse_lonely_resume(args.keep.resume, run.as_deref(), record.as_deref())?;
     for output in args.heatmaps.iter().chain(&record).chain(&run) {
         settings::refuse_output_among_frames(output, &planned.folders)?;
@@ -82,18 +88,33 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
         frames,
         listen,
         posters,
+        elsewhere,
         ..
     } = planned;
     let resume = args.keep.resume;
-    let kept = match &run {
-        Some(directory) => Some(keep(directory, resume, &mut cameras, &mut detectors, &figures, &stop)?),
-        None => None,
-    };
-    if let (Some(directory), Some(kept), true) = (&record, &kept, resume) {
-        recording::number_on(directory, &mut cameras, &kept.next_seqs)?;
+    if let (Some(directory), true) = (&record, resume) {
+        recording::number_on(directory, &mut cameras);
     }
+    let kept = match &run {
+        // Process 0 keeps what all of them bring, and tells the others where it goes on.
+        Some(directory) if process.unwrap_or(0) == 0 => Some(keep(
+            directory,
+            resume,
+            &mut cameras,
+            &elsewhere,
+            &mut detectors,
+            &figures,
+            &stop,
+        )?),
+        _ => None,
+    };
+    if let (Some(cluster), Some(kept)) = (&mut cluster, &kept) {
+        cluster.beginning = kept.beginning.clone();
+    }
+    options.cluster = cluster.map(Arc::new);
     let detectors = Arc::new(detectors);
-    let controls = Controls::new(&cameras, Some(detectors.clone()));
+    let controls = Controls::new(&cameras, Some(detectors.clone()))
+        .with_cameras_elsewhere(elsewhere.into_iter().map(|other| other.camera).collect());
     let mut sinks = sinks(args, process, &progress)?;
     let disagreements = Arc::new(Disagreements::default());
     sinks.push(disagreements.clone());
@@ -101,12 +122,16 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     sinks.push(answers.clone());
     let names: Vec<Arc<str>> = cameras.iter().map(|camera| camera.source.camera().clone()).collect();
     let wanted = Wanted {
-        directory: run.as_deref(),
+        directory: status.as_deref(),
         listen,
         posters,
         told: Told {
             controls: controls.clone(),
-            labels: run.as_deref().map(|run| RunDirectory(run).labels()),
+            labels: kept
+                .is_some()
+                .then_some(run.as_deref())
+                .flatten()
+                .map(|run| RunDirectory(run).labels()),
             detector_directories: run.iter().chain(&record).cloned().collect(),
         },
     };
@@ -123,7 +148,8 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
             None => making.verdicts.clone(),
         });
     }
-    let before: u64 = kept.iter().flat_map(|kept| kept.next_seqs.values()).sum();
+    let judged = |camera: &Arc<str>| kept.as_ref()?.next_seqs.get(camera).copied();
+    let before: u64 = names.iter().filter_map(judged).sum();
     progress.begin("inspecting", frames.map_or(0, |frames| frames.saturating_sub(before)));
     ask(&controls, &questions)?;
     let live = cameras.iter().any(|camera| camera.source.is_live());
@@ -165,7 +191,10 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let captured = names.iter().filter_map(|name| report.cameras.get(name));
     let captured: u64 = captured.map(|account| account.captured).sum();
     match frames.map(|frames| frames.saturating_sub(before + captured)) {
-        Some(left @ 1..) => Err(PipelineError::Stopped(format!("{left} frames were not inspected"))),
+        // What of them was judged before, another process than 0 does not count.
+        Some(left @ 1..) if process.unwrap_or(0) == 0 || stop.is_stopped() => {
+            Err(PipelineError::Stopped(format!("{left} frames were not inspected")))
+        }
         _ => Ok(outcome_of(&report)),
     }
 }
@@ -187,6 +216,7 @@ fn from_paths(args: &InspectArgs) -> Result<Planned, PipelineError> {
         folders: args.paths.clone(),
         record: None,
         cluster: None,
+        elsewhere: Vec::new(),
         run: None,
         figures: settings::figures(&args.keep),
         questions: Vec::new(),
@@ -220,14 +250,8 @@ fn from_run_file(
     }
     let place = cluster::place(hosts.as_ref());
     let run = run_file::load(&args.detector, place, &args.server, args.keep.run.is_some())?;
-    if hosts.is_some() && (args.keep.run.is_some() || run.run.is_some()) {
-        return Err(PipelineError::Refused(
-            "cannot keep a run of several processes: only a run in one process can be kept and resumed\n  hint: leave out `--run` \
-             (and `run` in the run file); process 0 writes verdicts and rates of all with `--jsonl` and `--rates`"
-                .to_owned(),
-        ));
-    }
-    let cluster = hosts.map(|hosts| cluster::cluster(hosts, &args.cluster, &run, shadow));
+    let figures = run.figures.clone().unwrap_or_else(|| settings::figures(&args.keep));
+    let cluster = hosts.map(|hosts| cluster::cluster(hosts, &args.cluster, &run, &figures, shadow));
     let frames = run.cameras.iter().map(|planned| planned.frames).sum();
     Ok(Planned {
         detectors: run.detectors,
@@ -236,7 +260,8 @@ fn from_run_file(
         folders: run.folders,
         record: run.record,
         cluster,
-        figures: run.figures.unwrap_or_else(|| settings::figures(&args.keep)),
+        elsewhere: run.elsewhere,
+        figures,
         run: run.run,
         questions: run.questions,
         listen: run.listen,

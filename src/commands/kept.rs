@@ -11,10 +11,11 @@ use intakt_operators::Label;
 use intakt_operators::dataflow::{RatePlan, TIME_MAX_US};
 use intakt_operators::detector::Detector;
 use intakt_operators::metrics::AlertRule;
+use intakt_pipelines::cluster::Beginning;
 use intakt_pipelines::labels::{JournalLine, LabelJournal};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::StopFlag;
-use intakt_pipelines::store::{Change, ChangeKind, Resumed, Store, StoreOptions, StoreSink, resume_camera};
+use intakt_pipelines::store::{Change, ChangeKind, ResumePoint, Resumed, Store, StoreOptions, StoreSink};
 use intakt_pipelines::{
     Camera, Controls, Detectors, Figures, Inspection, PipelineError, load_detector, write_atomically,
 };
@@ -31,6 +32,8 @@ pub(crate) struct Kept {
     sink: Arc<StoreSink>,
     /// Where the run goes on.
     resumed: Option<Resumed>,
+    /// What other processes have to know of that.
+    pub(crate) beginning: Beginning,
     directory: PathBuf,
     /// By camera, the first frame that is not judged.
     pub(crate) next_seqs: BTreeMap<Arc<str>, u64>,
@@ -81,12 +84,20 @@ impl RunDirectory<'_> {
     }
 }
 
+/// A camera that another process reads.
+#[derive(Clone)]
+pub(crate) struct Elsewhere {
+    pub(crate) camera: Arc<str>,
+    pub(crate) is_live: bool,
+}
+
 /// Keeps a run in `directory`, or goes on with the one that is there: its cameras where they were, under the thresholds and
-/// detectors they were switched to.
+/// detectors they were switched to. Those `elsewhere` are told so by [`Kept::beginning`].
 pub(crate) fn keep(
     directory: &Path,
     resume: bool,
     cameras: &mut [Camera],
+    elsewhere: &[Elsewhere],
     detectors: &mut Detectors,
     figures: &Figures,
     stop: &StopFlag,
@@ -117,12 +128,28 @@ pub(crate) fn keep(
         true => Store::open(&path, StoreOptions::default())?,
         false => Store::create(&path, &name, StoreOptions::default())?,
     };
-    let replayable = cameras.iter().all(|camera| !camera.source.is_live());
+    let replayable =
+        cameras.iter().all(|camera| !camera.source.is_live()) && elsewhere.iter().all(|other| !other.is_live);
     save(&files, figures, replayable)?;
-    let changes = set_up(&store, &files, cameras, detectors)?;
+    let mut beginning = Beginning {
+        from_us: store.committed_frontier_us(),
+        ..Beginning::default()
+    };
+    let changes = set_up(&store, &files, cameras, elsewhere, detectors, &mut beginning)?;
     let mut points = BTreeMap::new();
     for camera in cameras.iter_mut() {
-        points.insert(camera.source.camera().clone(), resume_camera(&store, camera)?);
+        let name = camera.source.camera().clone();
+        let point = store.resume_point(&name)?;
+        points.insert(name, camera.go_on(&point));
+    }
+    for Elsewhere { camera, is_live } in elsewhere {
+        let point = store.resume_point(camera)?;
+        let free = ResumePoint {
+            next_seq: point.next_unused_seq(),
+            ..ResumePoint::default()
+        };
+        points.insert(camera.clone(), if *is_live { free } else { point.clone() });
+        beginning.cameras.insert(camera.clone(), point);
     }
     let resumed = match there {
         true => Some(Resumed::of(&store, &path, figures.memory_us())?),
@@ -146,6 +173,7 @@ pub(crate) fn keep(
     Ok(Kept {
         sink: Arc::new(sink),
         resumed,
+        beginning,
         directory: directory.to_owned(),
         next_seqs,
         told,
@@ -258,7 +286,9 @@ fn set_up(
     store: &Store,
     files: &RunDirectory<'_>,
     cameras: &[Camera],
+    elsewhere: &[Elsewhere],
     detectors: &mut Detectors,
+    beginning: &mut Beginning,
 ) -> Result<Vec<Change>, PipelineError> {
     let mut stored: BTreeMap<Arc<str>, Vec<ChangeKind>> = BTreeMap::new();
     for change in store.changes() {
@@ -268,15 +298,24 @@ fn set_up(
         }
     }
     let mut changes = Vec::new();
-    for camera in cameras.iter().map(|camera| camera.source.camera()) {
+    let here = cameras.iter().map(|camera| (camera.source.camera(), true));
+    for (camera, is_here) in here.chain(elsewhere.iter().map(|other| (&other.camera, false))) {
         let given = detectors.of(camera);
         let history = stored.remove(camera).unwrap_or_default();
         let begun_with = history.iter().find_map(|kind| match kind {
             ChangeKind::Detector(id) => Some(id == given.id()),
             _ => None,
         });
-        if begun_with == Some(true) {
+        if begun_with == Some(true) && is_here {
             detectors.assign(camera, switched(given, &history, files)?);
+        } else if begun_with == Some(true) {
+            match &history[1..] {
+                [] => {}
+                [.., ChangeKind::Threshold(threshold)] if !history[1..].iter().any(is_detector) => {
+                    beginning.thresholds.insert(camera.clone(), *threshold);
+                }
+                _ => return Err(switched_elsewhere(camera)),
+            }
         } else {
             changes.push(Change {
                 time_us: store.committed_frontier_us(),
@@ -286,6 +325,17 @@ fn set_up(
         }
     }
     Ok(changes)
+}
+
+fn is_detector(kind: &ChangeKind) -> bool {
+    matches!(kind, ChangeKind::Detector(_))
+}
+
+fn switched_elsewhere(camera: &str) -> PipelineError {
+    PipelineError::Refused(format!(
+        "cannot go on with camera \"{camera}\", which another process reads: it was switched to another detector\n  hint: name \
+         that detector for the camera in the run file, on all machines"
+    ))
 }
 
 /// The detector after all changes.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use intakt_pipelines::labels::{GivenLabel, LabelJournal, correct, parse_truth, read_labels};
 use intakt_pipelines::sources::CameraStream;
-use intakt_pipelines::store::{Resumed, Store, StoreOptions, StoreSink, resume_camera};
+use intakt_pipelines::store::{Resumed, Store, StoreOptions, StoreSink};
 use intakt_pipelines::{Camera, Controls, Figures, PipelineError};
 
 use super::kept::{Following, RunDirectory, about};
@@ -69,7 +69,11 @@ fn correct_figures(files: &RunDirectory<'_>, figures: Figures) -> Result<Outcome
     let mut cameras: Vec<Camera> = store.cameras()?.into_iter().map(silent).collect();
     let points = cameras
         .iter_mut()
-        .map(|camera| Ok((camera.source.camera().clone(), resume_camera(&store, camera)?)))
+        .map(|camera| {
+            let name = camera.source.camera().clone();
+            let point = store.resume_point(&name)?;
+            Ok((name, camera.go_on(&point)))
+        })
         .collect::<Result<_, PipelineError>>()?;
     let controls = Controls::new(&cameras, None);
     let said = Following::of(files, files.open()?)?.say_new(&controls, &|_, reason| {

@@ -17,4 +17,6 @@ mod kept;
 mod lines;
 mod recording;
 mod settings;
+
+pub(crate) use kept::Elsewhere;
 mod watching;

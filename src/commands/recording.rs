@@ -102,23 +102,16 @@ fn say(account: &RecordingAccount) {
     }
 }
 
-/// Lets a live camera number its frames behind those that a recording holds, of which not all were judged for good.
-pub(crate) fn number_on(
-    directory: &Path,
-    cameras: &mut [Camera],
-    judged: &BTreeMap<Arc<str>, u64>,
-) -> Result<(), PipelineError> {
+/// Lets live cameras number their frames behind those that a recording holds, of which not all were judged for good.
+pub(crate) fn number_on(directory: &Path, cameras: &mut [Camera]) {
     let Ok(recording) = Recording::open(directory) else {
         // There is none yet; a damaged one is told of when it is to be continued.
-        return Ok(());
+        return;
     };
-    for camera in cameras.iter_mut().filter(|camera| camera.source.is_live()) {
-        let name = camera.source.camera().clone();
-        let recorded = recording.cameras().get(&name).map_or(0, |camera| camera.next_seq);
-        let judged = judged.get(&name).copied().unwrap_or(0);
-        camera.source.resume_at(recorded.max(judged));
+    for camera in cameras {
+        let recorded = recording.cameras().get(camera.source.camera());
+        camera.numbers_from = recorded.map_or(0, |recorded| recorded.next_seq);
     }
-    Ok(())
 }
 
 /// What a replay does where the threshold or the detector of a camera was changed: the same. Thresholds are those that were

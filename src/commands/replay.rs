@@ -56,6 +56,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
             directory,
             args.keep.resume,
             &mut cameras,
+            &[],
             &mut detectors,
             &figures,
             &stop,

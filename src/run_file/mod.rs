@@ -22,6 +22,7 @@ use toml::Spanned;
 
 use self::typed::{SourceKind, Typed, TypedCamera};
 use crate::cli::ServerArgs;
+use crate::commands::Elsewhere;
 use crate::server::Listen;
 
 /// Largest run file that is read, bytes: a thousand cameras take a tenth of it.
@@ -72,6 +73,8 @@ pub(crate) struct RunFile {
     pub(crate) names: Vec<Arc<str>>,
     /// The cameras of this process, in the order of the file.
     pub(crate) cameras: Vec<PlannedCamera>,
+    /// The cameras of other processes.
+    pub(crate) elsewhere: Vec<Elsewhere>,
     /// What looks at them.
     pub(crate) detectors: Detectors,
     /// Where to record.
@@ -212,6 +215,7 @@ impl Reader<'_> {
         let mut detectors: Option<Detectors> = common.clone().map(Detectors::common);
         let mut cameras: Vec<PlannedCamera> = Vec::new();
         let mut names: Vec<Arc<str>> = Vec::new();
+        let mut elsewhere = Vec::new();
         let mut lines = BTreeMap::new();
         let keeps = typed.run.is_some() || self.keeps;
         for entry in typed.camera {
@@ -237,6 +241,11 @@ impl Reader<'_> {
             let process = self.process(&entry);
             if self.place.reads(process) {
                 cameras.extend(self.camera(&entry, &span, process));
+            } else {
+                elsewhere.push(Elsewhere {
+                    camera: entry.name.get_ref().as_str().into(),
+                    is_live: entry.paced || entry.source.get_ref().is_live(),
+                });
             }
         }
         let detectors = detectors?;
@@ -246,6 +255,7 @@ impl Reader<'_> {
             text: self.text.to_owned(),
             names,
             cameras,
+            elsewhere,
             detectors,
             figures,
             questions,

@@ -110,6 +110,11 @@ impl SourceKind {
         if self == Self::Rtsp { "rtsp" } else { "http" }
     }
 
+    /// Whether the camera goes on while nobody takes its frames.
+    pub(super) fn is_live(self) -> bool {
+        matches!(self, Self::Mjpeg | Self::Rtsp | Self::Http)
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Directory => "directory",

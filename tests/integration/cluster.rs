@@ -126,6 +126,57 @@ fn two_processes_write_what_one_writes() {
 }
 
 #[test]
+fn a_run_of_two_processes_is_kept_and_goes_on_after_one_was_killed() {
+    let line = Line::new();
+    let one = line.run_file("one.toml", [0, 0, 0], "");
+    let two = line.run_file("two.toml", [0, 1, 1], "");
+    let [whole, kept] = ["whole", "kept"].map(|name| line.path(name));
+    intakt(&[&"inspect", &one, &"--run", &whole]).expect(1);
+    let more = ["--run", kept.to_str().unwrap(), "--resume", "--watchdog", "20"];
+    for (lines, victim) in [(30, 1), (10, 0)] {
+        let [mut first, second] = line.start_both(&two, &more);
+        BufReader::new(first.stdout.as_mut().unwrap())
+            .lines()
+            .take(lines)
+            .for_each(drop);
+        let mut processes = [first, second];
+        processes[victim].kill().unwrap();
+        let survivor = processes.into_iter().enumerate().map(|(process, mut child)| {
+            let mut said = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+            (process, child.wait().unwrap().code(), said)
+        });
+        for (process, code, said) in survivor.filter(|(process, ..)| *process != victim) {
+            // It may have been over already.
+            assert!(matches!(code, Some(0..=2)), "process {process}: {code:?} {said}");
+        }
+    }
+    let [first, second] = line.start_both(&two, &more).map(end);
+    assert!(first.code < 2 && second.code < 2, "{}{}", first.stderr, second.stderr);
+    for show in ["outcomes", "metrics", "changes"] {
+        let of = |run: &Path| intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout;
+        assert!(of(&kept) == of(&whole), "{show}:\n{}\n{}", of(&kept), of(&whole));
+    }
+    intakt(&[
+        &"label",
+        &kept,
+        &"--camera",
+        &"right",
+        &"--seq",
+        &"3",
+        &"--truth",
+        &"anomalous",
+    ])
+    .expect(0);
+    assert!(
+        intakt(&[&"query", &kept, &"--show", &"metrics"])
+            .expect(0)
+            .stdout
+            .contains("\"labelled\"")
+    );
+}
+
+#[test]
 fn a_process_may_have_no_camera() {
     let line = Line::new();
     let one = line.run_file("one.toml", [0, 0, 0], "");
@@ -273,7 +324,6 @@ fn what_cannot_be_run_is_refused_once_and_clearly() {
     at("2", &hosts, &["--supervise"]).expect_error(&["cannot be process 2"]);
     at("0", &run, &[]).expect_error(&["cannot use hosts file", "line 1: ", "has no port"]);
     at("0", &line.path("none"), &[]).expect_error(&["none"]);
-    at("0", &hosts, &["--run", "kept"]).expect_error(&["cannot keep a run of several processes"]);
     let alone = line.path("alone");
     fs::write(&alone, format!("127.0.0.1:{}\n", line.ports[0])).unwrap();
     at("0", &alone, &[]).expect_error(&["run.toml:12: process: there is no process 1 among 1"]);

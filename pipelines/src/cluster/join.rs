@@ -290,6 +290,7 @@ mod tests {
             run: [1; 32],
             generation,
             patience: Duration::from_secs(30),
+            beginning: Default::default(),
             on_note: Arc::new(move |note| notes.lock().unwrap().push(note.to_owned())),
             on_stall: Arc::new(|reason| panic!("{reason}")),
         }

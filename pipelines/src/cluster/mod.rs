@@ -3,17 +3,21 @@
 //! Every camera belongs to one process, where its frames are let in, judged and drawn; pixels never leave it. What became of
 //! frames goes to worker 0 of process 0, which has the ordered log and the rates.
 
+mod beginning;
 mod hello;
 mod hosts;
 mod join;
 mod pulse;
 mod watchdog;
 
+pub use beginning::Beginning;
 pub use hosts::{Hosts, PROCESSES_MAX};
 
 pub(crate) use pulse::{Pulse, Shared};
 pub(crate) use watchdog::Watchdog;
 
+use std::io;
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -60,6 +64,8 @@ pub struct Cluster {
     pub generation: u64,
     /// How long a process may be silent, or the log stand still, before the run is given up.
     pub patience: Duration,
+    /// Where the run begins; process 0 states it, the others are told.
+    pub beginning: Beginning,
     /// Is told whom this process waits for.
     pub on_note: Say,
     /// Is told why the run has to be given up. It must end the process: a dataflow that lost a part cannot go on.
@@ -67,19 +73,34 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Waits until all processes are there; what timely needs to talk to them.
-    pub(crate) fn connect(
-        &self,
-        workers: usize,
-        stop: &StopFlag,
-    ) -> Result<(Vec<AllocatorBuilder>, Box<dyn std::any::Any + Send>), PipelineError> {
-        let sockets = join(self, workers, stop)?;
+    /// Waits until all processes are there; what timely needs to talk to them, and where the run begins.
+    pub(crate) fn connect(&self, workers: usize, stop: &StopFlag) -> Result<Connected, PipelineError> {
+        let mut sockets = join(self, workers, stop)?;
+        let beginning = self.begin(&mut sockets);
+        let beginning =
+            beginning.map_err(|error| PipelineError::Refused(format!("cannot learn where the run begins: {error}")))?;
         let hooks = Hooks::default();
         let threads = ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), hooks.spill.clone());
         let (builders, guard) = initialize_networking_from_sockets(threads, sockets, self.process, workers, hooks)
             .map_err(|error| PipelineError::Refused(format!("cannot talk to the other processes: {error}")))?;
         let builders = builders.into_iter().map(AllocatorBuilder::Tcp).collect();
-        Ok((builders, Box::new(guard)))
+        Ok(Connected {
+            builders,
+            network: Box::new(guard),
+            beginning,
+        })
+    }
+
+    /// Tells the others where the run begins, or is told by process 0.
+    fn begin(&self, sockets: &mut [Option<TcpStream>]) -> io::Result<Beginning> {
+        if self.process > 0 {
+            let first = sockets.first_mut().and_then(Option::as_mut);
+            let first = first.ok_or_else(|| io::Error::other("process 0 is not there"))?;
+            return Beginning::receive(first);
+        }
+        let mut others = sockets.iter_mut().flatten();
+        others.try_for_each(|other| self.beginning.send(other))?;
+        Ok(self.beginning.clone())
     }
 
     /// Watches over a run until the guard is dropped.
@@ -103,6 +124,14 @@ impl Cluster {
             thread: Some(thread.map_err(refused)?),
         })
     }
+}
+
+/// The other processes are there.
+pub(crate) struct Connected {
+    pub(crate) builders: Vec<AllocatorBuilder>,
+    /// Keeps the connections.
+    pub(crate) network: Box<dyn std::any::Any + Send>,
+    pub(crate) beginning: Beginning,
 }
 
 /// A watchdog that looks until this is dropped.

@@ -37,7 +37,11 @@ pub(crate) struct Shared {
     pub(crate) abreast: Abreast,
     /// The workers of this process, whose positions are known here first.
     pub(crate) own: std::ops::Range<usize>,
+    /// Ends the cameras of this process. In others than process 0 it is set when process 0 has said that it knows: then
+    /// nothing that ends before its time is committed there as if it were whole.
     pub(crate) stop: StopFlag,
+    /// Set when this process wants the run to end.
+    pub(crate) asked: StopFlag,
     pub(crate) watchdog: Arc<Mutex<Watchdog>>,
     /// Of cameras that have ended; in the end those of all processes.
     pub(crate) captured: Arc<Mutex<Captured>>,
@@ -109,7 +113,7 @@ impl Pulse {
         Beat {
             worker,
             position: self.shared.abreast.position(worker),
-            stop: self.shared.stop.is_stopped(),
+            stop: self.shared.asked.is_stopped(),
             captured: self.closed.done().then(captured),
         }
     }
@@ -122,7 +126,9 @@ fn hear(shared: &Shared, beat: Beat) {
     if !shared.own.contains(&beat.worker) {
         shared.abreast.tell(beat.worker, beat.position);
     }
-    if beat.stop {
+    let (is_first, of_first) = (shared.own.contains(&0), beat.worker < shared.own.len());
+    if beat.stop && (is_first || of_first) {
+        shared.asked.stop();
         shared.stop.stop();
     }
     let mut captured = shared.captured.lock().unwrap_or_else(PoisonError::into_inner);

@@ -33,7 +33,7 @@ pub use pages::Pages;
 pub use query::{DecisionKind, OutcomeFilter};
 pub use reader::ResumePoint;
 pub use records::{Alert, Change, ChangeKind, Commit, Metric, MetricRevision, TimedLabel, TimedOutcome};
-pub use resume::{Past, Resumed, resume_camera};
+pub use resume::{Past, Resumed};
 pub use sink::StoreSink;
 pub use store::{Store, StoreOptions};
 

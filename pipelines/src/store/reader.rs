@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use intakt_operators::{Label, Outcome, Truth, Verdict};
 use rusqlite::{OptionalExtension, Params, Row};
+use serde::{Deserialize, Serialize};
 
 use super::error::{StoreError, Trouble};
 use super::outcome_reader::{OUTCOME_COLUMNS, OutcomeReader};
@@ -14,7 +15,7 @@ use super::sql_value::{bits_in, from_key, score_in};
 use super::store::Store;
 
 /// Where a camera goes on after a restart.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ResumePoint {
     /// The first frame without an outcome in the store. A source that can be read again goes on here.
     pub next_seq: u64,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use intakt_operators::{Label, Outcome};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// What became of a frame, at the frame's time in the dataflow.
 #[derive(Clone, Debug, PartialEq)]
@@ -89,7 +89,7 @@ pub struct Change {
 }
 
 /// What was changed.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeKind {
     /// The image score above which a frame is rejected.

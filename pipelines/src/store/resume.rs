@@ -7,10 +7,9 @@ use std::sync::Arc;
 use intakt_operators::dataflow::{ArrivedLabel, LotStarted};
 use intakt_operators::postprocess::{REMEMBERED_FRAMES, StaticArtefacts, candidates};
 
-use super::reader::ResumePoint;
 use super::{Change, ChangeKind, OutcomeFilter, Store, StoreOptions, TimedLabel};
+use crate::PipelineError;
 use crate::figures::Pages;
-use crate::{Camera, PipelineError};
 
 /// Event time of a page of the past, microseconds: 5,000 outcomes of sixteen busy cameras.
 const PAGE_US: u64 = 10_000_000;
@@ -128,24 +127,4 @@ impl Past {
             Some(page.map(|timed| timed.map_err(|error| error.to_string())).collect())
         }))
     }
-}
-
-/// Lets `camera` go on where the run stopped: a source that can be read again behind what is committed, a live one with numbers
-/// that are free. Returns where that is.
-///
-/// # Errors
-/// The store cannot be read.
-pub fn resume_camera(store: &Store, camera: &mut Camera) -> Result<ResumePoint, PipelineError> {
-    let point = store.resume_point(camera.source.camera())?;
-    if !camera.source.is_live() {
-        camera.source.resume_at(point.next_seq);
-        camera.judged_before.clone_from(&point.already_stored);
-        return Ok(point);
-    }
-    let next_seq = point.next_unused_seq();
-    camera.source.resume_at(next_seq);
-    Ok(ResumePoint {
-        next_seq,
-        ..ResumePoint::default()
-    })
 }
