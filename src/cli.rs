@@ -397,10 +397,10 @@ pub(crate) struct ServerArgs {
     pub(crate) token_file: Option<PathBuf>,
 }
 
-/// One run in several processes
+/// The processes of one run
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Several machines")]
-pub(crate) struct ClusterArgs {
+pub(crate) struct HostsArgs {
     /// File with a line host:port for every process; the run file says whose a camera is
     #[arg(long, requires = "process")]
     pub(crate) hosts: Option<PathBuf>,
@@ -410,6 +410,14 @@ pub(crate) struct ClusterArgs {
     /// Seconds of silence after which another process counts as lost and the run is given up [default: 30]
     #[arg(long, requires = "hosts", value_parser = clap::value_parser!(u64).range(2..=3600))]
     pub(crate) watchdog: Option<u64>,
+}
+
+/// One run in several processes
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Several machines")]
+pub(crate) struct ClusterArgs {
+    #[command(flatten)]
+    pub(crate) hosts: HostsArgs,
     /// Start the run again when it fails for a reason that may pass: a panic, or the loss of another process
     #[arg(long)]
     pub(crate) supervise: bool,
@@ -456,6 +464,8 @@ pub(crate) struct ReplayArgs {
     pub(crate) rates: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) keep: KeepArgs,
+    #[command(flatten)]
+    pub(crate) hosts: HostsArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 }

@@ -3,12 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use intakt_operators::detector::Detector;
 use intakt_pipelines::cluster::{Beginning, Cluster, Hosts, identity};
 use intakt_pipelines::{Figures, PipelineError};
 
-use crate::cli::ClusterArgs;
-use crate::run_file::{Place, RunFile};
+use crate::cli::HostsArgs;
+use crate::run_file::Place;
 use crate::{exit, supervise, terminal};
 
 /// Seconds a process may be silent unless the user says otherwise: longer than a disk that is slow to sync, or a camera's network
@@ -19,7 +18,7 @@ const WATCHDOG_SECONDS: u64 = 30;
 static HOSTS: OnceLock<Hosts> = OnceLock::new();
 
 /// The processes of the run, if there are several, with the number of this one.
-pub(crate) fn hosts(args: &ClusterArgs) -> Result<Option<(Hosts, usize)>, PipelineError> {
+pub(crate) fn hosts(args: &HostsArgs) -> Result<Option<(Hosts, usize)>, PipelineError> {
     let (Some(path), Some(process)) = (&args.hosts, args.process) else {
         return Ok(None);
     };
@@ -48,22 +47,19 @@ pub(crate) fn place(hosts: Option<&(Hosts, usize)>) -> Place {
     }
 }
 
-/// What the run needs to know about its processes.
+/// What the run needs to know about its processes. All of them build the same dataflow from the same detectors: what shapes it,
+/// `text` and `agreed`, must be the same everywhere.
 pub(crate) fn cluster(
     (hosts, process): (Hosts, usize),
-    args: &ClusterArgs,
-    run: &RunFile,
+    args: &HostsArgs,
+    text: &str,
+    agreed: impl IntoIterator<Item = Arc<str>>,
     figures: &Figures,
-    shadow: Option<&Detector>,
 ) -> Cluster {
-    // All processes build the same dataflow: what shapes it is part of what they agree on.
-    let shadow = shadow.map(|shadow| shadow.id().clone());
-    let detectors = run.names.iter().map(|camera| run.detectors.of(camera).id().clone());
     let figures: Arc<str> = format!("{figures:?}").into();
-    let detectors = detectors.chain(shadow).chain([figures]);
     let hosts = HOSTS.get_or_init(|| hosts).clone();
     Cluster {
-        run: identity(&run.text, &hosts, detectors),
+        run: identity(text, &hosts, agreed.into_iter().chain([figures])),
         hosts,
         process,
         generation: supervise::generation(),

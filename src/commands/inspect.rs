@@ -49,7 +49,7 @@ struct Planned {
 /// Inspects, and says how it went.
 pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let mut options = settings::run_options(args.machine)?;
-    let hosts = cluster::hosts(&args.cluster)?;
+    let hosts = cluster::hosts(&args.cluster.hosts)?;
     let shadow = args.shadow.as_deref().map(load_detector).transpose()?;
     let mut planned = match (run_file::is_run_file(&args.detector), hosts) {
         (true, hosts) => from_run_file(args, hosts, shadow.as_ref())?,
@@ -251,7 +251,10 @@ fn from_run_file(
     let place = cluster::place(hosts.as_ref());
     let run = run_file::load(&args.detector, place, &args.server, args.keep.run.is_some())?;
     let figures = run.figures.clone().unwrap_or_else(|| settings::figures(&args.keep));
-    let cluster = hosts.map(|hosts| cluster::cluster(hosts, &args.cluster, &run, &figures, shadow));
+    let detectors = run.names.iter().map(|camera| run.detectors.of(camera).id().clone());
+    let shadow = shadow.map(|shadow| shadow.id().clone());
+    let agreed: Vec<Arc<str>> = detectors.chain(shadow).collect();
+    let cluster = hosts.map(|hosts| cluster::cluster(hosts, &args.cluster.hosts, &run.text, agreed, &figures));
     let frames = run.cameras.iter().map(|planned| planned.frames).sum();
     Ok(Planned {
         detectors: run.detectors,

@@ -14,7 +14,7 @@ use super::flips::Flips;
 use super::inspect::outcome_of;
 use super::kept::keep;
 use super::lines::writer;
-use super::{recording, settings};
+use super::{cluster, recording, settings};
 use crate::cli::ReplayArgs;
 use crate::progress::Shown;
 use crate::report::Counted;
@@ -22,8 +22,10 @@ use crate::{Outcome, interrupt, report, terminal};
 
 /// Replays, and says how it went.
 pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
-    let options = settings::run_options(args.machine)?;
-    let replay = replay_options(args)?;
+    let mut options = settings::run_options(args.machine)?;
+    let mut replay = replay_options(args)?;
+    let hosts = cluster::hosts(&args.hosts)?;
+    let process = hosts.as_ref().map(|(_, process)| *process);
     let opened = Recording::open(&args.recording)?;
     let mut detectors = detectors(args, &opened)?;
     let flips = match args.diff {
@@ -33,7 +35,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
     let stop = interrupt::stop_flag()?;
     let figures = settings::figures(&args.keep);
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
-    let sinks = sinks(args, flips.as_ref(), &progress)?;
+    let sinks = sinks(args, process, flips.as_ref(), &progress)?;
     // Under another detector or threshold the whole run is looked at, whatever was changed while it was recorded.
     let as_recorded = args.detector.is_none() && args.threshold.is_none();
     let shared = Arc::new(detectors.clone());
@@ -41,6 +43,22 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
         true => recording::repeat_changes(&args.recording, &shared),
         false => Arc::new(|_| Ok(None)),
     };
+    let all: Vec<Arc<str>> = opened.cameras().keys().cloned().collect();
+    if let Some(hosts) = hosts {
+        refuse_keeping(args)?;
+        let asked = replay.cameras.clone().unwrap_or_else(|| all.clone());
+        replay.cameras = Some(share(&asked, hosts.1, hosts.0.processes()));
+        let agreed = all.iter().map(|camera| shared.of(camera).id().clone());
+        let text = format!(
+            "replay of {} cameras {:?} from {:?} to {:?}",
+            opened.run(),
+            asked,
+            replay.from_us,
+            replay.to_us
+        );
+        let cluster = cluster::cluster(hosts, &args.hosts, &text, agreed, &figures);
+        options.cluster = Some(Arc::new(cluster));
+    }
     let (sources, log) = recorded_cameras(&opened, replay, on_change, &stop)?;
     let frames = sources
         .iter()
@@ -81,7 +99,8 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
     if let Some(failure) = notes.failure {
         return Err(PipelineError::Stopped(failure));
     }
-    let Some(flips) = flips else {
+    // What flips is known where the log is.
+    let Some(flips) = flips.filter(|_| process.unwrap_or(0) == 0) else {
         return Ok(outcome_of(&report));
     };
     let (flipped, text) = flips.report();
@@ -91,6 +110,20 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
     } else {
         Outcome::Rejected
     })
+}
+
+fn refuse_keeping(args: &ReplayArgs) -> Result<(), PipelineError> {
+    match args.keep.run {
+        Some(_) => Err(PipelineError::Refused(
+            "cannot keep a replay of several processes\n  hint: leave out `--run`, or replay in one process".to_owned(),
+        )),
+        None => Ok(()),
+    }
+}
+
+/// The cameras that a process replays: every process has its turn.
+fn share(cameras: &[Arc<str>], process: usize, processes: usize) -> Vec<Arc<str>> {
+    cameras.iter().skip(process).step_by(processes).cloned().collect()
 }
 
 fn replay_options(args: &ReplayArgs) -> Result<ReplayOptions, PipelineError> {
@@ -147,11 +180,16 @@ fn detectors(args: &ReplayArgs, recording: &Recording) -> Result<Detectors, Pipe
 
 fn sinks(
     args: &ReplayArgs,
+    process: Option<usize>,
     flips: Option<&Arc<Flips>>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {
     let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(Counted(progress.clone()))];
     let everywhere = (flips.is_none()).then_some(Path::new("-"));
+    if process.unwrap_or(0) > 0 {
+        // What is written in order comes together at process 0.
+        return Ok(sinks);
+    }
     let verdicts = args.jsonl.as_deref().or(everywhere);
     for path in [verdicts, args.rates.as_deref()].into_iter().flatten() {
         settings::refuse_overwriting_in(path, &args.recording)?;

@@ -126,6 +126,38 @@ fn two_processes_write_what_one_writes() {
 }
 
 #[test]
+fn two_processes_replay_what_one_recorded() {
+    let line = Line::new();
+    let one = line.run_file("one.toml", [0, 0, 0], "");
+    let recording = line.path("recording");
+    let expected = intakt(&[&"inspect", &one, &"--record", &recording]).expect(1);
+    let replay = |more: &[&str]| {
+        let processes = [0, 1].map(|process| {
+            let mut command = Command::new(INTAKT);
+            command
+                .arg("replay")
+                .arg(&recording)
+                .arg("--hosts")
+                .arg(line.path("hosts"));
+            command.args(["--process", &process.to_string()]).args(more);
+            command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            command.spawn().unwrap()
+        });
+        processes.map(end)
+    };
+    for workers in ["1", "2"] {
+        let [first, second] = replay(&["--workers", workers]);
+        assert!(first.expect(1).stdout == expected.stdout, "{workers} workers");
+        assert_eq!(second.stdout, "");
+    }
+    let [first, _] = replay(&["--diff"]);
+    assert!(first.expect(0).stdout.starts_with("0 of 54 decisions flip"));
+}
+
+#[test]
 fn a_run_of_two_processes_is_kept_and_goes_on_after_one_was_killed() {
     let line = Line::new();
     let one = line.run_file("one.toml", [0, 0, 0], "");
