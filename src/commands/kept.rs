@@ -1,27 +1,23 @@
 //! The directory of a run that is kept: its store, its labels, the detectors it was switched to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::run_directory::{RunDirectory, save};
+use crate::terminal;
 use intakt_operators::Label;
-use intakt_operators::dataflow::{RatePlan, TIME_MAX_US};
+use intakt_operators::dataflow::TIME_MAX_US;
 use intakt_operators::detector::Detector;
-use intakt_operators::metrics::AlertRule;
 use intakt_pipelines::cluster::Beginning;
 use intakt_pipelines::labels::{JournalLine, LabelJournal};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::StopFlag;
 use intakt_pipelines::store::{Change, ChangeKind, ResumePoint, Resumed, Store, StoreOptions, StoreSink};
-use intakt_pipelines::{
-    Camera, Controls, Detectors, Figures, Inspection, PipelineError, load_detector, write_atomically,
-};
-use serde::{Deserialize, Serialize};
-
-use crate::terminal;
+use intakt_pipelines::{Camera, Controls, Detectors, Figures, Inspection, PipelineError, load_detector};
 
 /// How often it is looked whether somebody labelled something.
 const LABELS_EVERY: Duration = Duration::from_millis(200);
@@ -37,51 +33,11 @@ pub(crate) struct Kept {
     directory: PathBuf,
     /// By camera, the first frame that is not judged.
     pub(crate) next_seqs: BTreeMap<Arc<str>, u64>,
+    /// Whether all sources can be read again.
+    pub(crate) is_replayable: bool,
     told: BTreeSet<u64>,
     /// Held while the run goes on.
     _lock: File,
-}
-
-/// Where the files of a run are.
-pub(crate) struct RunDirectory<'a>(pub(crate) &'a Path);
-
-impl RunDirectory<'_> {
-    pub(crate) fn store(&self) -> PathBuf {
-        self.0.join("run.sqlite")
-    }
-
-    pub(crate) fn labels(&self) -> PathBuf {
-        self.0.join("labels.jsonl")
-    }
-
-    fn about(&self) -> PathBuf {
-        self.0.join("run.json")
-    }
-
-    /// Where a detector that a camera was switched to is kept.
-    pub(crate) fn detector(&self, id: &str) -> PathBuf {
-        self.0.join(format!("{id}.intakt"))
-    }
-
-    /// The right to write to the run; none while another process has it.
-    pub(crate) fn lock(&self) -> Result<Option<File>, PipelineError> {
-        let path = self.0.join("lock");
-        let lock = |file: File| match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        };
-        File::create(&path).and_then(lock).map_err(|cause| PipelineError::Io {
-            action: "lock",
-            path,
-            cause,
-        })
-    }
-
-    /// Opens the store to look at it.
-    pub(crate) fn open(&self) -> Result<Store, PipelineError> {
-        Ok(Store::open_read_only(&self.store(), StoreOptions::default())?)
-    }
 }
 
 /// A camera that another process reads.
@@ -176,6 +132,7 @@ pub(crate) fn keep(
         beginning,
         directory: directory.to_owned(),
         next_seqs,
+        is_replayable: replayable,
         told,
         _lock: lock,
     })
@@ -357,52 +314,4 @@ fn switched(
         };
     }
     Ok(current)
-}
-
-/// What is to be known of a run beside its store.
-#[derive(Serialize, Deserialize)]
-struct SavedRun {
-    plan: RatePlan,
-    scores: bool,
-    /// Whether all of its sources can be read again, so that it can go on as if it had not been interrupted.
-    replayable: bool,
-    alerts: Vec<Arc<str>>,
-}
-
-fn save(files: &RunDirectory<'_>, figures: &Figures, replayable: bool) -> Result<(), PipelineError> {
-    let saved = SavedRun {
-        plan: figures.plan.clone(),
-        scores: figures.scores,
-        replayable,
-        alerts: figures.rules.iter().map(|(rule, _)| rule.clone()).collect(),
-    };
-    let json = serde_json::to_vec_pretty(&saved).map_err(|error| PipelineError::Refused(error.to_string()))?;
-    write_atomically(&files.about(), &json)
-}
-
-/// The figures that the run keeps, and whether it can go on as if it had not been interrupted.
-pub(crate) fn about(files: &RunDirectory<'_>) -> Result<(Figures, bool), PipelineError> {
-    let path = files.about();
-    let bytes = std::fs::read(&path).map_err(|cause| PipelineError::Io {
-        action: "read",
-        path: path.clone(),
-        cause,
-    })?;
-    let refuse = |cause: String| PipelineError::Load {
-        what: "run",
-        path: path.clone(),
-        cause,
-    };
-    let saved: SavedRun = serde_json::from_slice(&bytes).map_err(|error| refuse(error.to_string()))?;
-    saved.plan.check().map_err(refuse)?;
-    let rules = saved.alerts.into_iter().map(|rule| {
-        let read: AlertRule = rule.parse().map_err(refuse)?;
-        Ok((rule, read))
-    });
-    let figures = Figures {
-        rules: rules.collect::<Result<_, PipelineError>>()?,
-        plan: saved.plan,
-        scores: saved.scores,
-    };
-    Ok((figures, saved.replayable))
 }

@@ -7,7 +7,8 @@ use intakt_pipelines::sources::CameraStream;
 use intakt_pipelines::store::{Resumed, Store, StoreOptions, StoreSink};
 use intakt_pipelines::{Camera, Controls, Figures, PipelineError};
 
-use super::kept::{Following, RunDirectory, about};
+use super::kept::Following;
+use super::run_directory::{RunDirectory, about};
 use super::settings;
 use crate::cli::{LabelArgs, MachineArgs};
 use crate::{Outcome, terminal};

@@ -15,7 +15,9 @@ pub(crate) mod top;
 mod flips;
 mod kept;
 mod lines;
+mod planned;
 mod recording;
+mod run_directory;
 mod settings;
 
 pub(crate) use kept::Elsewhere;

@@ -9,7 +9,7 @@ use intakt_pipelines::sinks::outcome_json;
 use intakt_pipelines::store::{DecisionKind, ExportFormat, OutcomeFilter, Store, StoreError, export};
 use serde::Serialize;
 
-use super::kept::RunDirectory;
+use super::run_directory::RunDirectory;
 use crate::cli::{DecisionName, ExportArgs, FilterArgs, QueryArgs, QueryKind};
 use crate::{Outcome, terminal};
 

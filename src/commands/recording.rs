@@ -81,9 +81,10 @@ pub(crate) fn make(
 }
 
 impl Making {
-    /// Ends the recording and says what is in it.
-    pub(crate) fn finish(self) {
-        for camera in self.cameras {
+    /// Ends the recording and says what is in it. Cameras that were interrupted may go on, so that only those of a run that ended by
+    /// itself have ended.
+    pub(crate) fn finish(self, by_itself: bool) {
+        for camera in self.cameras.into_iter().filter(|_| by_itself) {
             self.recorder.record(RecordedEvent::Ended { camera });
         }
         say(&self.recorder.finish());
