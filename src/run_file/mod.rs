@@ -2,6 +2,7 @@
 
 mod rates;
 mod serving;
+mod synthetic;
 mod typed;
 
 use std::collections::BTreeMap;
@@ -261,8 +262,11 @@ impl Reader<'_> {
     fn source(&mut self, entry: &TypedCamera, span: &Range<usize>) -> Option<Opened> {
         let name: Arc<str> = entry.name.get_ref().as_str().into();
         let kind = *entry.source.get_ref();
-        if kind == SourceKind::Http {
-            return self.posted_camera(entry, name, span);
+        self.refuse_foreign_keys(entry);
+        match kind {
+            SourceKind::Http => return self.posted_camera(entry, name, span),
+            SourceKind::Synthetic => return self.synthetic_camera(entry, name, span),
+            _ => {}
         }
         let (wanted, unwanted) = match kind {
             SourceKind::Mjpeg | SourceKind::Rtsp => ("url", entry.path.as_ref().map(|path| ("path", path.span()))),
@@ -305,7 +309,7 @@ impl Reader<'_> {
                 let video = self.opened(&typed.span(), "path", video)?;
                 Some((Box::new(video), words, None))
             }
-            SourceKind::Directory | SourceKind::Mjpeg | SourceKind::Rtsp | SourceKind::Http => {
+            _ => {
                 let cameras = collect_images(&[path]).map_err(|error| error.to_string());
                 let cameras = self.opened(&typed.span(), "path", cameras)?;
                 let files: Vec<_> = cameras.into_iter().flat_map(|camera| camera.files).collect();
@@ -336,6 +340,26 @@ impl Reader<'_> {
         };
         let source = self.opened(&url.span(), "url", source)?;
         Some((source, kind.name().to_owned(), None))
+    }
+
+    /// Refuses the keys that only another kind has.
+    fn refuse_foreign_keys(&mut self, entry: &TypedCamera) {
+        let kind = *entry.source.get_ref();
+        let keys = [
+            (SourceKind::Synthetic, "scene", entry.scene.as_ref().map(Spanned::span)),
+            (
+                SourceKind::Synthetic,
+                "frames",
+                entry.frames.as_ref().map(Spanned::span),
+            ),
+            (SourceKind::Synthetic, "seed", entry.seed.as_ref().map(Spanned::span)),
+        ];
+        for (owner, key, span) in keys {
+            if let Some(span) = span.filter(|_| owner != kind) {
+                let what = format!("only a source of kind \"{}\" has one", owner.name());
+                self.problem(&span, key, &what);
+            }
+        }
     }
 
     fn opened<S>(&mut self, span: &Range<usize>, key: &str, opened: Result<S, String>) -> Option<S> {

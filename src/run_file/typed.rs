@@ -70,6 +70,10 @@ pub(super) struct TypedCamera {
     pub(super) source: Spanned<SourceKind>,
     pub(super) path: Option<Spanned<PathBuf>>,
     pub(super) url: Option<Spanned<String>>,
+    /// What a simulated camera sees, how many frames of it, and the seed of its parts.
+    pub(super) scene: Option<Spanned<String>>,
+    pub(super) frames: Option<Spanned<u64>>,
+    pub(super) seed: Option<Spanned<u64>>,
     /// The line that it is part of.
     pub(super) line: Option<String>,
     pub(super) detector: Option<Spanned<PathBuf>>,
@@ -100,6 +104,8 @@ pub(super) enum SourceKind {
     Rtsp,
     /// The images that are posted to this run's own server.
     Http,
+    /// A camera of the simulated line.
+    Synthetic,
 }
 
 impl SourceKind {
@@ -116,6 +122,7 @@ impl SourceKind {
             Self::Mjpeg => "mjpeg",
             Self::Rtsp => "rtsp",
             Self::Http => "http",
+            Self::Synthetic => "synthetic",
         }
     }
 }

@@ -60,6 +60,46 @@ fn a_run_file_can_ask_for_a_recording() {
     assert_eq!(again.stdout, ran.stdout);
 }
 
+const SIMULATED: &str = r#"
+detector = "line.intakt"
+
+[[camera]]
+name = "s"
+source = "synthetic"
+scene = "fabric"
+frames = 3
+seed = 5
+"#;
+
+#[test]
+fn a_simulated_camera_can_be_inspected_and_paced() {
+    let (_dir, path) = run_file(SIMULATED);
+    let ran = intakt(&[&"check", &path]).expect(0);
+    assert!(
+        ran.stdout.contains("synthetic fabric, seed 5 (3 frames)"),
+        "{}",
+        ran.stdout
+    );
+    let verdicts = intakt(&[&"inspect", &path]).verdicts();
+    let frames: Vec<_> = verdicts
+        .iter()
+        .map(|verdict| (&verdict["camera"], &verdict["seq"]))
+        .collect();
+    assert_eq!(
+        frames,
+        [
+            (&"s".into(), &0.into()),
+            (&"s".into(), &1.into()),
+            (&"s".into(), &2.into())
+        ]
+    );
+    let (_dir, paced) = run_file(&format!("{SIMULATED}paced = true"));
+    let paced = intakt(&[&"inspect", &paced]).verdicts();
+    assert_eq!(paced.len(), 3);
+    let (_dir, endless) = run_file(&SIMULATED.replace("frames = 3", ""));
+    intakt(&[&"check", &endless]).expect(0);
+}
+
 #[test]
 fn errors_name_file_line_and_key() {
     for (text, said) in [
@@ -92,6 +132,30 @@ fn errors_name_file_line_and_key() {
         ),
         ("detector = \"line.intakt\"", "camera: there are 0 of them"),
         ("name: yaml", "run.toml:1: "),
+        (
+            &SIMULATED.replace("\"fabric\"", "\"wood\""),
+            "run.toml:7: scene: there is none called \"wood\"",
+        ),
+        (
+            &SIMULATED.replace("scene = \"fabric\"", ""),
+            "run.toml:4: scene: a source of kind \"synthetic\" needs one",
+        ),
+        (
+            &SIMULATED.replace("frames = 3", "frames = 0"),
+            "run.toml:8: frames: 0 is not within 1",
+        ),
+        (
+            &SIMULATED.replace("frames = 3", "path = \"left\""),
+            "run.toml:8: path: a source of kind \"synthetic\" has a `scene` instead",
+        ),
+        (
+            &SIMULATED.replace("frames = 3", "url = \"http://x/\""),
+            "run.toml:8: url: a source of kind \"synthetic\" has a `scene` instead",
+        ),
+        (
+            &GOOD.replace("depth = 7", "scene = \"metal\""),
+            "run.toml:14: scene: only a source of kind \"synthetic\" has one",
+        ),
     ] {
         let (_dir, path) = run_file(text);
         intakt(&[&"check", &path]).expect_error(&["cannot use run file", said]);
