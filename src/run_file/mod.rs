@@ -4,6 +4,7 @@ mod rates;
 mod serving;
 mod synthetic;
 mod typed;
+mod v4l2;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -266,6 +267,7 @@ impl Reader<'_> {
         match kind {
             SourceKind::Http => return self.posted_camera(entry, name, span),
             SourceKind::Synthetic => return self.synthetic_camera(entry, name, span),
+            SourceKind::V4l2 => return self.device_camera(entry, name, span),
             _ => {}
         }
         let (wanted, unwanted) = match kind {
@@ -353,6 +355,9 @@ impl Reader<'_> {
                 entry.frames.as_ref().map(Spanned::span),
             ),
             (SourceKind::Synthetic, "seed", entry.seed.as_ref().map(Spanned::span)),
+            (SourceKind::V4l2, "width", entry.width.as_ref().map(Spanned::span)),
+            (SourceKind::V4l2, "height", entry.height.as_ref().map(Spanned::span)),
+            (SourceKind::V4l2, "fps", entry.fps.as_ref().map(Spanned::span)),
         ];
         for (owner, key, span) in keys {
             if let Some(span) = span.filter(|_| owner != kind) {

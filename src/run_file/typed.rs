@@ -74,6 +74,10 @@ pub(super) struct TypedCamera {
     pub(super) scene: Option<Spanned<String>>,
     pub(super) frames: Option<Spanned<u64>>,
     pub(super) seed: Option<Spanned<u64>>,
+    /// Columns, rows and pictures a second of a camera at `/dev/videoN`.
+    pub(super) width: Option<Spanned<u32>>,
+    pub(super) height: Option<Spanned<u32>>,
+    pub(super) fps: Option<Spanned<u32>>,
     /// The line that it is part of.
     pub(super) line: Option<String>,
     pub(super) detector: Option<Spanned<PathBuf>>,
@@ -106,6 +110,8 @@ pub(super) enum SourceKind {
     Http,
     /// A camera of the simulated line.
     Synthetic,
+    /// A camera at `/dev/videoN`.
+    V4l2,
 }
 
 impl SourceKind {
@@ -123,6 +129,7 @@ impl SourceKind {
             Self::Rtsp => "rtsp",
             Self::Http => "http",
             Self::Synthetic => "synthetic",
+            Self::V4l2 => "v4l2",
         }
     }
 }
