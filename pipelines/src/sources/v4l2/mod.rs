@@ -56,7 +56,7 @@ impl Default for V4l2Options {
 /// Besides the frame handed out it holds one, and the driver's buffers hold a few. The driver is spoken to on a thread of its own,
 /// so that one that hangs holds nobody up.
 ///
-/// This was tested against a simulated driver, not with a camera.
+/// Raw sensors and drivers that are multi-planar only are not read. This was tested against a simulated driver, not with a camera.
 pub struct V4l2 {
     camera: Arc<str>,
     origin: Arc<str>,
