@@ -14,8 +14,7 @@ use intakt_pipelines::datasets::{Dataset, Layout};
 use intakt_pipelines::fit::{BackboneChoice, FitSettings, fit};
 use intakt_pipelines::png::encode_png;
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
-use intakt_pipelines::sources::CameraStream;
-use intakt_pipelines::sources::synthetic::{SyntheticCamera, SyntheticLine};
+use intakt_pipelines::sources::synthetic::{Synthetic, SyntheticCamera, SyntheticLine};
 use intakt_pipelines::{
     Detectors, Inspection, PipelineError, Progress, RunOptions, inspect, save_detector, write_atomically, write_picture,
 };
@@ -40,7 +39,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
     let detectors = Arc::new(fit_cameras(&line, &args.out, &options)?);
     terminal::say(&format!("\ninspecting {} frames of three cameras", 3 * args.frames));
     let streams = SyntheticCamera::ALL
-        .map(|camera| stream(&line, camera, args.frames).into())
+        .map(|camera| Synthetic::new(camera.name().into(), line.clone(), camera, args.frames).into())
         .into();
     let verdicts = args.out.join("verdicts.jsonl");
     let known = Arc::new(Known::new(line));
@@ -127,18 +126,6 @@ fn render_normal(line: &SyntheticLine, camera: SyntheticCamera, directory: &Path
         write_picture(&directory.join(format!("{n:04}.png")), &png)?;
     }
     Ok(())
-}
-
-fn stream(line: &Arc<SyntheticLine>, camera: SyntheticCamera, frames: u64) -> CameraStream {
-    let line = line.clone();
-    let frame = move |seq| {
-        let rendered = line.render(camera, seq);
-        rendered.to_frame().expect("a rendered frame can be encoded")
-    };
-    CameraStream {
-        camera: camera.name().into(),
-        frames: Box::new((0..frames).map(frame)),
-    }
 }
 
 fn heatmaps(out: &Path) -> Result<Heatmaps, PipelineError> {

@@ -2,7 +2,9 @@
 
 mod rates;
 mod serving;
+mod synthetic;
 mod typed;
+mod v4l2;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -337,8 +339,12 @@ impl Reader<'_> {
     fn source(&mut self, entry: &TypedCamera, span: &Range<usize>) -> Option<Opened> {
         let name: Arc<str> = entry.name.get_ref().as_str().into();
         let kind = *entry.source.get_ref();
-        if kind == SourceKind::Http {
-            return self.posted_camera(entry, name, span);
+        self.refuse_foreign_keys(entry);
+        match kind {
+            SourceKind::Http => return self.posted_camera(entry, name, span),
+            SourceKind::Synthetic => return self.synthetic_camera(entry, name, span),
+            SourceKind::V4l2 => return self.device_camera(entry, name, span),
+            _ => {}
         }
         let (wanted, unwanted) = match kind {
             SourceKind::Mjpeg | SourceKind::Rtsp => ("url", entry.path.as_ref().map(|path| ("path", path.span()))),
@@ -381,7 +387,7 @@ impl Reader<'_> {
                 let video = self.opened(&typed.span(), "path", video)?;
                 Some((Box::new(video), words, None))
             }
-            SourceKind::Directory | SourceKind::Mjpeg | SourceKind::Rtsp | SourceKind::Http => {
+            _ => {
                 let cameras = collect_images(&[path]).map_err(|error| error.to_string());
                 let cameras = self.opened(&typed.span(), "path", cameras)?;
                 let files: Vec<_> = cameras.into_iter().flat_map(|camera| camera.files).collect();
@@ -412,6 +418,29 @@ impl Reader<'_> {
         };
         let source = self.opened(&url.span(), "url", source)?;
         Some((source, kind.name().to_owned(), None))
+    }
+
+    /// Refuses the keys that only another kind has.
+    fn refuse_foreign_keys(&mut self, entry: &TypedCamera) {
+        let kind = *entry.source.get_ref();
+        let keys = [
+            (SourceKind::Synthetic, "scene", entry.scene.as_ref().map(Spanned::span)),
+            (
+                SourceKind::Synthetic,
+                "frames",
+                entry.frames.as_ref().map(Spanned::span),
+            ),
+            (SourceKind::Synthetic, "seed", entry.seed.as_ref().map(Spanned::span)),
+            (SourceKind::V4l2, "width", entry.width.as_ref().map(Spanned::span)),
+            (SourceKind::V4l2, "height", entry.height.as_ref().map(Spanned::span)),
+            (SourceKind::V4l2, "fps", entry.fps.as_ref().map(Spanned::span)),
+        ];
+        for (owner, key, span) in keys {
+            if let Some(span) = span.filter(|_| owner != kind) {
+                let what = format!("only a source of kind \"{}\" has one", owner.name());
+                self.problem(&span, key, &what);
+            }
+        }
     }
 
     fn opened<S>(&mut self, span: &Range<usize>, key: &str, opened: Result<S, String>) -> Option<S> {

@@ -70,6 +70,14 @@ pub(super) struct TypedCamera {
     pub(super) source: Spanned<SourceKind>,
     pub(super) path: Option<Spanned<PathBuf>>,
     pub(super) url: Option<Spanned<String>>,
+    /// What a simulated camera sees, how many frames of it, and the seed of its parts.
+    pub(super) scene: Option<Spanned<String>>,
+    pub(super) frames: Option<Spanned<u64>>,
+    pub(super) seed: Option<Spanned<u64>>,
+    /// Columns, rows and pictures a second of a camera at `/dev/videoN`.
+    pub(super) width: Option<Spanned<u32>>,
+    pub(super) height: Option<Spanned<u32>>,
+    pub(super) fps: Option<Spanned<u32>>,
     /// The line that it is part of.
     pub(super) line: Option<String>,
     pub(super) detector: Option<Spanned<PathBuf>>,
@@ -102,6 +110,10 @@ pub(super) enum SourceKind {
     Rtsp,
     /// The images that are posted to this run's own server.
     Http,
+    /// A camera of the simulated line.
+    Synthetic,
+    /// A camera at `/dev/videoN`.
+    V4l2,
 }
 
 impl SourceKind {
@@ -112,7 +124,7 @@ impl SourceKind {
 
     /// Whether the camera goes on while nobody takes its frames.
     pub(super) fn is_live(self) -> bool {
-        matches!(self, Self::Mjpeg | Self::Rtsp | Self::Http)
+        matches!(self, Self::Mjpeg | Self::Rtsp | Self::Http | Self::V4l2)
     }
 
     pub(super) fn name(self) -> &'static str {
@@ -123,6 +135,8 @@ impl SourceKind {
             Self::Mjpeg => "mjpeg",
             Self::Rtsp => "rtsp",
             Self::Http => "http",
+            Self::Synthetic => "synthetic",
+            Self::V4l2 => "v4l2",
         }
     }
 }

@@ -60,6 +60,46 @@ fn a_run_file_can_ask_for_a_recording() {
     assert_eq!(again.stdout, ran.stdout);
 }
 
+const SIMULATED: &str = r#"
+detector = "line.intakt"
+
+[[camera]]
+name = "s"
+source = "synthetic"
+scene = "fabric"
+frames = 3
+seed = 5
+"#;
+
+#[test]
+fn a_simulated_camera_can_be_inspected_and_paced() {
+    let (_dir, path) = run_file(SIMULATED);
+    let ran = intakt(&[&"check", &path]).expect(0);
+    assert!(
+        ran.stdout.contains("synthetic fabric, seed 5 (3 frames)"),
+        "{}",
+        ran.stdout
+    );
+    let verdicts = intakt(&[&"inspect", &path]).verdicts();
+    let frames: Vec<_> = verdicts
+        .iter()
+        .map(|verdict| (&verdict["camera"], &verdict["seq"]))
+        .collect();
+    assert_eq!(
+        frames,
+        [
+            (&"s".into(), &0.into()),
+            (&"s".into(), &1.into()),
+            (&"s".into(), &2.into())
+        ]
+    );
+    let (_dir, paced) = run_file(&format!("{SIMULATED}paced = true"));
+    let paced = intakt(&[&"inspect", &paced]).verdicts();
+    assert_eq!(paced.len(), 3);
+    let (_dir, endless) = run_file(&SIMULATED.replace("frames = 3", ""));
+    intakt(&[&"check", &endless]).expect(0);
+}
+
 #[test]
 fn errors_name_file_line_and_key() {
     for (text, said) in [
@@ -92,6 +132,34 @@ fn errors_name_file_line_and_key() {
         ),
         ("detector = \"line.intakt\"", "camera: there are 0 of them"),
         ("name: yaml", "run.toml:1: "),
+        (
+            &SIMULATED.replace("\"fabric\"", "\"wood\""),
+            "run.toml:7: scene: there is none called \"wood\"",
+        ),
+        (
+            &SIMULATED.replace("scene = \"fabric\"", ""),
+            "run.toml:4: scene: a source of kind \"synthetic\" needs one",
+        ),
+        (
+            &SIMULATED.replace("frames = 3", "frames = 0"),
+            "run.toml:8: frames: 0 is not within 1",
+        ),
+        (
+            &SIMULATED.replace("frames = 3", "path = \"left\""),
+            "run.toml:8: path: a source of kind \"synthetic\" has a `scene` instead",
+        ),
+        (
+            &SIMULATED.replace("frames = 3", "url = \"http://x/\""),
+            "run.toml:8: url: a source of kind \"synthetic\" has a `scene` instead",
+        ),
+        (
+            &GOOD.replace("depth = 7", "scene = \"metal\""),
+            "run.toml:14: scene: only a source of kind \"synthetic\" has one",
+        ),
+        (
+            &GOOD.replace("depth = 7", "fps = 25"),
+            "run.toml:14: fps: only a source of kind \"v4l2\" has one",
+        ),
     ] {
         let (_dir, path) = run_file(text);
         intakt(&[&"check", &path]).expect_error(&["cannot use run file", said]);
@@ -101,4 +169,57 @@ fn errors_name_file_line_and_key() {
     intakt(&[&"inspect", &path, &dir.path().join("left")]).expect_error(&["cannot take images beside run file"]);
     intakt(&[&"inspect", &path, &"--border", &"3"]).expect_error(&["cannot take suppression rules"]);
     intakt(&[&"check", &dir.path().join("none.toml")]).expect_error(&["none.toml"]);
+}
+
+const DEVICE: &str = r#"
+detector = "line.intakt"
+
+[[camera]]
+name = "u"
+source = "v4l2"
+path = "/dev/video-none"
+width = 640
+height = 480
+fps = 30
+"#;
+
+#[test]
+#[cfg(not(all(feature = "v4l2", target_os = "linux")))]
+fn a_program_without_device_cameras_says_how_to_build_one() {
+    let (_dir, path) = run_file(DEVICE);
+    intakt(&[&"check", &path]).expect_error(&[
+        "run.toml:6: source: this program was built without cameras of kind \"v4l2\"",
+        "cargo build --release --features v4l2",
+    ]);
+}
+
+#[test]
+#[cfg(all(feature = "v4l2", target_os = "linux"))]
+fn a_device_camera_is_checked() {
+    let (_dir, path) = run_file(DEVICE);
+    let ran = intakt(&[&"check", &path]).expect(0);
+    assert!(ran.stdout.contains("v4l2 /dev/video-none"), "{}", ran.stdout);
+    for (from, to, said) in [
+        ("fps = 30", "fps = 0", "run.toml:10: fps: 0 is not within 1"),
+        ("height = 480", "", "run.toml:8: width: there has to be a `height` too"),
+        ("width = 640", "", "run.toml:9: height: there has to be a `width` too"),
+        (
+            "fps = 30",
+            "paced = true",
+            "run.toml:4: paced: a source of kind \"v4l2\" comes at its own pace",
+        ),
+        (
+            "fps = 30",
+            "url = \"http://x/\"",
+            "run.toml:10: url: a source of kind \"v4l2\" has a `path` instead",
+        ),
+        (
+            "path = \"/dev/video-none\"",
+            "",
+            "run.toml:4: path: a source of kind \"v4l2\" needs one, like \"/dev/video0\"",
+        ),
+    ] {
+        let (_dir, path) = run_file(&DEVICE.replace(from, to));
+        intakt(&[&"check", &path]).expect_error(&["cannot use run file", said]);
+    }
 }

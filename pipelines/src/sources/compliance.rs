@@ -1,9 +1,8 @@
 //! What every source keeps to, as one test that each of them runs through.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -188,7 +187,6 @@ impl Clock for TickingClock {
 }
 
 mod existing {
-    use super::super::synthetic::{SyntheticCamera, SyntheticLine};
     use super::super::{CameraStream, file_frames};
     use super::*;
 
@@ -245,33 +243,6 @@ mod existing {
             ends: true,
             replayable: true,
             broken: &[1],
-            taken: None,
-        }
-        .complies();
-    }
-
-    #[test]
-    fn the_simulated_line_complies() {
-        let line = Arc::new(SyntheticLine::new(3));
-        // Rendered frames are kept, because only the first rendering takes time; the source does not know.
-        let rendered: Arc<Mutex<BTreeMap<u64, Frame>>> = Arc::default();
-        let fresh = || {
-            let (line, rendered) = (line.clone(), rendered.clone());
-            let frames = (0..4).map(move |seq| {
-                let mut rendered = rendered.lock().expect("no panic");
-                let render = || line.render(SyntheticCamera::Metal, seq).to_frame().expect("encodes");
-                rendered.entry(seq).or_insert_with(render).clone()
-            });
-            let camera = SyntheticCamera::Metal.name().into();
-            let frames = Box::new(frames);
-            Box::new(CameraStream { camera, frames }) as Box<dyn Source>
-        };
-        Subject {
-            fresh: &fresh,
-            frames: 4,
-            ends: true,
-            replayable: true,
-            broken: &[],
             taken: None,
         }
         .complies();

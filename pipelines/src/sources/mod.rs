@@ -1,5 +1,6 @@
 //! Where frames come from: the only place that reads images.
 
+mod bmp;
 mod camera_url;
 #[cfg(test)]
 mod compliance;
@@ -16,6 +17,8 @@ mod seq_set;
 mod source;
 mod stream;
 pub mod synthetic;
+#[cfg(all(feature = "v4l2", target_os = "linux"))]
+mod v4l2;
 mod video;
 mod watch;
 
@@ -25,7 +28,9 @@ pub use paced::Paced;
 pub use posted::{NoLongerTaken, OnNumbered, Posted, Poster, posted};
 pub use recording::{OnChange, RecordedSource, ReplayLog, ReplayNotes, ReplayOptions, recorded_cameras};
 pub use rtsp::{Rtsp, RtspOptions};
-pub use source::{Clock, Next, STOP_WAIT_MAX, Source, StopFlag, SystemClock};
+pub use source::{Clock, DEVICE_THREAD, Next, STOP_WAIT_MAX, Source, StopFlag, SystemClock};
 pub use stream::CameraStream;
+#[cfg(all(feature = "v4l2", target_os = "linux"))]
+pub use v4l2::{V4l2, V4l2Options};
 pub use video::{Video, VideoOptions};
 pub use watch::{WATCHED_FILES_MAX, Watch, WatchOptions};

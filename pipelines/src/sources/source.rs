@@ -9,6 +9,10 @@ use intakt_operators::{DroppedFrame, Frame, Stamp};
 /// Longest time that [`Source::next`] goes on after its stop flag was set.
 pub const STOP_WAIT_MAX: Duration = Duration::from_millis(500);
 
+/// Name of the threads that speak to a driver through a crate that panics where it should return an error. Their panics are told
+/// as a trouble of the camera.
+pub const DEVICE_THREAD: &str = "intakt-device";
+
 /// The frames of one camera, drained by a thread of its own.
 ///
 /// A source numbers its frames from 0 (or from where [`Source::resume_at`] put it) without gaps: also those that turn out to

@@ -9,13 +9,14 @@ mod labels;
 mod metal;
 mod print;
 mod random;
+mod source;
 
 use std::sync::Arc;
 
 use intakt_operators::imaging::Image;
-use intakt_operators::{Frame, Label, Mask, Truth};
+use intakt_operators::{Label, Mask, Truth};
 
-use crate::png::encode_png;
+pub use self::source::Synthetic;
 use canvas::{Canvas, Damage, Light, photograph};
 use fabric::Fabric;
 use metal::Metal;
@@ -105,21 +106,6 @@ pub struct SyntheticFrame {
 }
 
 impl SyntheticFrame {
-    /// The frame as a camera would send it, encoded as PNG.
-    ///
-    /// # Errors
-    /// Passes on what the encoder says; no rendered frame is known to make it fail.
-    pub fn to_frame(&self) -> Result<Frame, String> {
-        Ok(Frame {
-            camera: Arc::from(self.camera.name()),
-            seq: self.seq,
-            captured_at_us: self.captured_at_us,
-            origin: Arc::from(""),
-            bytes: Ok(Arc::from(encode_png(&self.image)?)),
-            recorded: None,
-        })
-    }
-
     /// The truth about the frame, as a label.
     pub fn label(&self) -> Label {
         Label {

@@ -183,17 +183,6 @@ fn cameras_fire_in_turn_ten_times_a_second() {
 }
 
 #[test]
-fn frame_travels_as_png() {
-    let line = SyntheticLine::new(10);
-    let rendered = line.render(SyntheticCamera::Labels, 2);
-    let frame = rendered.to_frame().unwrap();
-    let decoded = image::load_from_memory(&frame.bytes.unwrap()).unwrap().into_rgb8();
-    assert_eq!(decoded.as_raw()[..], rendered.image.rgb[..]);
-    assert_eq!((&*frame.camera, frame.seq), ("labels", 2));
-    assert_eq!(rendered.label().captured_at_us, frame.captured_at_us);
-}
-
-#[test]
 fn cameras_are_found_by_name() {
     for camera in SyntheticCamera::ALL {
         assert_eq!(SyntheticCamera::by_name(camera.name()), Some(camera));
