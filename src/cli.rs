@@ -352,6 +352,9 @@ pub(crate) struct InspectArgs {
     /// Write verdicts as JSON lines to this file; - is standard output
     #[arg(long, default_value = "-")]
     pub(crate) jsonl: PathBuf,
+    /// Write every verdict as soon as it exists, in no particular order, to this file or pipe: for a reject gate
+    #[arg(long)]
+    pub(crate) at_once: Option<PathBuf>,
     /// Write rolling rates as JSON lines to this file; - is standard output
     #[arg(long)]
     pub(crate) rates: Option<PathBuf>,

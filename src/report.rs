@@ -54,7 +54,7 @@ impl Answers {
             return String::new();
         }
         let mut text = format!(
-            "{:24}{:24}{:>8}{:>9}{:>13}{:>9}{:>9}\n",
+            "{:24}{:24}{:>8}{:>9}{:>13}{:>11}{:>9}\n",
             "what if", "camera", "judged", "rejects", "reject rate", "precision", "recall"
         );
         let share = |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{:.1} %", 100.0 * share));
@@ -62,7 +62,7 @@ impl Answers {
             let confusion = tally.confusion();
             let _ = writeln!(
                 text,
-                "{name:24}{camera:24}{:>8}{:>9}{:>13}{:>9}{:>9}",
+                "{name:24}{camera:24}{:>8}{:>9}{:>13}{:>11}{:>9}",
                 tally.frames,
                 tally.rejects,
                 share(tally.reject_rate()),

@@ -179,17 +179,12 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
         let board = watching.clone();
         let setups = detectors.clone();
         let change_of = move |camera: &str, setup| setups.change(camera, setup);
-        let progress = logged(outcomes.clone(), &watching, &probes.logged)
-            .concat(said(controls.clone(), change_of, &watching))
+        let logged = logged(outcomes.clone(), &watching, &probes.logged);
+        let progress = said(controls.clone(), change_of, &watching)
             .concat(figures(outcomes, controls, &known, &wanted, &watching));
-        compared
-            .into_iter()
-            .fold(progress, Concat::concat)
-            .passed(move |frontier_us| {
-                if let Some(frontier_us) = frontier_us {
-                    board.tell(|sink| sink.passed(frontier_us));
-                }
-            })
+        let progress = compared.into_iter().fold(progress, Concat::concat);
+        logged
+            .passed(progress, move |frontier_us| board.tell(|sink| sink.passed(frontier_us)))
             .probe_with(&probes.closed);
     })?;
     let cameras = board.accounts(captured)?;

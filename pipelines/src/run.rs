@@ -90,6 +90,13 @@ impl Intake {
         ..Self::FILES
     };
 
+    /// Of a hot folder, whose files wait while nobody else waits for them.
+    pub const WATCHED: Self = Self {
+        overflow: Overflow::Block,
+        patience: Patience::LIVE,
+        ..Self::FILES
+    };
+
     /// Of a live camera, whose newest frames count: a quarter of a second of slack at 15 frames a second.
     pub const LIVE: Self = Self {
         overflow: Overflow::DropOldest,
@@ -115,14 +122,19 @@ pub struct Camera {
 
 impl Camera {
     /// Lets it go on where the run stopped: a source that can be read again behind what is committed, a live one with numbers
-    /// that are free. Where that is.
-    pub fn go_on(&mut self, point: &ResumePoint) -> ResumePoint {
+    /// that are free. `was_ended` says that nothing was lost at the end. Where it goes on.
+    pub fn go_on(&mut self, point: &ResumePoint, was_ended: bool) -> ResumePoint {
         if !self.source.is_live() {
             self.source.resume_at(point.next_seq);
             self.judged_before.clone_from(&point.already_stored);
             return point.clone();
         }
-        let next_seq = point.next_unused_seq().max(self.numbers_from);
+        let free = if was_ended {
+            point.next_unused_seq()
+        } else {
+            point.round_seq()
+        };
+        let next_seq = free.max(self.numbers_from);
         self.source.resume_at(next_seq);
         ResumePoint {
             next_seq,
@@ -139,7 +151,11 @@ impl<S: Source + 'static> From<S> for Camera {
 
 impl From<Box<dyn Source>> for Camera {
     fn from(source: Box<dyn Source>) -> Self {
-        let intake = if source.is_live() { Intake::LIVE } else { Intake::FILES };
+        let intake = match (source.is_live(), source.has_own_clock()) {
+            (true, _) => Intake::LIVE,
+            (false, true) => Intake::FILES,
+            (false, false) => Intake::WATCHED,
+        };
         Self {
             source,
             intake,
@@ -270,7 +286,7 @@ fn go_on(cameras: &mut [Camera], beginning: &Beginning, detectors: Option<&Detec
     for camera in cameras {
         let name = camera.source.camera().clone();
         if let Some(point) = beginning.cameras.get(&name) {
-            camera.go_on(point);
+            camera.go_on(point, beginning.was_ended);
         }
         if let (Some(&threshold), Some(detectors)) = (beginning.thresholds.get(&name), detectors) {
             let changed = detectors.newest(&name).with_image_threshold(threshold as f32);

@@ -228,15 +228,19 @@ pub(crate) fn outcome_of(report: &InspectionReport) -> Outcome {
 }
 
 fn refuse_overwriting(args: &InspectArgs, reads: &[PathBuf]) -> Result<(), PipelineError> {
-    if args.rates.as_ref() == Some(&args.jsonl) {
-        let refusal =
-            "cannot write verdicts and rates to the same place\n  hint: give `--jsonl` or `--rates` a file of its own";
-        return Err(PipelineError::Refused(refusal.to_owned()));
-    }
-    let outputs = [Some(&args.jsonl), args.rates.as_ref(), args.disagreements.as_ref()];
-    outputs
+    let outputs: Vec<&PathBuf> = [&args.at_once, &args.rates, &args.disagreements]
         .into_iter()
         .flatten()
+        .chain([&args.jsonl])
+        .collect();
+    let twice = |(idx, output): (usize, &&PathBuf)| outputs[..idx].contains(output);
+    if outputs.iter().enumerate().any(twice) {
+        let refusal = "cannot write verdicts and rates to the same place\n  hint: give each of `--jsonl`, `--at-once`, `--rates` and \
+                       `--disagreements` a file of its own";
+        return Err(PipelineError::Refused(refusal.to_owned()));
+    }
+    outputs
+        .into_iter()
         .try_for_each(|output| settings::refuse_overwriting(output, reads.iter().map(PathBuf::as_path)))
 }
 
@@ -262,6 +266,12 @@ fn sinks(
                 &path.to_string_lossy(),
             )));
         }
+    }
+    if let Some(path) = &args.at_once {
+        sinks.push(Arc::new(Jsonl::at_once(
+            writer(path, goes_on)?,
+            &path.to_string_lossy(),
+        )));
     }
     if let Some(directory) = &args.heatmaps {
         let selection = if args.all {

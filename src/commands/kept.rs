@@ -45,6 +45,7 @@ pub(crate) struct Kept {
 pub(crate) struct Elsewhere {
     pub(crate) camera: Arc<str>,
     pub(crate) is_live: bool,
+    pub(crate) has_own_clock: bool,
 }
 
 /// Keeps a run in `directory`, or goes on with the one that is there: its cameras where they were, under the thresholds and
@@ -71,7 +72,8 @@ pub(crate) fn keep(
         )));
     };
     let path = files.store();
-    let there = path.exists();
+    // A file without content is what a full disk left of one.
+    let there = path.metadata().is_ok_and(|file| file.len() > 0);
     if there && !resume {
         return Err(PipelineError::Refused(format!(
             "cannot keep the run in \"{}\": it holds a run already\n  hint: go on with that one with `--resume`, or name \
@@ -80,28 +82,37 @@ pub(crate) fn keep(
         )));
     }
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    let was_ended = !there || files.open()?.has_ended()?;
     let store = match there {
         true => Store::open(&path, StoreOptions::default())?,
         false => Store::create(&path, &name, StoreOptions::default())?,
     };
     let replayable =
-        cameras.iter().all(|camera| !camera.source.is_live()) && elsewhere.iter().all(|other| !other.is_live);
+        cameras.iter().all(|camera| camera.source.has_own_clock()) && elsewhere.iter().all(|other| other.has_own_clock);
     save(&files, figures, replayable)?;
     let mut beginning = Beginning {
         from_us: store.committed_frontier_us(),
+        was_ended,
         ..Beginning::default()
     };
+    if there {
+        note_new_cameras(&store, cameras, elsewhere)?;
+    }
     let changes = set_up(&store, &files, cameras, elsewhere, detectors, &mut beginning)?;
     let mut points = BTreeMap::new();
     for camera in cameras.iter_mut() {
         let name = camera.source.camera().clone();
         let point = store.resume_point(&name)?;
-        points.insert(name, camera.go_on(&point));
+        points.insert(name, camera.go_on(&point, was_ended));
     }
-    for Elsewhere { camera, is_live } in elsewhere {
+    for Elsewhere { camera, is_live, .. } in elsewhere {
         let point = store.resume_point(camera)?;
         let free = ResumePoint {
-            next_seq: point.next_unused_seq(),
+            next_seq: if was_ended {
+                point.next_unused_seq()
+            } else {
+                point.round_seq()
+            },
             ..ResumePoint::default()
         };
         points.insert(camera.clone(), if *is_live { free } else { point.clone() });
@@ -231,6 +242,18 @@ impl Following {
         }
         said
     }
+}
+
+/// Whoever goes on with another run by mistake is to see it.
+fn note_new_cameras(store: &Store, cameras: &[Camera], elsewhere: &[Elsewhere]) -> Result<(), PipelineError> {
+    let known = store.cameras()?;
+    let here = cameras.iter().map(|camera| camera.source.camera());
+    for camera in here.chain(elsewhere.iter().map(|other| &other.camera)) {
+        if !known.is_empty() && !known.contains(camera) {
+            terminal::say(&format!("note: camera \"{camera}\" is new to this run"));
+        }
+    }
+    Ok(())
 }
 
 fn told(store: &Store) -> Result<BTreeSet<u64>, PipelineError> {

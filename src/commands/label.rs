@@ -47,7 +47,11 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
         ));
         return Ok(Outcome::Passed);
     }
-    correct_figures(&files, figures)
+    correct_figures(&files, figures).map_err(|error| {
+        PipelineError::Stopped(format!(
+            "{error}\n  note: the labels are kept, and taken in by the next `label`, or when the run goes on"
+        ))
+    })
 }
 
 fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), PipelineError> {
@@ -55,6 +59,12 @@ fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), Pi
     let Some(unknown) = labels.iter().find(|label| !known.contains(&label.camera)) else {
         return Ok(());
     };
+    if known.is_empty() {
+        return Err(PipelineError::Refused(format!(
+            "cannot label frame {} of camera \"{}\": no frame of the run is kept yet\n  hint: wait for the first second of it",
+            unknown.seq, unknown.camera
+        )));
+    }
     let names: Vec<String> = known.iter().map(|camera| format!("\"{camera}\"")).collect();
     Err(PipelineError::Refused(format!(
         "cannot label frame {} of camera \"{}\": the run has {}",
@@ -73,7 +83,7 @@ fn correct_figures(files: &RunDirectory<'_>, figures: Figures) -> Result<Outcome
         .map(|camera| {
             let name = camera.source.camera().clone();
             let point = store.resume_point(&name)?;
-            Ok((name, camera.go_on(&point)))
+            Ok((name, camera.go_on(&point, true)))
         })
         .collect::<Result<_, PipelineError>>()?;
     let controls = Controls::new(&cameras, None);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use intakt_operators::dataflow::{HOP_US, RatePlan, SCORE_HOP_US, Shifts};
-use intakt_operators::metrics::{AlertRule, parse_duration_us};
+use intakt_operators::metrics::{AlertRule, Figure, parse_duration_us};
 use intakt_pipelines::{Detectors, Figures};
 use toml::Spanned;
 
@@ -72,6 +72,13 @@ impl Reader<'_> {
                 let what =
                     format!("{threshold} is no calibrated score: these lie between 0 and 1, the threshold is 0.5");
                 self.problem(&threshold_at, "threshold", &what);
+            }
+            if questions.iter().any(|known: &Question| known.name == *name) {
+                self.problem(
+                    &question.span(),
+                    "name",
+                    &format!("two questions are called \"{name}\""),
+                );
             }
             let name = name.clone();
             questions.push(Question { name, threshold });
@@ -146,7 +153,27 @@ impl Reader<'_> {
                 if let AlertRule::Beyond { window_us, .. } = &read
                     && !figures.plan.windows_us.contains(window_us)
                 {
-                    self.problem(&rule.span(), "alerts", "its window is none of `windows`");
+                    self.problem(
+                        &rule.span(),
+                        "alerts",
+                        &format!("the window of \"{}\" is none of `windows`", rule.get_ref()),
+                    );
+                }
+                if let AlertRule::Beyond {
+                    figure: Figure::Drift,
+                    window_us,
+                    ..
+                } = &read
+                    && !window_us.is_multiple_of(SCORE_HOP_US)
+                {
+                    self.problem(
+                        &rule.span(),
+                        "alerts",
+                        "scores are counted by the minute: its window is whole minutes",
+                    );
+                }
+                if figures.rules.iter().any(|(known, _)| **known == **rule.get_ref()) {
+                    self.problem(&rule.span(), "alerts", "it is there twice");
                 }
                 figures.rules.push((rule.get_ref().as_str().into(), read));
             }

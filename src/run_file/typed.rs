@@ -127,6 +127,11 @@ impl SourceKind {
         matches!(self, Self::Mjpeg | Self::Rtsp | Self::Http | Self::V4l2)
     }
 
+    /// Whether its frames have the same times whenever it is read.
+    pub(super) fn has_own_clock(self) -> bool {
+        !self.is_live() && self != Self::Watch
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Directory => "directory",

@@ -56,17 +56,15 @@ fn cameras(text: &mut Exposition, cameras: &[CameraStatus]) {
     );
     let name = "intakt_frames_dropped_total";
     text.family(name, "counter", "Frames that were captured and never looked at.");
+    // Also those that have not happened: a counter that appears with its first step has no rate.
     for camera in cameras {
-        for dropped in &camera.dropped {
-            let reason = match dropped.reason {
-                DropReason::DropOldest => "drop_oldest",
-                DropReason::DropNewest => "drop_newest",
-            };
-            text.sample(
-                name,
-                &[("camera", &camera.camera), ("reason", reason)],
-                dropped.frames as f64,
-            );
+        for (reason, word) in [
+            (DropReason::DropOldest, "drop_oldest"),
+            (DropReason::DropNewest, "drop_newest"),
+        ] {
+            let of_reason = camera.dropped.iter().filter(|dropped| dropped.reason == reason);
+            let frames: u64 = of_reason.map(|dropped| dropped.frames).sum();
+            text.sample(name, &[("camera", &camera.camera), ("reason", word)], frames as f64);
         }
     }
     let name = "intakt_verdicts_total";

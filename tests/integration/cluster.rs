@@ -52,7 +52,9 @@ impl Line {
 
     /// A run file in which each camera is read by a process.
     fn run_file(&self, name: &str, processes: [usize; 3], more: &str) -> PathBuf {
-        let mut text = "detector = \"line.intakt\"\n".to_owned();
+        let mut text = "detector = \"line.intakt\"\n[rates]\nalerts = [\"reject_rate 1m > 5 %\", \"drift 1m > 0.2\", \"camera silent \
+                        3 s\"]\n"
+            .to_owned();
         for ((camera, _), process) in CAMERAS.iter().zip(processes) {
             text += &format!(
                 "[[camera]]\nname = \"{camera}\"\nsource = \"directory\"\npath = \"{camera}\"\nprocess = {process}\n{more}\n"
@@ -185,7 +187,7 @@ fn a_run_of_two_processes_is_kept_and_goes_on_after_one_was_killed() {
     }
     let [first, second] = line.start_both(&two, &more).map(end);
     assert!(first.code < 2 && second.code < 2, "{}{}", first.stderr, second.stderr);
-    for show in ["outcomes", "metrics", "changes"] {
+    for show in ["outcomes", "metrics", "changes", "alerts"] {
         let of = |run: &Path| intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout;
         assert!(of(&kept) == of(&whole), "{show}:\n{}\n{}", of(&kept), of(&whole));
     }

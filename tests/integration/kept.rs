@@ -32,8 +32,21 @@ fn line(frames: usize) -> (TempDir, [PathBuf; 2]) {
 }
 
 fn inspect(cameras: &[PathBuf; 2], run: &Path, record: Option<&Path>) -> Command {
+    let run_file = cameras[0].with_file_name("line.toml");
+    let camera = |path: &PathBuf| {
+        let (name, path) = (path.file_name().unwrap().to_str().unwrap(), path.display());
+        format!("[[camera]]\nname = \"{name}\"\nsource = \"directory\"\npath = \"{path}\"\nline = \"A\"\n")
+    };
+    let text = format!(
+        "detector = \"{}\"\n[rates]\nwindows = [\"2s\", \"1m\"]\nalerts = [\"reject_rate 2s > 35 %\", \"drift 1m > 0.2\", \
+         \"camera silent 3 s\"]\n{}{}",
+        SHARED.detector.display(),
+        camera(&cameras[0]),
+        camera(&cameras[1]),
+    );
+    fs::write(&run_file, text).unwrap();
     let mut command = Command::new(INTAKT);
-    command.arg("inspect").arg(&SHARED.detector).args(cameras);
+    command.arg("inspect").arg(run_file);
     command.arg("--run").arg(run).arg("--resume");
     if let Some(record) = record {
         command.arg("--record").arg(record);
@@ -74,6 +87,11 @@ fn with_kills(
         child.kill().unwrap();
         child.wait().unwrap();
     }
+    let frames: usize = cameras.iter().map(|camera| fs::read_dir(camera).unwrap().count()).sum();
+    assert!(
+        query(run, "outcomes").lines().count() < frames,
+        "the last kill found the run going on"
+    );
     let ended = Ran::from(inspect(cameras, run, record).output().unwrap());
     assert!((0..2).contains(&ended.code), "{}", ended.stderr);
 }
@@ -95,15 +113,16 @@ fn a_run_that_is_killed_again_and_again_ends_like_one_that_was_not() {
     with_kills(8, &cameras, &killed, None, random(7, 60));
     assert_eq!(content(&killed), content(&whole));
     assert_eq!(query(&whole, "outcomes").lines().count(), 121);
+    assert!(query(&whole, "alerts").lines().count() > 2, "something is compared");
 }
 
 #[test]
 #[ignore = "two hundred starts of the program: minutes"]
 fn two_hundred_kills_while_recording_lose_and_double_nothing() {
-    let (dir, cameras) = line(1_500);
+    let (dir, cameras) = line(3_000);
     let [whole, killed, recording] = ["whole", "killed", "recording"].map(|name| dir.path().join(name));
     Ran::from(inspect(&cameras, &whole, None).output().unwrap()).expect(1);
-    with_kills(200, &cameras, &killed, Some(&recording), random(11, 90));
+    with_kills(200, &cameras, &killed, Some(&recording), random(11, 60));
     assert_eq!(content(&killed), content(&whole));
     let replayed = intakt(&[&"replay", &recording]).expect(1).stdout;
     assert_eq!(
@@ -112,7 +131,7 @@ fn two_hundred_kills_while_recording_lose_and_double_nothing() {
         "the recording replays the whole run once"
     );
     let diff = intakt(&[&"replay", &recording, &"--diff"]).expect(0).stdout;
-    assert!(diff.starts_with("0 of 3001 decisions flip"), "{diff}");
+    assert!(diff.starts_with("0 of 6001 decisions flip"), "{diff}");
 }
 
 #[test]
@@ -294,6 +313,23 @@ fn a_run_is_neither_overwritten_nor_resumed_by_mistake() {
     intakt(&[&"inspect", &SHARED.detector, &images, &"--run", &run]).expect_error(&["holds a run already", "--resume"]);
     intakt(&[&"inspect", &SHARED.detector, &images, &"--resume"]).expect_error(&["--run DIR"]);
     intakt(&[&"inspect", &SHARED.detector, &images, &"--run", &images]).expect_error(&["frames are taken from"]);
+    for _ in 0..3 {
+        intakt(&[
+            &"label",
+            &run,
+            &"--camera",
+            &"right",
+            &"--seq",
+            &"1",
+            &"--truth",
+            &"normal",
+        ])
+        .expect(0);
+    }
+    assert!(
+        !query(&run, "alerts").contains("silent"),
+        "labels are not the passing of time"
+    );
     let before = content(&run);
     let cameras = ["left", "right"].map(|name| dir.path().join(name));
     let again = Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(0);

@@ -402,6 +402,93 @@ fn silent_camera_does_not_hold_the_line() {
     }
 }
 
+/// A live camera with some frames and then nothing, which does not end.
+struct FallsSilent(Unruly, u64);
+
+impl Source for FallsSilent {
+    fn camera(&self) -> &Arc<str> {
+        self.0.camera()
+    }
+
+    fn is_live(&self) -> bool {
+        true
+    }
+
+    fn resume_at(&mut self, seq: u64) {
+        self.0.resume_at(seq);
+    }
+
+    fn next(&mut self, stop: &StopFlag) -> Next {
+        if self.0.seq < self.1 {
+            return self.0.next(stop);
+        }
+        stop.wait(std::time::Duration::from_secs(3_600));
+        Next::Ended
+    }
+}
+
+/// Ends the run when so many outcomes were told and time has passed the last of them.
+struct EndsWhenPassed {
+    outcomes: u64,
+    last: Mutex<(u64, u64)>,
+    stop: StopFlag,
+}
+
+impl Sink for EndsWhenPassed {
+    fn outcome(&self, time_us: u64, _: &Outcome) -> Result<(), String> {
+        let mut last = self.last.lock().unwrap();
+        *last = (last.0 + 1, time_us);
+        Ok(())
+    }
+
+    fn passed(&self, frontier_us: u64) -> Result<(), String> {
+        let (outcomes, last_us) = *self.last.lock().unwrap();
+        if outcomes == self.outcomes && frontier_us > last_us / 1_000_000 * 1_000_000 + 999_999 {
+            self.stop.stop();
+        }
+        Ok(())
+    }
+}
+
+#[test]
+fn the_last_frames_of_an_idle_line_are_logged_and_their_hop_ends() {
+    for workers in [1, 2] {
+        let stop = StopFlag::default();
+        let names = ["left", "right"];
+        let cameras = names
+            .map(|name| Camera::from(FallsSilent(Unruly::new(name, 3), 20)))
+            .into();
+        // Without time that goes on by itself the run would never end.
+        let sink = Arc::new(EndsWhenPassed {
+            outcomes: 40,
+            last: Mutex::default(),
+            stop: stop.clone(),
+        });
+        let inspection = Inspection {
+            stop,
+            ..Inspection::new(cameras, Arc::new(Detectors::common(idle::detector())), vec![sink])
+        };
+        let report = inspect(inspection, &RunOptions::new(workers, 1).unwrap()).unwrap();
+        assert_eq!(report.total(|account| account.captured), 40);
+    }
+}
+
+#[test]
+fn a_file_does_not_wait_for_a_live_camera_that_never_speaks() {
+    let cameras = vec![
+        Camera::from(FallsSilent(Unruly::new("silent", 1), 0)),
+        idle_camera("files", 900),
+    ];
+    let stop = StopFlag::default();
+    let sink = Arc::new(EndsAfter(850, Mutex::default(), stop.clone()));
+    let inspection = Inspection {
+        stop,
+        ..Inspection::new(cameras, Arc::new(Detectors::common(idle::detector())), vec![sink])
+    };
+    let report = inspect(inspection, &RunOptions::new(1, 1).unwrap()).unwrap();
+    assert!(report.cameras["files"].judged >= 850);
+}
+
 fn idle_camera(name: &str, frames: u64) -> Camera {
     idle::stream(name, frames, |_| ()).into()
 }

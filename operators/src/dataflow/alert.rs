@@ -41,21 +41,31 @@ impl<'scope> Alerts<'scope> for StreamVec<'scope, u64, Rate> {
     ) -> StreamVec<'scope, u64, Alert> {
         let horizon_us = plan.horizon_us;
         let rates = self.map(|rate| (rate.at_us, Seen::Rate(rate)));
-        let scores = scores.map(|rate| (rate.at_us, Seen::Scores(rate)));
-        let seen = rates.concat(scores).concat(counted(changes, plan.clone())).map(Wire);
-        let to_first = Exchange::new(|_: &Wire<(u64, Seen)>| 0);
-        seen.unary_frontier::<CapacityContainerBuilder<Vec<Alert>>, _, _, _>(to_first, "Alert", |capability, _| {
+        let scores = scores.map(|rate| Wire((rate.at_us, Seen::Scores(rate))));
+        let seen = rates.concat(counted(changes, plan.clone())).map(Wire);
+        let [to_first, scores_to_first] = [(); 2].map(|()| Exchange::new(|_: &Wire<(u64, Seen)>| 0));
+        type Builder = CapacityContainerBuilder<Vec<Alert>>;
+        seen.binary_frontier::<_, Builder, _, _, _, _>(scores, to_first, scores_to_first, "Alert", |capability, _| {
             let mut capability = Some(capability);
             let mut book = AlertBook::new(rules, horizon_us);
             let mut waiting: BTreeMap<u64, Vec<Seen>> = BTreeMap::new();
             let mut last_us = 0;
-            move |(input, frontier), output| {
-                input.for_each(|_, seen| {
-                    seen.drain(..)
-                        .for_each(|Wire((at_us, seen))| waiting.entry(at_us).or_default().push(seen));
-                });
+            move |(seen, frontier), (scores, scores_frontier), output| {
+                let mut take = |records: &mut Vec<Wire<(u64, Seen)>>| {
+                    for Wire((at_us, seen)) in records.drain(..) {
+                        waiting.entry(at_us).or_default().push(seen);
+                    }
+                };
+                seen.for_each(|_, records| take(records));
+                scores.for_each(|_, records| take(records));
                 let Some(held) = capability.as_mut() else { return };
+                let scores_us = scores_frontier.frontier().first().copied();
                 let reached = frontier.frontier().first().copied();
+                if reached.is_none() && scores_us.is_some() {
+                    // Scores are known ahead of the end of their window, and what they say of time has not happened.
+                    return;
+                }
+                let reached = reached.map(|reached| scores_us.map_or(reached, |scores_us| scores_us.min(reached)));
                 // At the end of the input windows are told that have not ended: nobody is to be alarmed about the future.
                 let before_us = reached.unwrap_or(last_us + 1);
                 last_us = reached.unwrap_or(last_us);

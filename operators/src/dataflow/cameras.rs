@@ -13,6 +13,9 @@ use super::mailbox::Post;
 use super::{Abreast, Control, ControlQueue, Controlled, Credit, HOP_US, Inbox, Patience, Permit, Waker, Watermark};
 use crate::{DroppedFrame, Frame, Stamp};
 
+/// How often a worker whose cameras are all silent looks how far time has gone on.
+const IDLE_POLL: Duration = Duration::from_millis(500);
+
 /// How often a closing source looks whether the last hop is through.
 const CLOSING_POLL: Duration = Duration::from_millis(1);
 
@@ -164,17 +167,23 @@ pub fn cameras<'scope>(
                 }
                 return;
             }
+            let n_waited_for = gate.watermark.n_waited_for();
             let reached = gate.advance(now);
+            if gate.watermark.n_waited_for() < n_waited_for {
+                // A file may have waited for a camera that is now known to be silent.
+                activator.activate();
+            }
             downgrade(for_frames, reached);
             downgrade(for_dropped, reached);
-            downgrade(for_controls, reached);
+            // Hop by hop: whoever hears controls counts hops, and need not be woken by every frame.
+            downgrade(for_controls, reached / HOP_US * HOP_US);
             let position = gate.watermark.position();
             abreast.tell(worker, position);
             if timer.is_none_or(|timer| timer <= now) {
                 // A moment later, so that the silence is over when it is looked at.
                 let silence = || gate.watermark.next_silence().map(|due| due + CLOSING_POLL);
                 timer = match position.waited_for || alone {
-                    true => silence(),
+                    true => silence().or(Some(now + IDLE_POLL)),
                     false => Some(now + FOLLOWING_POLL),
                 };
                 if let Some(due) = timer {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Position;
+use super::{HOP_US, Position};
 use crate::Stamp;
 
 /// Latest event time, 9999-12-31T23:59:59Z in microseconds: a camera that claims a later one is wrong, and sums of times
@@ -197,20 +197,42 @@ impl Watermark {
         }
         let waited_for = self.waited_for().filter(|(idx, _)| !self.is_far_behind(*idx));
         let least_us = waited_for.map(|(_, camera)| camera.low_us).min();
-        self.reached_us = self.reached_us.max(least_us.unwrap_or_else(|| self.followed_us()));
+        self.reached_us = self.reached_us.max(least_us.unwrap_or_else(|| self.followed_us(now)));
         self.reached_us
     }
 
-    /// Where time is when no camera of this worker is waited for: where the slowest of the other workers is, or where the
-    /// furthest camera was, if all are silent everywhere. A worker that stayed behind would hold all the others.
-    fn followed_us(&self) -> u64 {
+    /// Where time is when no camera of this worker is waited for: where the slowest of the other workers is. If all are silent
+    /// everywhere, time goes on with the wall clock from where the furthest camera was, hop by hop: or the last frames of an idle
+    /// line would wait for the next part. A worker that stayed behind would hold all the others.
+    fn followed_us(&self, now: Instant) -> u64 {
         let waited_for = self.others.iter().filter(|other| other.waited_for);
         let slowest_us = waited_for.map(|other| other.reached_us).min();
         let furthest_us = || {
             let own = self.cameras.iter().map(|camera| camera.low_us);
-            own.chain(self.others.iter().map(|other| other.reached_us)).max()
+            let others = self.others.iter().map(|other| other.reached_us);
+            own.chain(others).chain(self.idle_us(now)).max()
         };
         slowest_us.or_else(furthest_us).unwrap_or(0).min(TIME_MAX_US)
+    }
+
+    /// How far time has gone on since the last frame, by the wall clock; none before the first one.
+    fn idle_us(&self, now: Instant) -> Option<u64> {
+        let heard = self
+            .cameras
+            .iter()
+            .filter(|camera| !camera.ended && camera.newest_us.is_some());
+        let (heard_at, lateness_us) = heard.fold((None, 0), |(at, late_us), camera| {
+            (at.max(Some(camera.heard_at)), camera.patience.lateness_us.max(late_us))
+        });
+        let idle_us = now.saturating_duration_since(heard_at?).as_micros();
+        let idle_us = u64::try_from(idle_us).unwrap_or(TIME_MAX_US);
+        let now_us = self.latest_us.saturating_add(idle_us).saturating_sub(lateness_us);
+        Some(now_us / HOP_US * HOP_US)
+    }
+
+    /// How many cameras are waited for.
+    pub fn n_waited_for(&self) -> usize {
+        self.waited_for().count()
     }
 
     /// When the next camera will have been silent for too long, if nothing is heard until then.
@@ -375,8 +397,8 @@ mod tests {
         assert_eq!(watermark.advance(at(start, 10_000), |idx| idx == 1), 3_900 * MS);
         assert_eq!(
             watermark.advance(at(start, 10_000), |_| false),
-            4_900 * MS,
-            "all silent: the furthest"
+            14_000 * MS,
+            "all silent: the furthest, and the wall clock from there"
         );
     }
 

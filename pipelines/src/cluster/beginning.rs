@@ -16,6 +16,8 @@ const BYTES_MAX: u32 = 16 << 20;
 pub struct Beginning {
     /// Nothing enters before, microseconds.
     pub from_us: u64,
+    /// Whether the run had ended, so that nothing was lost.
+    pub was_ended: bool,
     /// By camera, where it goes on.
     pub cameras: BTreeMap<Arc<str>, ResumePoint>,
     /// By camera, the threshold that it was switched to.
@@ -57,6 +59,7 @@ mod tests {
         };
         let beginning = Beginning {
             from_us: 5_000_000,
+            was_ended: true,
             cameras: BTreeMap::from([("left".into(), point)]),
             thresholds: BTreeMap::from([("left".into(), 0.1)]),
         };

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use intakt_operators::Outcome;
 use intakt_operators::dataflow::{Cameras, Passed};
+use timely::dataflow::operators::Probe;
 use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Concat, Probe};
 
 use crate::board::Board;
 use crate::figures::{Figures, Known, figures, said};
@@ -49,13 +49,9 @@ pub fn correct(
         let outcomes = dropped.flat_map(|_| None::<Outcome>);
         let board = watching.clone();
         let change_of = |_: &str, _: u32| unreachable!("nobody changes a detector of a run that has ended");
-        said(controls.clone(), change_of, &watching)
-            .concat(figures(outcomes, controls, &known, &wanted, &watching))
-            .passed(move |frontier_us| {
-                if let Some(frontier_us) = frontier_us {
-                    board.tell(|sink| sink.passed(frontier_us));
-                }
-            })
+        let figures = figures(outcomes, controls.clone(), &known, &wanted, &watching);
+        said(controls, change_of, &watching)
+            .passed(figures, move |frontier_us| board.tell(|sink| sink.passed(frontier_us)))
             .probe_with(&probes.closed);
     })?;
     board.accounts(captured).map(drop)

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-use intakt_operators::dataflow::{Compared, Rate};
+use intakt_operators::dataflow::{Compared, JudgedFrame, Rate};
 use intakt_operators::{Decision, DropReason, DroppedFrame, Outcome, Verdict};
 use serde::Serialize;
 
@@ -19,6 +19,7 @@ pub struct Jsonl {
 #[derive(PartialEq)]
 enum Content {
     Outcomes,
+    AtOnce,
     Rates,
     Disagreements,
 }
@@ -105,6 +106,15 @@ impl Jsonl {
         }
     }
 
+    /// Writes every verdict to `out`, called `name` in errors, as soon as it exists and in no particular order: for a reject gate.
+    pub fn at_once(out: Box<dyn Write + Send>, name: &str) -> Self {
+        Self {
+            out: Mutex::new(out),
+            name: name.to_owned(),
+            content: Content::AtOnce,
+        }
+    }
+
     /// Writes the rates to `out`, called `name` in errors.
     pub fn rates(out: Box<dyn Write + Send>, name: &str) -> Self {
         Self {
@@ -136,6 +146,14 @@ impl Jsonl {
 }
 
 impl Sink for Jsonl {
+    fn at_once(&self, judged: &JudgedFrame) -> Result<(), String> {
+        if self.content == Content::AtOnce {
+            self.line(serde_json::to_vec(judged.verdict.as_ref()))
+        } else {
+            Ok(())
+        }
+    }
+
     fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
         if self.content == Content::Outcomes {
             self.line(outcome_json(outcome))

@@ -26,6 +26,12 @@ pub trait Source: Send {
     /// the others' wait.
     fn is_live(&self) -> bool;
 
+    /// Whether its frames have the same times whenever it is read. Others are not waited for when they are silent, and the last
+    /// second of a run is kept although it was interrupted.
+    fn has_own_clock(&self) -> bool {
+        !self.is_live()
+    }
+
     /// Continues at frame `seq`. A source that can be read again leaves out the frames before it; a live one numbers on.
     fn resume_at(&mut self, seq: u64);
 

@@ -153,6 +153,10 @@ impl Source for Watch {
     }
 
     /// Numbers on from `seq`; which files were inspected is told by [`WatchOptions::done`].
+    fn has_own_clock(&self) -> bool {
+        false
+    }
+
     fn resume_at(&mut self, seq: u64) {
         self.seq = seq;
     }

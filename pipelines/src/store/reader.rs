@@ -24,10 +24,22 @@ pub struct ResumePoint {
     pub already_stored: BTreeSet<u64>,
 }
 
+/// More frames than a camera delivers between two commits.
+const ROUND_SEQS: u64 = 10_000;
+
 impl ResumePoint {
     /// Where a live camera numbers on, whose frames in between are gone: behind everything stored.
     pub fn next_unused_seq(&self) -> u64 {
         self.already_stored.last().map_or(self.next_seq, |last| last + 1)
+    }
+
+    /// The same after an end that may have taken frames with it whose numbers somebody knows, from an answer or a recording: the
+    /// next round number, so that none is given twice.
+    pub fn round_seq(&self) -> u64 {
+        match self.next_unused_seq() {
+            0 => 0,
+            next => next.next_multiple_of(ROUND_SEQS),
+        }
     }
 }
 
