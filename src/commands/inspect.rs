@@ -128,7 +128,13 @@ impl Running {
         let watching = Watching::start(wanted, names.iter().cloned(), latencies, stop)?;
         sinks.extend(watching.sinks());
         let making = match &places.record {
-            Some(directory) => Some(recording::make(directory, args.keep.resume, names.clone(), &detectors)?),
+            Some(directory) => Some(recording::make(
+                directory,
+                args.keep.resume,
+                names.clone(),
+                &detectors,
+                &planned.figures,
+            )?),
             None => None,
         };
         if let Some(making) = &making {

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use intakt_operators::dataflow::{Alert, AlertState, ArrivedLabel, Rate, ScoreRate};
 use intakt_pipelines::labels::{GivenLabel, LabelJournal, correct, parse_truth, read_labels};
+use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::CameraStream;
 use intakt_pipelines::store::{Resumed, Store, StoreOptions, StoreSink};
 use intakt_pipelines::{Camera, Controls, Figures, PipelineError};
@@ -99,7 +101,7 @@ fn correct_figures(files: &RunDirectory<'_>, figures: Figures) -> Result<Outcome
         cameras,
         figures,
         resumed,
-        vec![sink.clone()],
+        vec![Arc::new(OnlyRetractions(sink.clone()))],
         &settings::run_options(machine)?,
     )?;
     sink.finish(true)?;
@@ -108,6 +110,34 @@ fn correct_figures(files: &RunDirectory<'_>, figures: Figures) -> Result<Outcome
         files.0.display()
     ));
     Ok(Outcome::Passed)
+}
+
+/// Keeps what labels correct. They move time on by a second, in which nothing happened: no alert opens or closes by that.
+struct OnlyRetractions(Arc<StoreSink>);
+
+impl Sink for OnlyRetractions {
+    fn label(&self, time_us: u64, label: &ArrivedLabel) -> Result<(), String> {
+        self.0.label(time_us, label)
+    }
+
+    fn rate(&self, rate: &Rate) -> Result<(), String> {
+        self.0.rate(rate)
+    }
+
+    fn score_rate(&self, rate: &ScoreRate) -> Result<(), String> {
+        self.0.score_rate(rate)
+    }
+
+    fn alert(&self, alert: &Alert) -> Result<(), String> {
+        match alert.state {
+            AlertState::Retracted => self.0.alert(alert),
+            AlertState::Opened | AlertState::Closed => Ok(()),
+        }
+    }
+
+    fn passed(&self, frontier_us: u64) -> Result<(), String> {
+        self.0.passed(frontier_us)
+    }
 }
 
 /// A camera that only listens.

@@ -11,9 +11,10 @@ use intakt_pipelines::recording::{Played, RecordedEvent, Recorder, RecorderOptio
 use intakt_pipelines::sinks::{Jsonl, Sink};
 use intakt_pipelines::sources::OnChange;
 use intakt_pipelines::store::ChangeKind;
-use intakt_pipelines::{Camera, Detectors, PipelineError, load_detector, save_detector};
+use intakt_pipelines::{Camera, Detectors, Figures, PipelineError, load_detector, save_detector};
 
 use super::lines::writer;
+use super::run_directory::{RunDirectory, about, save};
 use crate::terminal;
 
 /// A recording that is being made.
@@ -44,6 +45,7 @@ pub(crate) fn make(
     resume: bool,
     cameras: Vec<Arc<str>>,
     detectors: &Detectors,
+    figures: &Figures,
 ) -> Result<Making, PipelineError> {
     let run = directory
         .file_name()
@@ -56,6 +58,7 @@ pub(crate) fn make(
             ..RecorderOptions::default()
         },
     )?;
+    save(&RunDirectory(directory), figures, true)?;
     for camera in &cameras {
         let detector = detectors.of(camera);
         let name = format!("{}.intakt", detector.id());
@@ -112,6 +115,15 @@ pub(crate) fn number_on(directory: &Path, cameras: &mut [Camera]) {
     for camera in cameras {
         let recorded = recording.cameras().get(camera.source.camera());
         camera.numbers_from = recorded.map_or(0, |recorded| recorded.next_seq);
+    }
+}
+
+/// What was counted when the recording was made, as far as it says so.
+pub(crate) fn figures_of(directory: &Path) -> Result<Option<Figures>, PipelineError> {
+    match about(&RunDirectory(directory)) {
+        Ok((figures, _)) => Ok(Some(figures)),
+        Err(PipelineError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -360,8 +360,8 @@ fn what_cannot_be_run_is_refused_once_and_clearly() {
     at("0", &line.path("none"), &[]).expect_error(&["none"]);
     let alone = line.path("alone");
     fs::write(&alone, format!("127.0.0.1:{}\n", line.ports[0])).unwrap();
-    at("0", &alone, &[]).expect_error(&["run.toml:12: process: there is no process 1 among 1"]);
-    intakt(&[&"inspect", &run]).expect_error(&["run.toml:12: process: there is no process 1", "--hosts"]);
+    at("0", &alone, &[]).expect_error(&["run.toml:14: process: there is no process 1 among 1"]);
+    intakt(&[&"inspect", &run]).expect_error(&["run.toml:14: process: there is no process 1", "--hosts"]);
     let images = intakt(&[
         &"inspect",
         &SHARED.detector,

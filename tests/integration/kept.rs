@@ -38,7 +38,7 @@ fn inspect(cameras: &[PathBuf; 2], run: &Path, record: Option<&Path>) -> Command
         format!("[[camera]]\nname = \"{name}\"\nsource = \"directory\"\npath = \"{path}\"\nline = \"A\"\n")
     };
     let text = format!(
-        "detector = \"{}\"\n[rates]\nwindows = [\"2s\", \"1m\"]\nalerts = [\"reject_rate 2s > 35 %\", \"drift 1m > 0.2\", \
+        "detector = \"{}\"\n[rates]\nwindows = [\"2s\", \"1m\"]\nalerts = [\"reject_rate 2s > 31 %\", \"drift 1m > 0.2\", \
          \"camera silent 3 s\"]\n{}{}",
         SHARED.detector.display(),
         camera(&cameras[0]),

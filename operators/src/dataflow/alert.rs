@@ -40,52 +40,60 @@ impl<'scope> Alerts<'scope> for StreamVec<'scope, u64, Rate> {
         plan: &Arc<RatePlan>,
     ) -> StreamVec<'scope, u64, Alert> {
         let horizon_us = plan.horizon_us;
-        let rates = self.map(|rate| (rate.at_us, Seen::Rate(rate)));
+        let rates = self.map(|rate| Wire((rate.at_us, Seen::Rate(rate))));
         let scores = scores.map(|rate| Wire((rate.at_us, Seen::Scores(rate))));
-        let seen = rates.concat(counted(changes, plan.clone())).map(Wire);
-        let [to_first, scores_to_first] = [(); 2].map(|()| Exchange::new(|_: &Wire<(u64, Seen)>| 0));
+        let counted = counted(changes, plan.clone()).map(Wire);
+        let [to_first, figures_to_first] = [(); 2].map(|()| Exchange::new(|_: &Wire<(u64, Seen)>| 0));
+        let figures = rates.concat(scores);
         type Builder = CapacityContainerBuilder<Vec<Alert>>;
-        seen.binary_frontier::<_, Builder, _, _, _, _>(scores, to_first, scores_to_first, "Alert", |capability, _| {
-            let mut capability = Some(capability);
-            let mut book = AlertBook::new(rules, horizon_us);
-            let mut waiting: BTreeMap<u64, Vec<Seen>> = BTreeMap::new();
-            let mut last_us = 0;
-            move |(seen, frontier), (scores, scores_frontier), output| {
-                let mut take = |records: &mut Vec<Wire<(u64, Seen)>>| {
-                    for Wire((at_us, seen)) in records.drain(..) {
-                        waiting.entry(at_us).or_default().push(seen);
-                    }
-                };
-                seen.for_each(|_, records| take(records));
-                scores.for_each(|_, records| take(records));
-                let Some(held) = capability.as_mut() else { return };
-                let scores_us = scores_frontier.frontier().first().copied();
-                let reached = frontier.frontier().first().copied();
-                if reached.is_none() && scores_us.is_some() {
-                    // Scores are known ahead of the end of their window, and what they say of time has not happened.
-                    return;
-                }
-                let reached = reached.map(|reached| scores_us.map_or(reached, |scores_us| scores_us.min(reached)));
-                // At the end of the input windows are told that have not ended: nobody is to be alarmed about the future.
-                let before_us = reached.unwrap_or(last_us + 1);
-                last_us = reached.unwrap_or(last_us);
-                loop {
-                    // At the end of the input nobody is silent: the end of a stream is not the passing of time.
-                    let silence = book.next_silence_us().filter(|_| reached.is_some());
-                    let next = [waiting.keys().next().copied(), silence].into_iter().flatten().min();
-                    let Some(at_us) = next.filter(|&next| next < before_us) else {
-                        break;
+        counted.binary_frontier::<_, Builder, _, _, _, _>(
+            figures,
+            to_first,
+            figures_to_first,
+            "Alert",
+            |capability, _| {
+                let mut capability = Some(capability);
+                let mut book = AlertBook::new(rules, horizon_us);
+                let mut waiting: BTreeMap<u64, Vec<Seen>> = BTreeMap::new();
+                let mut last_us = 0;
+                move |(counted, frontier), (figures, figures_frontier), output| {
+                    let mut take = |records: &mut Vec<Wire<(u64, Seen)>>| {
+                        for Wire((at_us, seen)) in records.drain(..) {
+                            waiting.entry(at_us).or_default().push(seen);
+                        }
                     };
-                    held.downgrade(&at_us);
-                    let alerts = book.at(at_us, &waiting.remove(&at_us).unwrap_or_default());
-                    output.session(held).give_iterator(alerts.into_iter());
+                    counted.for_each(|_, records| take(records));
+                    figures.for_each(|_, records| take(records));
+                    let Some(held) = capability.as_mut() else { return };
+                    let figures_us = figures_frontier.frontier().first().copied();
+                    let reached = frontier.frontier().first().copied();
+                    if reached.is_none() && figures_us.is_some() {
+                        // Figures of windows that the end of the run leaves open are ahead of time, and that has not happened.
+                        return;
+                    }
+                    let reached =
+                        reached.map(|reached| figures_us.map_or(reached, |figures_us| figures_us.min(reached)));
+                    // At the end of the input windows are told that have not ended: nobody is to be alarmed about the future.
+                    let before_us = reached.unwrap_or(last_us + 1);
+                    last_us = reached.unwrap_or(last_us);
+                    loop {
+                        // At the end of the input nobody is silent: the end of a stream is not the passing of time.
+                        let silence = book.next_silence_us().filter(|_| reached.is_some());
+                        let next = [waiting.keys().next().copied(), silence].into_iter().flatten().min();
+                        let Some(at_us) = next.filter(|&next| next < before_us) else {
+                            break;
+                        };
+                        held.downgrade(&at_us);
+                        let alerts = book.at(at_us, &waiting.remove(&at_us).unwrap_or_default());
+                        output.session(held).give_iterator(alerts.into_iter());
+                    }
+                    match reached {
+                        Some(reached) => held.downgrade(&reached.max(*held.time())),
+                        None => capability = None,
+                    }
                 }
-                match reached {
-                    Some(reached) => held.downgrade(&reached.max(*held.time())),
-                    None => capability = None,
-                }
-            }
-        })
+            },
+        )
     }
 }
 
