@@ -35,14 +35,7 @@ impl Line {
             }
         }
         fs::copy(&SHARED.detector, dir.path().join("line.intakt")).unwrap();
-        let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-        let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
-        let [first, second] = ports;
-        fs::write(
-            dir.path().join("hosts"),
-            format!("127.0.0.1:{first}\n127.0.0.1:{second}\n"),
-        )
-        .unwrap();
+        let ports = write_hosts(&dir.path().join("hosts"));
         Self { dir, ports }
     }
 
@@ -84,6 +77,30 @@ impl Line {
     fn start_both(&self, run_file: &Path, more: &[&str]) -> [Child; 2] {
         [0, 1].map(|process| self.start(run_file, process, more))
     }
+}
+
+/// A hosts file for two processes on this machine, and their ports.
+pub(crate) fn write_hosts(path: &Path) -> [u16; 2] {
+    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
+    let [first, second] = ports;
+    fs::write(path, format!("127.0.0.1:{first}\n127.0.0.1:{second}\n")).unwrap();
+    ports
+}
+
+/// Replays a recording in two processes.
+pub(crate) fn replay_in_two(recording: &Path, hosts: &Path, more: &[&str]) -> [Ran; 2] {
+    let processes = ["0", "1"].map(|process| {
+        let mut command = Command::new(INTAKT);
+        command.arg("replay").arg(recording).arg("--hosts").arg(hosts);
+        command.args(["--process", process]).args(more);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.spawn().unwrap()
+    });
+    processes.map(end)
 }
 
 fn end(child: Child) -> Ran {
@@ -133,23 +150,7 @@ fn two_processes_replay_what_one_recorded() {
     let one = line.run_file("one.toml", [0, 0, 0], "");
     let recording = line.path("recording");
     let expected = intakt(&[&"inspect", &one, &"--record", &recording]).expect(1);
-    let replay = |more: &[&str]| {
-        let processes = [0, 1].map(|process| {
-            let mut command = Command::new(INTAKT);
-            command
-                .arg("replay")
-                .arg(&recording)
-                .arg("--hosts")
-                .arg(line.path("hosts"));
-            command.args(["--process", &process.to_string()]).args(more);
-            command
-                .stdin(Stdio::null())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped());
-            command.spawn().unwrap()
-        });
-        processes.map(end)
-    };
+    let replay = |more: &[&str]| replay_in_two(&recording, &line.path("hosts"), more);
     for workers in ["1", "2"] {
         let [first, second] = replay(&["--workers", workers]);
         assert!(first.expect(1).stdout == expected.stdout, "{workers} workers");

@@ -1,5 +1,9 @@
 //! Live cameras that misbehave, through the pipeline itself: nothing is lost, nobody waits, and a replay repeats it.
 
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use intakt_operators::dataflow::{Compared, Overflow, Rate};
@@ -9,28 +13,29 @@ use intakt_pipelines::sinks::{Sink, outcome_json};
 use intakt_pipelines::sources::{Next, OnChange, ReplayOptions, Source, StopFlag, recorded_cameras};
 use intakt_pipelines::store::{Change, ChangeKind};
 use intakt_pipelines::{
-    Camera, Controls, Detectors, Figures, Inspection, InspectionReport, Intake, RunOptions, inspect,
+    Camera, Controls, Detectors, Figures, Inspection, InspectionReport, Intake, RunOptions, inspect, load_detector,
 };
 use tempfile::tempdir;
 
+use crate::cluster::{replay_in_two, write_hosts};
 use crate::idle;
+use crate::support::{INTAKT, Ran, SHARED, intakt};
 
 const FRAMES: u64 = 1_000;
 
 /// A live camera of 30 frames a second: its times jitter, some frames come a second late, some are broken.
 struct Unruly {
     camera: Arc<str>,
-    good: Arc<[u8]>,
+    images: Vec<Arc<[u8]>>,
     seq: u64,
     state: u64,
 }
 
 impl Unruly {
-    fn new(camera: &str, seed: u64) -> Self {
-        let mut frames = idle::stream(camera, 1, |_| ()).frames;
+    fn new(camera: &str, seed: u64, images: Vec<Arc<[u8]>>) -> Self {
         Self {
             camera: camera.into(),
-            good: frames.next().unwrap().bytes.unwrap(),
+            images,
             seq: 0,
             state: seed,
         }
@@ -67,12 +72,18 @@ impl Source for Unruly {
             self.random(150_000)
         };
         let broken = self.random(40) == 0;
+        let image = self.random(self.images.len() as u64) as usize;
+        let bytes = if broken {
+            Arc::from(*b"torn")
+        } else {
+            self.images[image].clone()
+        };
         Next::Frame(Frame {
             camera: self.camera.clone(),
             seq,
             captured_at_us: 2_000_000 + seq * 33_333 - late_us,
             origin: "".into(),
-            bytes: Ok(if broken { Arc::from(*b"torn") } else { self.good.clone() }),
+            bytes: Ok(bytes),
             recorded: None,
         })
     }
@@ -118,10 +129,16 @@ fn run(cameras: Vec<Camera>, workers: usize, pool: usize, recorder: Option<Arc<R
     )
 }
 
-fn unruly_cameras() -> Vec<Camera> {
+/// The one image that the idle detector is shown.
+fn idle_images() -> Vec<Arc<[u8]>> {
+    let mut frames = idle::stream("left", 1, |_| ()).frames;
+    vec![frames.next().unwrap().bytes.unwrap()]
+}
+
+fn unruly_cameras(images: &[Arc<[u8]>]) -> Vec<Camera> {
     let names = ["left", "right", "top"];
     let camera = |(seed, name): (usize, &&str)| {
-        let mut camera = Camera::from(Unruly::new(name, seed as u64 + 1));
+        let mut camera = Camera::from(Unruly::new(name, seed as u64 + 1, images.to_vec()));
         // Cameras without pause are too fast for the others; of this one every frame is judged.
         camera.intake.overflow = match *name {
             "left" => Overflow::Block,
@@ -137,7 +154,7 @@ fn unruly_cameras() -> Vec<Camera> {
 fn a_recorded_run_is_replayed_byte_for_byte_whatever_the_machine() {
     let dir = tempdir().unwrap();
     let recorder = Arc::new(Recorder::start(dir.path(), RecorderOptions::default()).unwrap());
-    let (outcomes, rates, report) = run(unruly_cameras(), 1, 2, Some(recorder.clone()));
+    let (outcomes, rates, report) = run(unruly_cameras(&idle_images()), 1, 2, Some(recorder.clone()));
     let account = recorder.finish();
     assert_eq!((account.frames_unwritten(), account.trouble), (0, None));
     assert_eq!(
@@ -177,11 +194,107 @@ fn a_recorded_run_is_replayed_byte_for_byte_whatever_the_machine() {
     }
 }
 
+/// Records unruly cameras that a real detector looks at; returns the lines of the outcomes.
+fn record_unruly(directory: &Path) -> String {
+    let detector = load_detector(&SHARED.detector).unwrap();
+    let name = format!("{}.intakt", detector.id());
+    let recorder = Arc::new(Recorder::start(directory, RecorderOptions::default()).unwrap());
+    fs::copy(&SHARED.detector, directory.join(&name)).unwrap();
+    let images: Vec<Arc<[u8]>> = [&SHARED.normal, &SHARED.normal, &SHARED.blotted]
+        .map(|image| fs::read(image).unwrap().into())
+        .to_vec();
+    let cameras = unruly_cameras(&images);
+    let names: Vec<Arc<str>> = cameras.iter().map(|camera| camera.source.camera().clone()).collect();
+    for camera in &names {
+        recorder.record(RecordedEvent::Detector {
+            camera: camera.clone(),
+            detector: detector.id().clone(),
+            path: name.as_str().into(),
+            time_us: 0,
+        });
+    }
+    let lines = Arc::new(Lines::default());
+    let inspection = Inspection {
+        recorder: Some(recorder.clone()),
+        ..Inspection::new(cameras, Arc::new(Detectors::common(detector)), vec![lines.clone()])
+    };
+    inspect(inspection, &RunOptions::new(1, 2).unwrap()).unwrap();
+    for camera in names {
+        recorder.record(RecordedEvent::Ended { camera });
+    }
+    assert_eq!(recorder.finish().frames_unwritten(), 0);
+    let outcomes = lines.outcomes.lock().unwrap();
+    assert_eq!(outcomes.len() as u64, 3 * FRAMES);
+    let lines = outcomes
+        .iter()
+        .map(|line| String::from_utf8_lossy(line).trim_end().to_owned() + "\n");
+    lines.collect()
+}
+
+#[test]
+fn twelve_machines_replay_the_same_bytes() {
+    let dir = tempdir().unwrap();
+    let (recording, hosts) = (dir.path().join("recording"), dir.path().join("hosts"));
+    let expected = record_unruly(&recording);
+    for decision in ["pass", "reject", "unreadable", "dropped"] {
+        assert!(
+            expected.contains(&format!("\"decision\":\"{decision}\"")),
+            "none is {decision}"
+        );
+    }
+    for (workers, pool, speed) in [
+        ("1", "1", "max"),
+        ("1", "2", "10"),
+        ("2", "1", "1000"),
+        ("2", "2", "max"),
+        ("3", "1", "max"),
+        ("3", "2", "200"),
+    ] {
+        let more = ["--workers", workers, "--pool", pool, "--speed", speed];
+        let ran = Ran::from(
+            Command::new(INTAKT)
+                .arg("replay")
+                .arg(&recording)
+                .args(more)
+                .output()
+                .unwrap(),
+        );
+        assert!(ran.expect(1).stdout == expected, "1 process, {more:?}");
+    }
+    for (workers, pool, speed) in [
+        ("1", "1", "max"),
+        ("1", "2", "1000"),
+        ("2", "1", "200"),
+        ("3", "1", "max"),
+    ] {
+        write_hosts(&hosts);
+        let more = ["--workers", workers, "--pool", pool, "--speed", speed];
+        let [first, _] = replay_in_two(&recording, &hosts, &more);
+        assert!(first.expect(1).stdout == expected, "2 processes, {more:?}");
+    }
+    for (workers, pool, kills) in [("1", "2", [100, 40, 700]), ("3", "1", [1, 500, 300])] {
+        let run = dir.path().join(format!("run-{workers}"));
+        let mut replay = Command::new(INTAKT);
+        replay.arg("replay").arg(&recording).arg("--run").arg(&run);
+        replay.args(["--resume", "--workers", workers, "--pool", pool]);
+        for after in kills {
+            let mut child = replay.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+            assert_eq!(lines.take(after).count(), after);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        Ran::from(replay.output().unwrap()).expect(1);
+        let kept = intakt(&[&"query", &run, &"--show", &"outcomes"]).expect(0).stdout;
+        assert!(kept == expected, "killed, {workers} workers");
+    }
+}
+
 #[test]
 fn part_of_a_recording_can_be_replayed() {
     let dir = tempdir().unwrap();
     let recorder = Arc::new(Recorder::start(dir.path(), RecorderOptions::default()).unwrap());
-    let (outcomes, ..) = run(unruly_cameras(), 1, 1, Some(recorder.clone()));
+    let (outcomes, ..) = run(unruly_cameras(&idle_images()), 1, 1, Some(recorder.clone()));
     recorder.finish();
     let recording = Recording::open(dir.path()).unwrap();
     let options = ReplayOptions {
@@ -211,11 +324,12 @@ fn part_of_a_recording_can_be_replayed() {
     );
 }
 
-/// Says things to the cameras when as many outcomes are known.
+/// Says things to the cameras when as many outcomes are known, and takes a threshold back when as many were rejected by it.
 #[derive(Default)]
 struct Says {
     controls: Mutex<Option<Controls>>,
     seen: Mutex<u64>,
+    rejected: Mutex<u64>,
     changes: Mutex<Vec<Change>>,
 }
 
@@ -227,10 +341,16 @@ impl Sink for Says {
         let Some(controls) = controls.as_ref() else {
             return Ok(());
         };
+        if is_rejected(&outcome_json(outcome).unwrap()) {
+            let mut rejected = self.rejected.lock().unwrap();
+            *rejected += 1;
+            if *rejected == 50 {
+                controls.threshold("left", 20.0)?;
+            }
+        }
         match *seen {
             400 => controls.threshold("left", 0.1),
             700 => controls.lot("left", "L1".into()),
-            900 => controls.threshold("left", 20.0),
             1_200 => controls.lot("left", "L2".into()),
             said if said % 50 == 0 => {
                 let label = Label {
@@ -249,6 +369,10 @@ impl Sink for Says {
         self.changes.lock().unwrap().push(change.clone());
         Ok(())
     }
+}
+
+fn is_rejected(line: &[u8]) -> bool {
+    String::from_utf8_lossy(line).contains("\"decision\":\"reject\"")
 }
 
 /// A run in which labels correct rates and thresholds change.
@@ -279,10 +403,15 @@ fn what_was_said_while_frames_came_is_replayed_at_the_same_frame() {
     let dir = tempdir().unwrap();
     let recorder = Arc::new(Recorder::start(dir.path(), RecorderOptions::default()).unwrap());
     let common = || Detectors::common(idle::detector());
-    let (live, changes) = told(unruly_cameras(), common(), true, 1, Some(recorder.clone()));
+    let (live, changes) = told(
+        unruly_cameras(&idle_images()),
+        common(),
+        true,
+        1,
+        Some(recorder.clone()),
+    );
     assert_eq!((recorder.finish().frames_unwritten(), changes.len()), (0, 4));
-    let rejected = |line: &&Vec<u8>| String::from_utf8_lossy(line).contains("\"decision\":\"reject\"");
-    assert!(live.outcomes.lock().unwrap().iter().any(|line| rejected(&line)));
+    assert!(live.outcomes.lock().unwrap().iter().any(|line| is_rejected(line)));
     let labelled = |rate: &&Rate| rate.after.confusion().tn > 0;
     assert!(live.rates.lock().unwrap().iter().any(|rate| labelled(&rate)));
     let recording = Recording::open(dir.path()).unwrap();
@@ -456,7 +585,7 @@ fn the_last_frames_of_an_idle_line_are_logged_and_their_hop_ends() {
         let stop = StopFlag::default();
         let names = ["left", "right"];
         let cameras = names
-            .map(|name| Camera::from(FallsSilent(Unruly::new(name, 3), 20)))
+            .map(|name| Camera::from(FallsSilent(Unruly::new(name, 3, idle_images()), 20)))
             .into();
         // Without time that goes on by itself the run would never end.
         let sink = Arc::new(EndsWhenPassed {
@@ -476,7 +605,7 @@ fn the_last_frames_of_an_idle_line_are_logged_and_their_hop_ends() {
 #[test]
 fn a_file_does_not_wait_for_a_live_camera_that_never_speaks() {
     let cameras = vec![
-        Camera::from(FallsSilent(Unruly::new("silent", 1), 0)),
+        Camera::from(FallsSilent(Unruly::new("silent", 1, idle_images()), 0)),
         idle_camera("files", 900),
     ];
     let stop = StopFlag::default();
