@@ -2,7 +2,46 @@
 
 use std::time::Duration;
 
-use super::StopFlag;
+use intakt_operators::Frame;
+
+use super::{Next, StopFlag};
+
+/// Why there is no frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Interrupted {
+    Stopped,
+    Failed(String),
+}
+
+/// A camera that is tried again when it fails.
+pub(super) trait Retried {
+    fn outage(&mut self) -> &mut Outage;
+
+    /// Whether it is connected, or has something to tell about that: the next try is not waited for.
+    fn is_connected(&self) -> bool;
+
+    /// The next frame of the connection, which is opened if there is none.
+    fn read_frame(&mut self, stop: &StopFlag) -> Result<Frame, Interrupted>;
+
+    /// The next frame, whatever failed before it; or a trouble that was not told yet.
+    fn next_frame(&mut self, stop: &StopFlag) -> Next {
+        while !stop.is_stopped() {
+            if !self.is_connected() && self.outage().wait(stop) {
+                break;
+            }
+            match self.read_frame(stop) {
+                Ok(frame) => return Next::Frame(frame),
+                Err(Interrupted::Stopped) => break,
+                Err(Interrupted::Failed(failure)) => {
+                    if let Some(trouble) = self.outage().failed(failure) {
+                        return Next::Trouble(trouble);
+                    }
+                }
+            }
+        }
+        Next::Ended
+    }
+}
 
 /// The time without pictures: every failed try doubles the pause before the next.
 pub(super) struct Outage {

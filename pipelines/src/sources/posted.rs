@@ -1,16 +1,13 @@
 //! Frames that somebody hands over one by one, for example over HTTP.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use intakt_operators::Frame;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
+use super::source::LOOK_EVERY;
 use super::{Clock, Next, Source, StopFlag};
-
-/// How often a wait looks whether it was stopped: well within `STOP_WAIT_MAX`.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Where posted frames come from, as verdicts name it.
 const ORIGIN: &str = "posted";

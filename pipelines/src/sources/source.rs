@@ -9,6 +9,9 @@ use intakt_operators::{DroppedFrame, Frame, Stamp};
 /// Longest time that [`Source::next`] goes on after its stop flag was set.
 pub const STOP_WAIT_MAX: Duration = Duration::from_millis(500);
 
+/// How often a wait looks whether it was stopped: well within [`STOP_WAIT_MAX`].
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(100);
+
 /// Name of the threads that speak to a driver through a crate that panics where it should return an error. Their panics are told
 /// as a trouble of the camera.
 pub const DEVICE_THREAD: &str = "intakt-device";

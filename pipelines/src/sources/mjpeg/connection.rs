@@ -8,20 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::super::StopFlag;
 use super::super::camera_url::CameraUrl;
+use super::super::outage::Interrupted;
+use super::super::source::LOOK_EVERY;
 
-/// How often a wait looks whether it was stopped: well within `STOP_WAIT_MAX`.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Bytes of the head of an answer.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 /// Number of headers of an answer.
 const HEADERS_MAX: usize = 64;
-
-/// Why nothing was read.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Interrupted {
-    Stopped,
-    Failed(String),
-}
 
 fn failed(reason: impl Into<String>) -> Interrupted {
     Interrupted::Failed(reason.into())

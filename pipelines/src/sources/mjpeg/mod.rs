@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use intakt_operators::Frame;
 
-use self::connection::{Connection, Interrupted};
+use self::connection::Connection;
 use self::parts::Parts;
 use super::camera_url::CameraUrl;
-use super::outage::Outage;
+use super::outage::{Interrupted, Outage, Retried};
 use super::{Clock, Next, Source, StopFlag};
 
 /// Bytes read at once.
@@ -94,8 +94,34 @@ impl Mjpeg {
         Ok(())
     }
 
-    /// The next frame of the connection, a broken one if the connection ends within it.
+    fn frame(&mut self, bytes: Result<Arc<[u8]>, Arc<str>>) -> Frame {
+        let seq = self.seq;
+        self.seq += 1;
+        Frame {
+            camera: self.camera.clone(),
+            seq,
+            captured_at_us: self.clock.now_us(),
+            origin: self.origin.clone(),
+            bytes,
+            recorded: None,
+        }
+    }
+}
+
+impl Retried for Mjpeg {
+    fn outage(&mut self) -> &mut Outage {
+        &mut self.outage
+    }
+
+    fn is_connected(&self) -> bool {
+        self.line.is_some() || self.failure.is_some()
+    }
+
+    /// The next frame, a broken one if the connection ends within it: then the next call says why.
     fn read_frame(&mut self, stop: &StopFlag) -> Result<Frame, Interrupted> {
+        if let Some(failure) = self.failure.take() {
+            return Err(Interrupted::Failed(failure));
+        }
         let Some((connection, parts)) = self.line.as_mut() else {
             self.connect(stop)?;
             return self.read_frame(stop);
@@ -120,19 +146,6 @@ impl Mjpeg {
             None => Err(Interrupted::Failed(failure)),
         }
     }
-
-    fn frame(&mut self, bytes: Result<Arc<[u8]>, Arc<str>>) -> Frame {
-        let seq = self.seq;
-        self.seq += 1;
-        Frame {
-            camera: self.camera.clone(),
-            seq,
-            captured_at_us: self.clock.now_us(),
-            origin: self.origin.clone(),
-            bytes,
-            recorded: None,
-        }
-    }
 }
 
 impl Source for Mjpeg {
@@ -149,21 +162,7 @@ impl Source for Mjpeg {
     }
 
     fn next(&mut self, stop: &StopFlag) -> Next {
-        while !stop.is_stopped() {
-            let failure = match self.failure.take() {
-                Some(failure) => failure,
-                None if self.line.is_none() && self.outage.wait(stop) => break,
-                None => match self.read_frame(stop) {
-                    Ok(frame) => return Next::Frame(frame),
-                    Err(Interrupted::Stopped) => break,
-                    Err(Interrupted::Failed(failure)) => failure,
-                },
-            };
-            if let Some(trouble) = self.outage.failed(failure) {
-                return Next::Trouble(trouble);
-            }
-        }
-        Next::Ended
+        self.next_frame(stop)
     }
 }
 

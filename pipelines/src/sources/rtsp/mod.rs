@@ -13,11 +13,9 @@ use tokio::runtime::Runtime;
 
 use super::camera_url::CameraUrl;
 use super::h264::Pictures;
-use super::outage::Outage;
+use super::outage::{Interrupted, Outage, Retried};
+use super::source::LOOK_EVERY;
 use super::{Clock, Next, Source, StopFlag};
-
-/// How often a wait looks whether it was stopped: well within `STOP_WAIT_MAX`.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How an RTSP camera is read.
 #[derive(Clone, Copy, Debug)]
@@ -62,12 +60,6 @@ pub struct Rtsp {
     outage: Outage,
 }
 
-/// Why there is no frame.
-enum Interrupted {
-    Stopped,
-    Failed(String),
-}
-
 impl Rtsp {
     /// The camera at `url`: `rtsp://user:password@host:port/path`. Nothing is sent before the first [`Source::next`].
     ///
@@ -87,30 +79,6 @@ impl Rtsp {
             runtime: Some(runtime.map_err(|error| format!("cannot start an event loop: {error}"))?),
             playing: None,
         })
-    }
-
-    fn read_frame(&mut self, stop: &StopFlag) -> Result<Frame, Interrupted> {
-        let runtime = self.runtime.as_ref().expect("is there until the source is dropped");
-        let (session, pictures) = match &mut self.playing {
-            Some(playing) => playing,
-            none => {
-                let opening = unless_stopped(open(&self.url), self.options.connect_max, stop);
-                let opened = runtime.block_on(opening)?.map_err(Interrupted::Failed)?;
-                none.insert((Box::pin(opened), Pictures::new()))
-            }
-        };
-        let read = runtime.block_on(unless_stopped(next_picture(session), self.options.silence_max, stop));
-        match read.and_then(|read| read.map_err(Interrupted::Failed)) {
-            Ok(picture) => {
-                let bytes = decode(pictures, &picture);
-                self.outage.over();
-                Ok(self.frame(bytes))
-            }
-            Err(interrupted) => {
-                self.hang_up();
-                Err(interrupted)
-            }
-        }
     }
 
     /// Ends the session, whose goodbye is sent by the event loop.
@@ -144,6 +112,40 @@ impl Drop for Rtsp {
     }
 }
 
+impl Retried for Rtsp {
+    fn outage(&mut self) -> &mut Outage {
+        &mut self.outage
+    }
+
+    fn is_connected(&self) -> bool {
+        self.playing.is_some()
+    }
+
+    fn read_frame(&mut self, stop: &StopFlag) -> Result<Frame, Interrupted> {
+        let runtime = self.runtime.as_ref().expect("is there until the source is dropped");
+        let (session, pictures) = match &mut self.playing {
+            Some(playing) => playing,
+            none => {
+                let opening = unless_stopped(open(&self.url), self.options.connect_max, stop);
+                let opened = runtime.block_on(opening)?.map_err(Interrupted::Failed)?;
+                none.insert((Box::pin(opened), Pictures::new()))
+            }
+        };
+        let read = runtime.block_on(unless_stopped(next_picture(session), self.options.silence_max, stop));
+        match read.and_then(|read| read.map_err(Interrupted::Failed)) {
+            Ok(picture) => {
+                let bytes = decode(pictures, &picture);
+                self.outage.over();
+                Ok(self.frame(bytes))
+            }
+            Err(interrupted) => {
+                self.hang_up();
+                Err(interrupted)
+            }
+        }
+    }
+}
+
 impl Source for Rtsp {
     fn camera(&self) -> &Arc<str> {
         &self.camera
@@ -158,21 +160,7 @@ impl Source for Rtsp {
     }
 
     fn next(&mut self, stop: &StopFlag) -> Next {
-        while !stop.is_stopped() {
-            if self.playing.is_none() && self.outage.wait(stop) {
-                break;
-            }
-            match self.read_frame(stop) {
-                Ok(frame) => return Next::Frame(frame),
-                Err(Interrupted::Stopped) => break,
-                Err(Interrupted::Failed(failure)) => {
-                    if let Some(trouble) = self.outage.failed(failure) {
-                        return Next::Trouble(trouble);
-                    }
-                }
-            }
-        }
-        Next::Ended
+        self.next_frame(stop)
     }
 }
 

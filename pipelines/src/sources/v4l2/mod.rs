@@ -13,11 +13,9 @@ use intakt_operators::Frame;
 
 use self::device::Device;
 use self::reader::{Open, Reader, Said};
-use super::outage::Outage;
+use super::outage::{Interrupted, Outage, Retried};
+use super::source::LOOK_EVERY;
 use super::{Clock, Next, Source, StopFlag};
-
-/// How often a wait looks whether it was stopped: well within `STOP_WAIT_MAX`.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// How a camera at `/dev/videoN` is read.
 #[derive(Clone, Copy, Debug)]
@@ -68,12 +66,6 @@ pub struct V4l2 {
     outage: Outage,
 }
 
-/// Why there is no frame.
-enum Interrupted {
-    Stopped,
-    Failed(String),
-}
-
 impl V4l2 {
     /// The camera at `path`, like `/dev/video0`. It is not opened before the first [`Source::next`].
     ///
@@ -106,6 +98,16 @@ impl V4l2 {
             open,
             reader: None,
         }
+    }
+}
+
+impl Retried for V4l2 {
+    fn outage(&mut self) -> &mut Outage {
+        &mut self.outage
+    }
+
+    fn is_connected(&self) -> bool {
+        self.reader.is_some()
     }
 
     fn read_frame(&mut self, stop: &StopFlag) -> Result<Frame, Interrupted> {
@@ -153,21 +155,7 @@ impl Source for V4l2 {
     }
 
     fn next(&mut self, stop: &StopFlag) -> Next {
-        while !stop.is_stopped() {
-            if self.reader.is_none() && self.outage.wait(stop) {
-                break;
-            }
-            match self.read_frame(stop) {
-                Ok(frame) => return Next::Frame(frame),
-                Err(Interrupted::Stopped) => break,
-                Err(Interrupted::Failed(failure)) => {
-                    if let Some(trouble) = self.outage.failed(failure) {
-                        return Next::Trouble(trouble);
-                    }
-                }
-            }
-        }
-        Next::Ended
+        self.next_frame(stop)
     }
 }
 
