@@ -32,11 +32,9 @@ pub(crate) fn error(message: &str) {
 pub(crate) fn print(text: &str) -> Result<(), PipelineError> {
     match writeln!(std::io::stdout(), "{text}") {
         // A closed pipe is the reader's decision, no failure of ours.
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(PipelineError::Io {
-            action: "write",
-            path: "standard output".into(),
-            cause: error,
-        }),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(PipelineError::write("standard output".as_ref())(error))
+        }
         _ => Ok(()),
     }
 }

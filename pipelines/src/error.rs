@@ -40,7 +40,8 @@ pub enum PipelineError {
 }
 
 impl PipelineError {
-    pub(crate) fn read(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+    /// What becomes of an error while `path` is read.
+    pub fn read(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         |cause| Self::Io {
             action: "read",
@@ -49,7 +50,8 @@ impl PipelineError {
         }
     }
 
-    pub(crate) fn write(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
+    /// What becomes of an error while `path` is written.
+    pub fn write(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         |cause| Self::Io {
             action: "write",

@@ -129,17 +129,10 @@ impl Camera {
             self.judged_before.clone_from(&point.already_stored);
             return point.clone();
         }
-        let free = if was_ended {
-            point.next_unused_seq()
-        } else {
-            point.round_seq()
-        };
-        let next_seq = free.max(self.numbers_from);
-        self.source.resume_at(next_seq);
-        ResumePoint {
-            next_seq,
-            ..ResumePoint::default()
-        }
+        let mut free = point.of_live(was_ended);
+        free.next_seq = free.next_seq.max(self.numbers_from);
+        self.source.resume_at(free.next_seq);
+        free
     }
 }
 

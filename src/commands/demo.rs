@@ -5,7 +5,7 @@ mod outcome;
 
 use std::fs::{self, File};
 use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -131,7 +131,7 @@ fn render_normal(line: &SyntheticLine, camera: SyntheticCamera, directory: &Path
 fn heatmaps(out: &Path) -> Result<Heatmaps, PipelineError> {
     let directory = out.join("heatmaps");
     remove_earlier_pictures(&directory);
-    Heatmaps::new(&directory, HeatmapSelection::Rejected).map_err(|cause| cannot_write(directory, cause))
+    Heatmaps::new(&directory, HeatmapSelection::Rejected).map_err(PipelineError::write(&directory))
 }
 
 /// Pictures of an earlier demo would be taken for this one's. Nothing else in the directory is touched.
@@ -152,17 +152,9 @@ fn remove_earlier_pictures(directory: &Path) {
 }
 
 fn make(directory: &Path) -> Result<(), PipelineError> {
-    fs::create_dir_all(directory).map_err(|cause| cannot_write(directory.to_owned(), cause))
+    fs::create_dir_all(directory).map_err(PipelineError::write(directory))
 }
 
 fn create(path: &Path) -> Result<File, PipelineError> {
-    File::create(path).map_err(|cause| cannot_write(path.to_owned(), cause))
-}
-
-fn cannot_write(path: PathBuf, cause: std::io::Error) -> PipelineError {
-    PipelineError::Io {
-        action: "write",
-        path,
-        cause,
-    }
+    File::create(path).map_err(PipelineError::write(path))
 }

@@ -25,11 +25,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<Outcome, PipelineError> {
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
     if let Some(directory) = &args.heatmaps {
         let heatmaps = Heatmaps::new(directory, HeatmapSelection::All);
-        sinks.push(Arc::new(heatmaps.map_err(|cause| PipelineError::Io {
-            action: "write",
-            path: directory.clone(),
-            cause,
-        })?));
+        sinks.push(Arc::new(heatmaps.map_err(PipelineError::write(directory))?));
     }
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let detectors = Arc::new(Detectors::common(detector));

@@ -43,17 +43,16 @@ struct Found {
 impl Flips {
     /// Knows the verdicts in `path`. A last line that was cut is passed over.
     pub(crate) fn open(path: &Path) -> Result<Self, PipelineError> {
-        let cannot_read = |cause| PipelineError::Io {
-            action: "read",
-            path: path.to_owned(),
-            cause,
-        };
-        let mut lines = BufReader::new(std::fs::File::open(path).map_err(cannot_read)?);
+        let mut lines = BufReader::new(std::fs::File::open(path).map_err(PipelineError::read(path))?);
         let mut recorded = BTreeMap::new();
         for number in 1_u64.. {
             let mut line = Vec::new();
             let mut bounded = std::io::Read::take(&mut lines, LINE_BYTES_MAX);
-            if bounded.read_until(b'\n', &mut line).map_err(cannot_read)? == 0 {
+            if bounded
+                .read_until(b'\n', &mut line)
+                .map_err(PipelineError::read(path))?
+                == 0
+            {
                 break;
             }
             match serde_json::from_slice::<Recorded>(&line) {

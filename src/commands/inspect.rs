@@ -11,7 +11,7 @@ use intakt_pipelines::{
 };
 
 use super::kept::{Kept, keep};
-use super::lines::writer;
+use super::lines::jsonl;
 use super::planned::{Places, Planned};
 use super::recording::{AsJudged, Making};
 use super::run_directory::RunDirectory;
@@ -259,25 +259,16 @@ fn sinks(
     let goes_on = goes_on(args);
     // What is written in order comes together at process 0; the others have nothing to write.
     if process.unwrap_or(0) == 0 {
-        sinks.push(Arc::new(Jsonl::outcomes(
-            writer(&args.jsonl, goes_on)?,
-            &args.jsonl.to_string_lossy(),
-        )));
+        sinks.push(jsonl(&args.jsonl, goes_on, Jsonl::outcomes)?);
         if let Some(path) = &args.rates {
-            sinks.push(Arc::new(Jsonl::rates(writer(path, goes_on)?, &path.to_string_lossy())));
+            sinks.push(jsonl(path, goes_on, Jsonl::rates)?);
         }
         if let Some(path) = &args.disagreements {
-            sinks.push(Arc::new(Jsonl::disagreements(
-                writer(path, goes_on)?,
-                &path.to_string_lossy(),
-            )));
+            sinks.push(jsonl(path, goes_on, Jsonl::disagreements)?);
         }
     }
     if let Some(path) = &args.at_once {
-        sinks.push(Arc::new(Jsonl::at_once(
-            writer(path, goes_on)?,
-            &path.to_string_lossy(),
-        )));
+        sinks.push(jsonl(path, goes_on, Jsonl::at_once)?);
     }
     if let Some(directory) = &args.heatmaps {
         let selection = if args.all {
@@ -286,11 +277,7 @@ fn sinks(
             HeatmapSelection::Rejected
         };
         let heatmaps = Heatmaps::new(directory, selection);
-        sinks.push(Arc::new(heatmaps.map_err(|cause| PipelineError::Io {
-            action: "write",
-            path: directory.clone(),
-            cause,
-        })?));
+        sinks.push(Arc::new(heatmaps.map_err(PipelineError::write(directory))?));
     }
     if args.log_suppressed {
         sinks.push(Arc::new(SuppressedLog(progress.clone())));

@@ -16,7 +16,7 @@ use intakt_pipelines::cluster::Beginning;
 use intakt_pipelines::labels::{JournalLine, LabelJournal};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::StopFlag;
-use intakt_pipelines::store::{Change, ChangeKind, ResumePoint, Resumed, Store, StoreOptions, StoreSink};
+use intakt_pipelines::store::{Change, ChangeKind, Resumed, Store, StoreOptions, StoreSink};
 use intakt_pipelines::{Camera, Controls, Detectors, Figures, Inspection, PipelineError, load_detector};
 
 /// How often it is looked whether somebody labelled something.
@@ -59,11 +59,7 @@ pub(crate) fn keep(
     figures: &Figures,
     stop: &StopFlag,
 ) -> Result<Kept, PipelineError> {
-    std::fs::create_dir_all(directory).map_err(|cause| PipelineError::Io {
-        action: "write",
-        path: directory.to_owned(),
-        cause,
-    })?;
+    std::fs::create_dir_all(directory).map_err(PipelineError::write(directory))?;
     let files = RunDirectory(directory);
     let Some(lock) = files.lock()? else {
         return Err(PipelineError::Refused(format!(
@@ -107,15 +103,11 @@ pub(crate) fn keep(
     }
     for Elsewhere { camera, is_live, .. } in elsewhere {
         let point = store.resume_point(camera)?;
-        let free = ResumePoint {
-            next_seq: if was_ended {
-                point.next_unused_seq()
-            } else {
-                point.round_seq()
-            },
-            ..ResumePoint::default()
+        let goes_on = match is_live {
+            true => point.of_live(was_ended),
+            false => point.clone(),
         };
-        points.insert(camera.clone(), if *is_live { free } else { point.clone() });
+        points.insert(camera.clone(), goes_on);
         beginning.cameras.insert(camera.clone(), point);
     }
     let resumed = match there {

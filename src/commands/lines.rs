@@ -3,16 +3,27 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::Path;
+use std::sync::Arc;
 
 use intakt_pipelines::PipelineError;
+use intakt_pipelines::sinks::Jsonl;
 
 use crate::exit::WholeLines;
 
 /// Bytes that are looked through for the end of the last whole line: the longest line is shorter.
 const TAIL_BYTES: u64 = 4 << 20;
 
+/// JSON lines of a kind, like [`Jsonl::rates`], to where `path` says.
+pub(crate) fn jsonl(
+    path: &Path,
+    goes_on: bool,
+    kind: impl FnOnce(Box<dyn Write + Send>, &str) -> Jsonl,
+) -> Result<Arc<Jsonl>, PipelineError> {
+    Ok(Arc::new(kind(writer(path, goes_on)?, &path.to_string_lossy())))
+}
+
 /// A file, or standard output for `-`. A run that goes on adds to a file, behind its last whole line.
-pub(crate) fn writer(path: &Path, goes_on: bool) -> Result<Box<dyn Write + Send>, PipelineError> {
+fn writer(path: &Path, goes_on: bool) -> Result<Box<dyn Write + Send>, PipelineError> {
     if path == Path::new("-") {
         return Ok(Box::new(WholeLines(io::stdout())));
     }
@@ -20,11 +31,7 @@ pub(crate) fn writer(path: &Path, goes_on: bool) -> Result<Box<dyn Write + Send>
         true => continued(path),
         false => File::create(path),
     };
-    let file = opened.map_err(|cause| PipelineError::Io {
-        action: "write",
-        path: path.to_owned(),
-        cause,
-    })?;
+    let file = opened.map_err(PipelineError::write(path))?;
     Ok(Box::new(WholeLines(BufWriter::new(file))))
 }
 

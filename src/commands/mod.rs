@@ -19,6 +19,6 @@ mod planned;
 mod recording;
 mod run_directory;
 mod settings;
+mod watching;
 
 pub(crate) use kept::Elsewhere;
-mod watching;

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 
 use intakt_pipelines::PipelineError;
-use intakt_pipelines::datasets::parse_micros;
 use intakt_pipelines::sinks::outcome_json;
 use intakt_pipelines::store::{DecisionKind, ExportFormat, OutcomeFilter, Store, StoreError, export};
 use serde::Serialize;
 
 use super::run_directory::RunDirectory;
+use super::settings;
 use crate::cli::{DecisionName, ExportArgs, FilterArgs, QueryArgs, QueryKind};
 use crate::{Outcome, terminal};
 
@@ -69,29 +69,15 @@ fn export_to(
     if path == std::path::Path::new("-") {
         return Ok(export(store, filter, format, std::io::stdout())?);
     }
-    let file = File::create(path).map_err(|cause| PipelineError::Io {
-        action: "write",
-        path: path.to_owned(),
-        cause,
-    })?;
+    let file = File::create(path).map_err(PipelineError::write(path))?;
     Ok(export(store, filter, format, file)?)
 }
 
 fn filter(args: &FilterArgs) -> Result<OutcomeFilter, PipelineError> {
-    let time = |flag: &str, typed: &Option<String>| {
-        let parse = |typed: &String| {
-            parse_micros(typed).ok_or_else(|| {
-                PipelineError::Refused(format!(
-                    "cannot read `{flag} {typed}`: it is a time like 2026-01-05T06:00:00Z, or microseconds since 1970"
-                ))
-            })
-        };
-        typed.as_ref().map(parse).transpose()
-    };
     Ok(OutcomeFilter {
         camera: args.camera.clone(),
-        since_us: time("--since", &args.since)?,
-        until_us: time("--until", &args.until)?,
+        since_us: settings::time_us("--since", args.since.as_deref())?,
+        until_us: settings::time_us("--until", args.until.as_deref())?,
         decision: args.decision.map(|decision| match decision {
             DecisionName::Pass => DecisionKind::Pass,
             DecisionName::Reject => DecisionKind::Reject,
@@ -200,9 +186,5 @@ impl Lines {
 }
 
 fn not_written(cause: std::io::Error) -> PipelineError {
-    PipelineError::Io {
-        action: "write",
-        path: "standard output".into(),
-        cause,
-    }
+    PipelineError::write("standard output".as_ref())(cause)
 }

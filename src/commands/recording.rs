@@ -13,7 +13,7 @@ use intakt_pipelines::sources::OnChange;
 use intakt_pipelines::store::ChangeKind;
 use intakt_pipelines::{Camera, Detectors, Figures, PipelineError, load_detector, save_detector};
 
-use super::lines::writer;
+use super::lines::jsonl;
 use super::run_directory::{RunDirectory, about, save};
 use crate::terminal;
 
@@ -73,12 +73,10 @@ pub(crate) fn make(
             time_us: 0,
         });
     }
-    let path = verdicts_of(directory);
-    let file = writer(&path, resume)?;
-    let verdicts = Jsonl::outcomes(file, &path.to_string_lossy());
+    let verdicts = jsonl(&verdicts_of(directory), resume, Jsonl::outcomes)?;
     Ok(Making {
         recorder: Arc::new(recorder),
-        verdicts: Arc::new(verdicts),
+        verdicts,
         cameras,
     })
 }

@@ -4,7 +4,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use intakt_operators::detector::Detector;
-use intakt_pipelines::datasets::parse_micros;
 use intakt_pipelines::recording::Recording;
 use intakt_pipelines::sinks::{Jsonl, Sink};
 use intakt_pipelines::sources::{OnChange, ReplayOptions, Source, recorded_cameras};
@@ -13,7 +12,7 @@ use intakt_pipelines::{Camera, Detectors, Inspection, Intake, PipelineError, Pro
 use super::flips::Flips;
 use super::inspect::outcome_of;
 use super::kept::keep;
-use super::lines::writer;
+use super::lines::jsonl;
 use super::{cluster, recording, settings};
 use crate::cli::ReplayArgs;
 use crate::progress::Shown;
@@ -127,21 +126,6 @@ fn share(cameras: &[Arc<str>], process: usize, processes: usize) -> Vec<Arc<str>
 }
 
 fn replay_options(args: &ReplayArgs) -> Result<ReplayOptions, PipelineError> {
-    let refuse = |flag: &str, typed: &str, wanted: &str| {
-        PipelineError::Refused(format!("cannot read `{flag} {typed}`: it is {wanted}"))
-    };
-    let time = |flag: &str, typed: &Option<String>| {
-        let parse = |typed: &String| {
-            parse_micros(typed).ok_or_else(|| {
-                refuse(
-                    flag,
-                    typed,
-                    "a time like 2026-01-05T06:00:00Z, or microseconds since 1970",
-                )
-            })
-        };
-        typed.as_ref().map(parse).transpose()
-    };
     let speed = match args.speed.as_str() {
         "max" => None,
         typed => Some(
@@ -149,7 +133,11 @@ fn replay_options(args: &ReplayArgs) -> Result<ReplayOptions, PipelineError> {
                 .parse()
                 .ok()
                 .filter(|speed: &f64| (0.001..=1e6).contains(speed))
-                .ok_or_else(|| refuse("--speed", typed, "`max`, or a number between 0.001 and 1000000"))?,
+                .ok_or_else(|| {
+                    PipelineError::Refused(format!(
+                        "cannot read `--speed {typed}`: it is `max`, or a number between 0.001 and 1000000"
+                    ))
+                })?,
         ),
     };
     Ok(ReplayOptions {
@@ -157,8 +145,8 @@ fn replay_options(args: &ReplayArgs) -> Result<ReplayOptions, PipelineError> {
             .cameras
             .as_ref()
             .map(|cameras| cameras.iter().map(|camera| camera.as_str().into()).collect()),
-        from_us: time("--from", &args.from)?,
-        to_us: time("--to", &args.to)?,
+        from_us: settings::time_us("--from", args.from.as_deref())?,
+        to_us: settings::time_us("--to", args.to.as_deref())?,
         speed,
     })
 }
@@ -195,16 +183,10 @@ fn sinks(
         settings::refuse_overwriting_in(path, &args.recording)?;
     }
     if let Some(path) = verdicts {
-        sinks.push(Arc::new(Jsonl::outcomes(
-            writer(path, args.keep.resume)?,
-            &path.to_string_lossy(),
-        )));
+        sinks.push(jsonl(path, args.keep.resume, Jsonl::outcomes)?);
     }
     if let Some(path) = &args.rates {
-        sinks.push(Arc::new(Jsonl::rates(
-            writer(path, args.keep.resume)?,
-            &path.to_string_lossy(),
-        )));
+        sinks.push(jsonl(path, args.keep.resume, Jsonl::rates)?);
     }
     sinks.extend(flips.map(|flips| flips.clone() as Arc<dyn Sink>));
     Ok(sinks)

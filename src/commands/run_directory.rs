@@ -76,11 +76,7 @@ pub(super) fn save(files: &RunDirectory<'_>, figures: &Figures, replayable: bool
 /// The figures that the run keeps, and whether it can go on as if it had not been interrupted.
 pub(crate) fn about(files: &RunDirectory<'_>) -> Result<(Figures, bool), PipelineError> {
     let path = files.about();
-    let bytes = std::fs::read(&path).map_err(|cause| PipelineError::Io {
-        action: "read",
-        path: path.clone(),
-        cause,
-    })?;
+    let bytes = std::fs::read(&path).map_err(PipelineError::read(&path))?;
     let refuse = |cause: String| PipelineError::Load {
         what: "run",
         path: path.clone(),

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use intakt_operators::detector::{Detector, ImageScore, RoiMask, SuppressionRules, Tiling};
 use intakt_operators::imaging::decode_mask;
-use intakt_pipelines::datasets::{Dataset, Layout};
+use intakt_pipelines::datasets::{Dataset, Layout, parse_micros};
 use intakt_pipelines::sources::read_file;
 use intakt_pipelines::{Figures, PipelineError, RunOptions};
 
@@ -19,6 +19,18 @@ pub(crate) fn dataset(args: &DatasetArgs) -> Result<Dataset, PipelineError> {
         LayoutName::Csv => Layout::Csv,
     });
     Ok(Dataset::open(&args.dataset, layout, args.fabric.as_deref())?)
+}
+
+/// A time that was typed, microseconds since 1970.
+pub(crate) fn time_us(flag: &str, typed: Option<&str>) -> Result<Option<u64>, PipelineError> {
+    let parse = |typed| {
+        parse_micros(typed).ok_or_else(|| {
+            PipelineError::Refused(format!(
+                "cannot read `{flag} {typed}`: it is a time like 2026-01-05T06:00:00Z, or microseconds since 1970"
+            ))
+        })
+    };
+    typed.map(parse).transpose()
 }
 
 /// Workers and threads to inspect with: as asked, or one worker, which only moves frames, and a pool thread per core.

@@ -158,19 +158,14 @@ pub(crate) fn load(path: &Path, place: Place, server: &ServerArgs, keeps: bool) 
 }
 
 fn read(path: &Path) -> Result<String, PipelineError> {
-    let cannot_read = |cause| PipelineError::Io {
-        action: "read",
-        path: path.to_owned(),
-        cause,
-    };
-    let bytes = std::fs::metadata(path).map_err(cannot_read)?.len();
+    let bytes = std::fs::metadata(path).map_err(PipelineError::read(path))?.len();
     if bytes > FILE_BYTES_MAX {
         return Err(refusal(
             path,
             &[format!("it has {bytes} bytes, more than {FILE_BYTES_MAX}")],
         ));
     }
-    std::fs::read_to_string(path).map_err(cannot_read)
+    std::fs::read_to_string(path).map_err(PipelineError::read(path))
 }
 
 fn refusal(path: &Path, problems: &[String]) -> PipelineError {

@@ -33,12 +33,18 @@ impl ResumePoint {
         self.already_stored.last().map_or(self.next_seq, |last| last + 1)
     }
 
-    /// The same after an end that may have taken frames with it whose numbers somebody knows, from an answer or a recording: the
-    /// next round number, so that none is given twice.
-    pub fn round_seq(&self) -> u64 {
-        match self.next_unused_seq() {
-            0 => 0,
-            next => next.next_multiple_of(ROUND_SEQS),
+    /// The point of a live camera, none of whose frames comes again. Unless the run `was_ended`, its end may have taken frames with
+    /// it whose numbers somebody knows, from an answer or a recording: then it is the next round number, so that none is given
+    /// twice.
+    pub fn of_live(&self, was_ended: bool) -> Self {
+        let unused = self.next_unused_seq();
+        let next_seq = match was_ended {
+            true => unused,
+            false => unused.next_multiple_of(ROUND_SEQS),
+        };
+        Self {
+            next_seq,
+            already_stored: BTreeSet::new(),
         }
     }
 }
