@@ -18,11 +18,11 @@ use crate::board::Board;
 use crate::figures::{Figures, Known, figures, said};
 use crate::graph::{Remembered, judged};
 use crate::recording::Recorder;
-use crate::run::{Camera, OnRead, Surroundings, run_dataflow};
+use crate::run::{OnRead, Surroundings, run_dataflow};
 use crate::sinks::Sink;
 use crate::sources::StopFlag;
 use crate::store::Resumed;
-use crate::{Detectors, PipelineError, RunOptions};
+use crate::{Camera, Detectors, PipelineError, RunOptions};
 
 /// What became of the frames of one camera.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -10,6 +10,7 @@ pub mod sources;
 pub mod store;
 
 mod board;
+mod camera;
 mod controls;
 mod detector_file;
 mod detectors;
@@ -22,6 +23,7 @@ mod inspect;
 mod progress;
 mod run;
 
+pub use camera::{Camera, Intake};
 pub use controls::Controls;
 pub use detector_file::{load_detector, save_detector, write_atomically, write_picture};
 pub use detectors::Detectors;
@@ -30,4 +32,4 @@ pub use evaluate::{Evaluation, evaluate};
 pub use figures::Figures;
 pub use inspect::{CameraAccount, Inspection, InspectionReport, inspect};
 pub use progress::{Progress, Silent};
-pub use run::{Camera, Intake, RunOptions};
+pub use run::RunOptions;

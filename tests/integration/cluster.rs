@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::{TempDir, tempdir};
 
-use crate::support::{INTAKT, Ran, SHARED, intakt, json_lines};
+use crate::support::{INTAKT, Ran, SHARED, intakt, json_lines, label};
 
 /// Three cameras in folders, a detector, and a hosts file for two processes.
 struct Line {
@@ -192,17 +192,7 @@ fn a_run_of_two_processes_is_kept_and_goes_on_after_one_was_killed() {
         let of = |run: &Path| intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout;
         assert!(of(&kept) == of(&whole), "{show}:\n{}\n{}", of(&kept), of(&whole));
     }
-    intakt(&[
-        &"label",
-        &kept,
-        &"--camera",
-        &"right",
-        &"--seq",
-        &"3",
-        &"--truth",
-        &"anomalous",
-    ])
-    .expect(0);
+    label(&kept, "right", 3, "anomalous").expect(0);
     assert!(
         intakt(&[&"query", &kept, &"--show", &"metrics"])
             .expect(0)

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::support::{INTAKT, Ran, SHARED, intakt, json_lines};
+use crate::support::{INTAKT, Ran, SHARED, intakt, json_lines, label};
 
 /// Two cameras with so many frames each, every third of the second one defective, and a broken one.
 fn line(frames: usize) -> (TempDir, [PathBuf; 2]) {
@@ -191,17 +191,7 @@ fn labels_that_come_late_correct_the_figures_and_say_what_was_before() {
         ("anomalous:blot", 0.9, 1.0),
         ("anomalous:blot", 0.9, 1.0),
     ] {
-        intakt(&[
-            &"label",
-            &run,
-            &"--camera",
-            &"right",
-            &"--seq",
-            &"0",
-            &"--truth",
-            &truth,
-        ])
-        .expect(0);
+        label(&run, "right", 0, truth).expect(0);
         let precision = figure(&run, "precision");
         assert_eq!(
             (&precision["before"], &precision["after"]),
@@ -221,17 +211,7 @@ fn a_label_for_an_interrupted_run_is_taken_in_when_it_goes_on() {
     lines.take(50).for_each(drop);
     child.kill().unwrap();
     child.wait().unwrap();
-    let noted = intakt(&[
-        &"label",
-        &run,
-        &"--camera",
-        &"right",
-        &"--seq",
-        &"0",
-        &"--truth",
-        &"anomalous",
-    ])
-    .expect(0);
+    let noted = label(&run, "right", 0, "anomalous").expect(0);
     assert!(
         noted.stderr.contains("takes them in when it goes on"),
         "{}",
@@ -240,17 +220,7 @@ fn a_label_for_an_interrupted_run_is_taken_in_when_it_goes_on() {
     assert_eq!(query(&run, "labels"), "");
     Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(1);
     // The run may be over before it looks into its journal.
-    intakt(&[
-        &"label",
-        &run,
-        &"--camera",
-        &"right",
-        &"--seq",
-        &"1",
-        &"--truth",
-        &"normal",
-    ])
-    .expect(0);
+    label(&run, "right", 1, "normal").expect(0);
     assert_eq!(figure(&run, "labelled")["after"], 2.0);
 }
 
@@ -318,17 +288,7 @@ fn a_run_is_neither_overwritten_nor_resumed_by_mistake() {
     intakt(&[&"inspect", &SHARED.detector, &images, &"--resume"]).expect_error(&["--run DIR"]);
     intakt(&[&"inspect", &SHARED.detector, &images, &"--run", &images]).expect_error(&["frames are taken from"]);
     for _ in 0..3 {
-        intakt(&[
-            &"label",
-            &run,
-            &"--camera",
-            &"right",
-            &"--seq",
-            &"1",
-            &"--truth",
-            &"normal",
-        ])
-        .expect(0);
+        label(&run, "right", 1, "normal").expect(0);
     }
     assert!(
         !query(&run, "alerts").contains("silent"),

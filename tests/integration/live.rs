@@ -6,155 +6,31 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 
-use intakt_operators::dataflow::{Compared, Overflow, Rate};
-use intakt_operators::{Frame, Label, Outcome, Truth};
+use intakt_operators::dataflow::{Compared, Rate};
+use intakt_operators::{Label, Outcome, Truth};
 use intakt_pipelines::recording::{RecordedEvent, Recorder, RecorderOptions, Recording};
 use intakt_pipelines::sinks::{Sink, outcome_json};
 use intakt_pipelines::sources::{Next, OnChange, ReplayOptions, Source, StopFlag, recorded_cameras};
 use intakt_pipelines::store::{Change, ChangeKind};
-use intakt_pipelines::{
-    Camera, Controls, Detectors, Figures, Inspection, InspectionReport, Intake, RunOptions, inspect, load_detector,
-};
+use intakt_pipelines::{Camera, Controls, Detectors, Figures, Inspection, Intake, RunOptions, inspect, load_detector};
 use tempfile::tempdir;
 
 use crate::cluster::{replay_in_two, write_hosts};
 use crate::idle;
 use crate::support::{INTAKT, Ran, SHARED, intakt};
-
-const FRAMES: u64 = 1_000;
-
-/// A live camera of 30 frames a second: its times jitter, some frames come a second late, some are broken.
-struct Unruly {
-    camera: Arc<str>,
-    images: Vec<Arc<[u8]>>,
-    seq: u64,
-    state: u64,
-}
-
-impl Unruly {
-    fn new(camera: &str, seed: u64, images: Vec<Arc<[u8]>>) -> Self {
-        Self {
-            camera: camera.into(),
-            images,
-            seq: 0,
-            state: seed,
-        }
-    }
-
-    fn random(&mut self, below: u64) -> u64 {
-        self.state = self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        (self.state >> 33) % below
-    }
-}
-
-impl Source for Unruly {
-    fn camera(&self) -> &Arc<str> {
-        &self.camera
-    }
-
-    fn is_live(&self) -> bool {
-        true
-    }
-
-    fn resume_at(&mut self, seq: u64) {
-        self.seq = seq;
-    }
-
-    fn next(&mut self, stop: &StopFlag) -> Next {
-        if self.seq == FRAMES || stop.is_stopped() {
-            return Next::Ended;
-        }
-        let seq = self.seq;
-        self.seq += 1;
-        let late_us = if self.random(50) == 0 {
-            1_000_000
-        } else {
-            self.random(150_000)
-        };
-        let broken = self.random(40) == 0;
-        let image = self.random(self.images.len() as u64) as usize;
-        let bytes = if broken {
-            Arc::from(*b"torn")
-        } else {
-            self.images[image].clone()
-        };
-        Next::Frame(Frame {
-            camera: self.camera.clone(),
-            seq,
-            captured_at_us: 2_000_000 + seq * 33_333 - late_us,
-            origin: "".into(),
-            bytes: Ok(bytes),
-            recorded: None,
-        })
-    }
-}
-
-/// What came out, line by line.
-#[derive(Default)]
-struct Lines {
-    outcomes: Mutex<Vec<Vec<u8>>>,
-    rates: Mutex<Vec<Rate>>,
-}
-
-impl Sink for Lines {
-    fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
-        self.outcomes.lock().unwrap().push(outcome_json(outcome).unwrap());
-        Ok(())
-    }
-
-    fn rate(&self, rate: &Rate) -> Result<(), String> {
-        self.rates.lock().unwrap().push(rate.clone());
-        Ok(())
-    }
-}
-
-type Results = (Vec<Vec<u8>>, Vec<Rate>, InspectionReport);
-
-fn run(cameras: Vec<Camera>, workers: usize, pool: usize, recorder: Option<Arc<Recorder>>) -> Results {
-    let lines = Arc::new(Lines::default());
-    let inspection = Inspection {
-        recorder,
-        ..Inspection::new(
-            cameras,
-            Arc::new(Detectors::common(idle::detector())),
-            vec![lines.clone()],
-        )
-    };
-    let report = inspect(inspection, &RunOptions::new(workers, pool).unwrap()).unwrap();
-    let lines = Arc::into_inner(lines).unwrap();
-    (
-        lines.outcomes.into_inner().unwrap(),
-        lines.rates.into_inner().unwrap(),
-        report,
-    )
-}
-
-/// The one image that the idle detector is shown.
-fn idle_images() -> Vec<Arc<[u8]>> {
-    let mut frames = idle::stream("left", 1, |_| ()).frames;
-    vec![frames.next().unwrap().bytes.unwrap()]
-}
-
-fn unruly_cameras(images: &[Arc<[u8]>]) -> Vec<Camera> {
-    let names = ["left", "right", "top"];
-    let camera = |(seed, name): (usize, &&str)| {
-        let mut camera = Camera::from(Unruly::new(name, seed as u64 + 1, images.to_vec()));
-        // Cameras without pause are too fast for the others; of this one every frame is judged.
-        camera.intake.overflow = match *name {
-            "left" => Overflow::Block,
-            "right" => Overflow::DropOldest,
-            _ => Overflow::DropNewest,
-        };
-        camera
-    };
-    names.iter().enumerate().map(camera).collect()
-}
+use crate::unruly::{FRAMES, Lines, Unruly, idle_images, run, unruly_cameras};
 
 #[test]
 fn a_recorded_run_is_replayed_byte_for_byte_whatever_the_machine() {
     let dir = tempdir().unwrap();
     let recorder = Arc::new(Recorder::start(dir.path(), RecorderOptions::default()).unwrap());
-    let (outcomes, rates, report) = run(unruly_cameras(&idle_images()), 1, 2, Some(recorder.clone()));
+    let (outcomes, rates, report) = run(
+        unruly_cameras(&idle_images()),
+        idle::detector(),
+        1,
+        2,
+        Some(recorder.clone()),
+    );
     let account = recorder.finish();
     assert_eq!((account.frames_unwritten(), account.trouble), (0, None));
     assert_eq!(
@@ -187,7 +63,7 @@ fn a_recorded_run_is_replayed_byte_for_byte_whatever_the_machine() {
             intake: Intake::REPLAY,
             ..Camera::from(source)
         });
-        let (again, rates_again, _) = run(cameras.collect(), workers, pool, None);
+        let (again, rates_again, _) = run(cameras.collect(), idle::detector(), workers, pool, None);
         assert_eq!(log.notes(), Default::default());
         assert!(again == outcomes, "{workers} workers, {pool} threads: other outcomes");
         assert!(rates_again == rates, "{workers} workers, {pool} threads: other rates");
@@ -213,17 +89,11 @@ fn record_unruly(directory: &Path) -> String {
             time_us: 0,
         });
     }
-    let lines = Arc::new(Lines::default());
-    let inspection = Inspection {
-        recorder: Some(recorder.clone()),
-        ..Inspection::new(cameras, Arc::new(Detectors::common(detector)), vec![lines.clone()])
-    };
-    inspect(inspection, &RunOptions::new(1, 2).unwrap()).unwrap();
+    let (outcomes, ..) = run(cameras, detector, 1, 2, Some(recorder.clone()));
     for camera in names {
         recorder.record(RecordedEvent::Ended { camera });
     }
     assert_eq!(recorder.finish().frames_unwritten(), 0);
-    let outcomes = lines.outcomes.lock().unwrap();
     assert_eq!(outcomes.len() as u64, 3 * FRAMES);
     let lines = outcomes
         .iter()
@@ -294,7 +164,13 @@ fn twelve_machines_replay_the_same_bytes() {
 fn part_of_a_recording_can_be_replayed() {
     let dir = tempdir().unwrap();
     let recorder = Arc::new(Recorder::start(dir.path(), RecorderOptions::default()).unwrap());
-    let (outcomes, ..) = run(unruly_cameras(&idle_images()), 1, 1, Some(recorder.clone()));
+    let (outcomes, ..) = run(
+        unruly_cameras(&idle_images()),
+        idle::detector(),
+        1,
+        1,
+        Some(recorder.clone()),
+    );
     recorder.finish();
     let recording = Recording::open(dir.path()).unwrap();
     let options = ReplayOptions {
@@ -305,7 +181,7 @@ fn part_of_a_recording_can_be_replayed() {
     };
     let (sources, _) = recorded_cameras(&recording, options, Arc::new(|_| Ok(None)), &StopFlag::default()).unwrap();
     let cameras = sources.into_iter().map(Camera::from).collect();
-    let (part, ..) = run(cameras, 1, 1, None);
+    let (part, ..) = run(cameras, idle::detector(), 1, 1, None);
     assert!(
         (200..400).contains(&part.len()),
         "ten seconds of thirty frames: {}",

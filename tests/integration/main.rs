@@ -29,5 +29,6 @@ mod show;
 mod soak;
 mod support;
 mod suppression;
+mod unruly;
 mod weights;
 mod without;

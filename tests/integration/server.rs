@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::support::{INTAKT, SHARED, intakt, json_lines};
+use crate::support::{INTAKT, SHARED, intakt, json_lines, label};
 
 /// A test's own patience.
 const HANG: Duration = Duration::from_secs(60);
@@ -256,17 +256,7 @@ fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
     let labels = intakt(&[&"query", &run, &"--show", &"labels"]).expect(0).stdout;
     // Those that came at the very end wait in the journal.
     assert!(labels.lines().count() <= 2);
-    intakt(&[
-        &"label",
-        &run,
-        &"--camera",
-        &"dock",
-        &"--seq",
-        &"2",
-        &"--truth",
-        &"anomalous",
-    ])
-    .expect(0);
+    label(&run, "dock", 2, "anomalous").expect(0);
     let metrics = intakt(&[&"query", &run, &"--show", &"metrics"]).expect(0).stdout;
     let recall = json_lines(&metrics)
         .into_iter()

@@ -124,6 +124,12 @@ pub(crate) fn fit_small(dataset: &Path, output: &Path, more: &Args<'_>) -> Ran {
     intakt(&args).expect(0)
 }
 
+/// Labels a frame of a kept run.
+pub(crate) fn label(run: &Path, camera: &str, seq: u64, truth: &str) -> Ran {
+    let seq = seq.to_string();
+    intakt(&[&"label", &run, &"--camera", &camera, &"--seq", &seq, &"--truth", &truth])
+}
+
 /// What many tests look at: made once a run, never written to afterwards.
 pub(crate) struct Shared {
     /// 32 normal fabric frames to fit on, 4 normal and 4 blotted ones to test on, in MVTec's layout.

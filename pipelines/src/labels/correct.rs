@@ -9,11 +9,11 @@ use timely::dataflow::operators::vec::Map;
 
 use crate::board::Board;
 use crate::figures::{Figures, Known, figures, said};
-use crate::run::{Camera, OnRead, Surroundings, run_dataflow};
+use crate::run::{OnRead, Surroundings, run_dataflow};
 use crate::sinks::Sink;
 use crate::sources::StopFlag;
 use crate::store::Resumed;
-use crate::{PipelineError, RunOptions};
+use crate::{Camera, PipelineError, RunOptions};
 
 /// Tells `sinks` what the controls that wait at `cameras` change in the figures of a run. The cameras deliver no frames.
 ///
