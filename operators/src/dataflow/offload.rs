@@ -137,8 +137,9 @@ impl<'scope, D: Send + 'static> OnPool<'scope, D> for StreamVec<'scope, u64, D> 
                     let (job, answer, reply, waker) = (next_job, answer.clone(), reply.clone(), waker.clone());
                     pool.submit(Box::new(move || {
                         let result = answer(&record);
-                        // Before the reply, so that what the record holds (a credit) is free when the reply arrives.
-                        drop(record);
+                        // Before the reply, so that what the record holds (a credit) is free when the reply arrives, and nothing of
+                        // the work is left when the dataflow has ended by it.
+                        drop((record, answer));
                         // An error means that the dataflow was dropped: nobody waits for the result.
                         let _ = reply.send((job, result));
                         waker.wake();
@@ -194,5 +195,21 @@ mod tests {
         results.sort();
         assert_eq!(results.len(), 10);
         assert_eq!(results.last(), Some(&Err("7: seven".to_owned())));
+    }
+
+    #[test]
+    fn nothing_of_the_work_is_left_on_the_pool_when_the_dataflow_has_ended() {
+        let resources = Resources::new(2).unwrap();
+        for _ in 0..20_000 {
+            let shared = Arc::new(());
+            let (held, resources) = (shared.clone(), resources.clone());
+            timely::execute_directly(move |worker| {
+                worker.dataflow::<u64, _, _>(|scope| {
+                    let work = move |_: &u64| drop(held.clone());
+                    (0..4u64).to_stream(scope).offload("hold", &resources, work, |_, _| ());
+                });
+            });
+            assert_eq!(Arc::strong_count(&shared), 1);
+        }
     }
 }
