@@ -175,9 +175,9 @@ fn run(load: Load, progress: impl Fn(u64) + Send + Sync + 'static) {
         let probe = worker.dataflow::<u64, _, _>(|scope| {
             let (labels, lots) = (scope.input_from(&mut labels), scope.input_from(&mut lots));
             let changes = scope.input_from(&mut outcomes).match_labels(labels, plan.horizon_us);
-            let mut published = changes.clone().rates(lots, &plan).map(|_| ());
+            let mut published = changes.clone().rates(lots.clone(), &plan).map(|_| ());
             if load.scores {
-                published = published.concat(changes.score_rates(&plan).map(|_| ()));
+                published = published.concat(changes.score_rates(lots, &plan).map(|_| ()));
             }
             published.probe().0
         });

@@ -111,7 +111,7 @@ pub(crate) fn figures<'scope>(
     let labels = labels.concat(once(scope, &known.labels));
     let lots = lots.concat(once(scope, &known.lots));
     let changes = outcomes.match_labels(labels, plan.horizon_us);
-    let all_rates = changes.clone().rates(lots, &plan);
+    let all_rates = changes.clone().rates(lots.clone(), &plan);
     let told = board.clone();
     let rates = all_rates
         .clone()
@@ -122,7 +122,7 @@ pub(crate) fn figures<'scope>(
         });
     let mut through = rates.flat_map(|_| None::<()>);
     if wanted.scores {
-        let all_scores = changes.clone().score_rates(&plan);
+        let all_scores = changes.clone().score_rates(lots, &plan);
         let told = board.clone();
         let scores = all_scores
             .clone()

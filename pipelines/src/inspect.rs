@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use intakt_operators::dataflow::{
-    Admitted, Cameras, Compare, Compared, InOrder, JudgedFrame, Latencies, LatencySummary, Offload, Passed, Rate,
-    Resources,
+    Account, Admitted, Cameras, Compare, Compared, InOrder, JudgedFrame, Latencies, LatencySummary, Offload, Passed,
+    Rate, Resources,
 };
 use intakt_operators::{Outcome, Verdict};
 use serde::Serialize;
@@ -134,7 +134,8 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
     };
     let (resources, watching) = (options.resources.clone(), board.clone());
     // All processes build the same operators, whatever their sinks.
-    let draws = options.cluster.is_some() || board.draws();
+    let in_cluster = options.cluster.is_some();
+    let draws = in_cluster || board.draws();
     let keeps_the_log = options.keeps_the_log();
     let captured = run_dataflow(cameras, options, surroundings, move |cameras, probes| {
         watching.tell(|sink| {
@@ -145,6 +146,7 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
             frames,
             dropped,
             controls,
+            ledger,
         } = cameras;
         let shadowed = shadow
             .as_ref()
@@ -168,14 +170,16 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
             });
             Outcome::Dropped(dropped)
         });
-        let outcomes = verdicts.map(Outcome::Judged).concat(dropped);
-        let board = watching.clone();
-        let outcomes = outcomes.inspect(move |outcome| {
+        let mut outcomes = verdicts.map(Outcome::Judged).concat(dropped).account(ledger);
+        if in_cluster {
             // In the process that keeps the log they are counted there.
-            if !keeps_the_log {
-                board.count(outcome);
-            }
-        });
+            let board = watching.clone();
+            outcomes = outcomes.inspect(move |outcome| {
+                if !keeps_the_log {
+                    board.count(outcome);
+                }
+            });
+        }
         let board = watching.clone();
         let setups = detectors.clone();
         let change_of = move |camera: &str, setup| setups.change(camera, setup);

@@ -32,7 +32,10 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
         false => None,
     };
     let stop = interrupt::stop_flag()?;
-    let figures = recording::figures_of(&args.recording)?.unwrap_or_else(|| settings::figures(&args.keep));
+    let mut figures = recording::figures_of(&args.recording)?.unwrap_or_else(|| settings::figures(&args.keep));
+    if let Some(asked) = &replay.cameras {
+        figures.plan.cameras.retain(|camera| asked.contains(camera));
+    }
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     let sinks = sinks(args, process, flips.as_ref(), &progress)?;
     // Under another detector or threshold the whole run is looked at, whatever was changed while it was recorded.

@@ -135,8 +135,10 @@ pub(crate) fn keeps(path: &Path) -> bool {
 pub(crate) fn load(path: &Path, place: Place, server: &ServerArgs, keeps: bool) -> Result<RunFile, PipelineError> {
     let text = read(path)?;
     let typed: Typed = toml::from_str(&text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line_of(&text, span.start));
-        refusal(path, &[format!("{}:{line}: {}", path.display(), error.message())])
+        let at = error.span().map_or(0, |span| span.start);
+        let key = key_of(&text, at, error.message()).map_or_else(String::new, |key| format!("{key}: "));
+        let line = line_of(&text, at);
+        refusal(path, &[format!("{}:{line}: {key}{}", path.display(), error.message())])
     })?;
     let mut reader = Reader {
         path,
@@ -174,6 +176,19 @@ fn refusal(path: &Path, problems: &[String]) -> PipelineError {
         path.display(),
         problems.join("\n  ")
     ))
+}
+
+/// The key whose value at `at` is at fault, where `message` does not name it.
+fn key_of<'a>(text: &'a str, at: usize, message: &str) -> Option<&'a str> {
+    let is_of_value = ["invalid type", "invalid value", "unknown variant"]
+        .iter()
+        .any(|kind| message.starts_with(kind));
+    let (key, _) = text[..at]
+        .lines()
+        .next_back()
+        .filter(|_| is_of_value)?
+        .split_once('=')?;
+    Some(key.trim())
 }
 
 fn line_of(text: &str, at: usize) -> usize {

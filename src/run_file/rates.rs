@@ -31,6 +31,7 @@ impl Reader<'_> {
             return None;
         }
         let mut figures = if keeps { Figures::labelled() } else { Figures::default() };
+        figures.plan.cameras = cameras.iter().cloned().collect();
         figures.plan.lines.clone_from(lines);
         let references = cameras
             .iter()

@@ -146,6 +146,65 @@ fn detectors_and_verdicts_of_real_images_do_not_depend_on_the_machine() {
     }
 }
 
+/// The bars of the streaming system: a camera at 30 frames a second is kept up with, or drops are counted and named.
+#[test]
+#[ignore = "needs the real images: INTAKT_DATA"]
+fn a_video_at_its_own_pace_is_judged_or_says_what_it_dropped() {
+    const FRAMES: usize = 1_189;
+    let dir = tempdir().unwrap();
+    let (detector, run) = (dir.path().join("bottle.intakt"), dir.path().join("run.toml"));
+    let (bottle, weights) = (bottle(), resnet18());
+    let fit: [&dyn AsRef<OsStr>; 10] = [
+        &"fit",
+        &bottle,
+        &"-o",
+        &detector,
+        &"--detector",
+        &"padim",
+        &"--backbone",
+        &"resnet18",
+        &"--weights",
+        &weights,
+    ];
+    intakt(&fit).expect(0);
+    let video = data().join("video/bottle-detection.mp4");
+    let text = format!(
+        "detector = \"bottle.intakt\"\n[[camera]]\nname = \"line\"\nsource = \"video\"\npaced = true\npath = \"{}\"\n",
+        video.canonicalize().unwrap().display()
+    );
+    fs::write(&run, text).unwrap();
+    let started = std::time::Instant::now();
+    let ran = intakt(&[&"inspect", &run, &"-w", &"2", &"--pool", &"2"]);
+    let seconds = started.elapsed().as_secs_f64();
+    assert!((39.0..60.0).contains(&seconds), "39.6 s of video took {seconds} s");
+    let outcomes = ran.verdicts();
+    let seqs: Vec<usize> = outcomes
+        .iter()
+        .map(|outcome| usize::try_from(outcome["seq"].as_u64().unwrap()).unwrap())
+        .collect();
+    assert_eq!(seqs, (0..FRAMES).collect::<Vec<_>>());
+    let of = |named: &str| outcomes.iter().filter(|outcome| decision(outcome) == named).count();
+    let (dropped, judged) = (of("dropped"), of("pass") + of("reject"));
+    println!(
+        "PaDiM, ResNet-18, 30 frames/s: {judged} of {FRAMES} judged, {dropped} dropped\n{}",
+        ran.stderr
+    );
+    assert!(
+        judged > FRAMES / 4 && judged + dropped == FRAMES,
+        "{judged} judged, {dropped} dropped"
+    );
+    let named = outcomes
+        .iter()
+        .filter(|outcome| outcome["reason"] == "drop_oldest")
+        .count();
+    assert_eq!(named, dropped, "each drop says why");
+    assert!(
+        ran.stderr.contains(&format!("{dropped} dropped")) || dropped == 0,
+        "{}",
+        ran.stderr
+    );
+}
+
 /// The highest resident memory of a PaDiM fit, bytes: the kernel's high-water mark, read whenever the program says that a
 /// stage has ended, the last time when the detector is written.
 fn peak_bytes(images: &Path, output: &Path) -> u64 {

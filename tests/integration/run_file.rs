@@ -103,10 +103,14 @@ fn a_simulated_camera_can_be_inspected_and_paced() {
 #[test]
 fn errors_name_file_line_and_key() {
     for (text, said) in [
-        ("detector = 3", "run.toml:1: "),
+        ("detector = 3", "run.toml:1: detector: invalid type: "),
+        (
+            &GOOD.replace("depth = 7", "depth = \"7\""),
+            "run.toml:14: depth: invalid type: ",
+        ),
         (
             "detector = \"line.intakt\"\n[[camera]]\nname = \"l\"\nsource = \"teleport\"",
-            "run.toml:4: ",
+            "run.toml:4: source: unknown variant `teleport`",
         ),
         (
             &GOOD.replace("depth = 7", "dept = 7"),

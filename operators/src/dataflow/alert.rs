@@ -39,7 +39,7 @@ impl<'scope> Alerts<'scope> for StreamVec<'scope, u64, Rate> {
         rules: Vec<(Arc<str>, AlertRule)>,
         plan: &Arc<RatePlan>,
     ) -> StreamVec<'scope, u64, Alert> {
-        let horizon_us = plan.horizon_us;
+        let (expected, horizon_us) = (plan.cameras.clone(), plan.horizon_us);
         let rates = self.map(|rate| Wire((rate.at_us, Seen::Rate(rate))));
         let scores = scores.map(|rate| Wire((rate.at_us, Seen::Scores(rate))));
         let counted = counted(changes, plan.clone()).map(Wire);
@@ -53,7 +53,7 @@ impl<'scope> Alerts<'scope> for StreamVec<'scope, u64, Rate> {
             "Alert",
             |capability, _| {
                 let mut capability = Some(capability);
-                let mut book = AlertBook::new(rules, horizon_us);
+                let mut book = AlertBook::new(rules, expected, horizon_us);
                 let mut waiting: BTreeMap<u64, Vec<Seen>> = BTreeMap::new();
                 let mut last_us = 0;
                 move |(counted, frontier), (figures, figures_frontier), output| {

@@ -57,12 +57,14 @@ type Key = (usize, Scope);
 
 pub(super) struct AlertBook {
     rules: Vec<(Arc<str>, AlertRule)>,
+    /// Cameras that are silent from the beginning, until it is known when that is.
+    expected: BTreeSet<Arc<str>>,
     horizon_us: u64,
     /// Since when.
     open: BTreeMap<Key, u64>,
     /// By when the alert opened: the windows that were the cause, as long as labels can correct them.
     causes: BTreeMap<(u64, Key), Cause>,
-    /// By camera: the end of the last hop with a frame.
+    /// By camera: the end of the last hop with a frame; of a camera that was not seen, of the first hop of all.
     last_seen_us: BTreeMap<Arc<str>, u64>,
 }
 
@@ -72,9 +74,10 @@ struct Cause {
 }
 
 impl AlertBook {
-    pub(super) fn new(rules: Vec<(Arc<str>, AlertRule)>, horizon_us: u64) -> Self {
+    pub(super) fn new(rules: Vec<(Arc<str>, AlertRule)>, expected: BTreeSet<Arc<str>>, horizon_us: u64) -> Self {
         Self {
             rules,
+            expected,
             horizon_us,
             open: BTreeMap::new(),
             causes: BTreeMap::new(),
@@ -90,6 +93,9 @@ impl AlertBook {
     /// Everything that is seen at a time, in any order. Times come in order. What happens is in order of rule and scope.
     pub(super) fn at(&mut self, at_us: u64, seen: &[Seen]) -> Vec<Alert> {
         let mut alerts = Vec::new();
+        for camera in std::mem::take(&mut self.expected) {
+            self.last_seen_us.insert(camera, at_us);
+        }
         let correctable_us = self.horizon_us + HOP_US;
         self.causes
             .retain(|(end_us, _), _| end_us.saturating_add(correctable_us) > at_us);
@@ -292,7 +298,12 @@ mod tests {
     const MINUTE_US: u64 = 60_000_000;
 
     fn book(rule: &str) -> AlertBook {
-        AlertBook::new(vec![(rule.into(), rule.parse().unwrap())], 10 * MINUTE_US)
+        book_of(rule, &[])
+    }
+
+    fn book_of(rule: &str, expected: &[&str]) -> AlertBook {
+        let expected = expected.iter().map(|&camera| camera.into()).collect();
+        AlertBook::new(vec![(rule.into(), rule.parse().unwrap())], expected, 10 * MINUTE_US)
     }
 
     fn rate(end_us: u64, tally: Tally) -> Seen {
@@ -418,5 +429,22 @@ mod tests {
             states(&book.at(15 * HOP_US, &[frame])),
             [(AlertState::Closed, 11 * HOP_US)]
         );
+    }
+
+    #[test]
+    fn a_camera_that_is_expected_is_silent_from_the_first_frame_of_another_on() {
+        let mut book = book_of("camera silent 10 s", &["left", "right"]);
+        assert_eq!(book.next_silence_us(), None, "nobody knows yet when it is");
+        let frame = |camera: &str| Seen::Change {
+            scope: Scope::Camera(camera.into()),
+            hop_us: 0,
+            new: true,
+            tally: labelled(1, 0),
+        };
+        assert!(book.at(5 * HOP_US, &[frame("left")]).is_empty());
+        book.at(14 * HOP_US, &[frame("left")]);
+        let silent = book.at(15 * HOP_US, &[]);
+        assert_eq!(states(&silent), [(AlertState::Opened, 15 * HOP_US)]);
+        assert_eq!(silent[0].scope, Scope::Camera("right".into()));
     }
 }

@@ -17,7 +17,7 @@ fn alerts(history: &History, workers: usize) -> Vec<Alert> {
     let alerts = run(history, workers, |inputs| {
         let plan = plan(HORIZON_US);
         let changes = inputs.outcomes.match_labels(inputs.labels, HORIZON_US);
-        let scores = changes.clone().score_rates(&plan);
+        let scores = changes.clone().score_rates(inputs.lots.clone(), &plan);
         let rules = RULES.map(|rule| (rule.into(), rule.parse().unwrap())).to_vec();
         changes
             .clone()

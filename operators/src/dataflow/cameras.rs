@@ -10,7 +10,9 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 use super::mailbox::Post;
-use super::{Abreast, Control, ControlQueue, Controlled, Credit, HOP_US, Inbox, Patience, Permit, Waker, Watermark};
+use super::{
+    Abreast, Control, ControlQueue, Controlled, Credit, HOP_US, Inbox, Ledger, Patience, Permit, Waker, Watermark,
+};
 use crate::{DroppedFrame, Frame, Stamp};
 
 /// How often a worker whose cameras are all silent looks how far time has gone on.
@@ -73,6 +75,8 @@ pub struct Cameras<'scope> {
     pub dropped: StreamVec<'scope, u64, (DroppedFrame, Stamp)>,
     /// What was said about the cameras.
     pub controls: StreamVec<'scope, u64, Controlled>,
+    /// The frames and drops again, for whoever accounts for them.
+    pub ledger: Ledger,
 }
 
 struct Camera {
@@ -119,6 +123,8 @@ pub fn cameras<'scope>(
     let mut controls_output: Output<Controlled> = OutputBuilder::from(controls_output);
     let activator = scope.activator_for(info.address.clone());
     let worker = scope.index();
+    let ledger = Ledger::default();
+    let entries = ledger.entries();
     let waker = Waker::new(scope.worker().sync_activator_for(info.address.to_vec()));
     builder.build(move |capabilities| {
         let mut gate = Gate::new(inputs, from_us, &waker, Instant::now());
@@ -141,10 +147,12 @@ pub fn cameras<'scope>(
                 }
                 match entered {
                     Entered::Frame(admitted) => {
+                        entries.note(&admitted.frame.camera, admitted.stamp.time_us);
                         let at = for_frames.delayed(&admitted.stamp.time_us);
                         frames.session(&at).give(admitted);
                     }
                     Entered::Dropped(dropped, stamp) => {
+                        entries.note(&dropped.camera, stamp.time_us);
                         drops
                             .session(&for_dropped.delayed(&stamp.time_us))
                             .give((dropped, stamp));
@@ -196,6 +204,7 @@ pub fn cameras<'scope>(
         frames,
         dropped,
         controls,
+        ledger,
     }
 }
 

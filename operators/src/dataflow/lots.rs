@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use differential_dataflow::ExchangeData;
+use differential_dataflow::difference::Monoid;
 use differential_dataflow::hashable::Hashable;
 use serde::{Deserialize, Serialize};
 use timely::container::CapacityContainerBuilder;
@@ -11,8 +13,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 
 use super::rates::{Place, Span};
-use super::{FrameChange, HOP_US, RateKey, Scope, Window};
-use crate::metrics::Tally;
+use super::{HOP_US, RateKey, Scope, Window};
 
 /// From the hop of its time in the dataflow on, the camera sees parts of this lot. Of two in one hop the later holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,30 +24,33 @@ pub struct LotStarted {
     pub lot: Arc<str>,
 }
 
+/// Camera and hop, when something changed there, and by what.
+pub(super) type HopChange<R> = ((Arc<str>, u64), u64, R);
+
 /// The changes of lots that have ended: those of all its hops when it ends, with the time of that hop, and each correction
 /// with its own. Frames from before a camera's first lot belong to none. A lot is forgotten when it is a horizon old.
-pub(super) fn by_lot<'scope>(
-    changes: StreamVec<'scope, u64, FrameChange>,
+pub(super) fn by_lot<'scope, R: Monoid + ExchangeData>(
+    changes: StreamVec<'scope, u64, HopChange<R>>,
     lots: StreamVec<'scope, u64, LotStarted>,
     horizon_us: u64,
-) -> StreamVec<'scope, u64, (Place, u64, Tally)> {
-    let by_camera = Exchange::new(|change: &FrameChange| change.camera.hashed());
+) -> StreamVec<'scope, u64, (Place, u64, R)> {
+    let by_camera = Exchange::new(|((camera, _), _, _): &HopChange<R>| camera.hashed());
     let by_start = Exchange::new(|started: &LotStarted| started.camera.hashed());
-    type Builder = CapacityContainerBuilder<Vec<(Place, u64, Tally)>>;
-    changes.binary_frontier::<_, Builder, _, _, _, _>(lots, by_camera, by_start, "ByLot", move |capability, _| {
+    type Builder<R> = CapacityContainerBuilder<Vec<(Place, u64, R)>>;
+    changes.binary_frontier::<_, Builder<R>, _, _, _, _>(lots, by_camera, by_start, "ByLot", move |capability, _| {
         let mut capability = Some(capability);
-        let mut hops: BTreeMap<u64, Hop> = BTreeMap::new();
-        let mut cameras: BTreeMap<Arc<str>, CameraLots> = BTreeMap::new();
+        let mut hops: BTreeMap<u64, Hop<R>> = BTreeMap::new();
+        let mut cameras: BTreeMap<Arc<str>, CameraLots<R>> = BTreeMap::new();
         move |(changes, change_frontier), (lots, lot_frontier), output| {
             changes.for_each(|_, changes| {
-                for change in changes.drain(..) {
-                    let hop = hops.entry(change.at_us).or_default();
-                    hop.changes.push((change.camera, change.hop_us, change.tally));
+                for ((camera, hop_us), at_us, diff) in changes.drain(..) {
+                    let hop = hops.entry(at_us).or_insert_with(Hop::new);
+                    hop.changes.push((camera, hop_us, diff));
                 }
             });
             lots.for_each(|stamp, lots| {
                 let Some(&time_us) = stamp.least() else { return };
-                let hop = hops.entry(time_us / HOP_US * HOP_US).or_default();
+                let hop = hops.entry(time_us / HOP_US * HOP_US).or_insert_with(Hop::new);
                 hop.started.extend(lots.drain(..).map(|lot| (time_us, lot)));
             });
             let Some(held) = capability.as_mut() else { return };
@@ -77,59 +81,67 @@ pub(super) fn by_lot<'scope>(
 }
 
 /// The lots that went on when the run ended.
-fn unfinished(at_us: u64, cameras: &BTreeMap<Arc<str>, CameraLots>) -> impl Iterator<Item = (Place, u64, Tally)> {
+fn unfinished<R: Clone>(
+    at_us: u64,
+    cameras: &BTreeMap<Arc<str>, CameraLots<R>>,
+) -> impl Iterator<Item = (Place, u64, R)> + use<R> {
     let unfinished = cameras.iter().filter_map(move |(camera, lots)| {
         let lot = lots.current.as_ref()?;
         let span = (lot.start_us, at_us + HOP_US);
-        Some((place(camera, lot.name.clone(), span), at_us, lot.tally))
+        Some((place(camera, lot.name.clone(), span), at_us, lot.content.clone()))
     });
     unfinished.collect::<Vec<_>>().into_iter()
 }
 
 /// What came in one hop.
-#[derive(Default)]
-struct Hop {
+struct Hop<R> {
     started: Vec<(u64, LotStarted)>,
-    changes: Vec<(Arc<str>, u64, Tally)>,
+    changes: Vec<(Arc<str>, u64, R)>,
 }
 
 /// The lots of one camera that labels can still correct.
-#[derive(Default)]
-struct CameraLots {
+struct CameraLots<R> {
     /// By start.
     ended: BTreeMap<u64, (Arc<str>, u64)>,
-    current: Option<Lot>,
+    current: Option<Lot<R>>,
 }
 
-struct Lot {
+struct Lot<R> {
     name: Arc<str>,
     start_us: u64,
-    tally: Tally,
+    content: R,
 }
 
-impl Hop {
+impl<R: Monoid> Hop<R> {
+    fn new() -> Self {
+        Self {
+            started: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
     fn apply(
         mut self,
         at_us: u64,
         horizon_us: u64,
-        cameras: &mut BTreeMap<Arc<str>, CameraLots>,
-    ) -> Vec<(Place, u64, Tally)> {
+        cameras: &mut BTreeMap<Arc<str>, CameraLots<R>>,
+    ) -> Vec<(Place, u64, R)> {
         self.started.sort_unstable();
         let started = self.started.into_iter().map(|(_, lot)| (lot.camera, lot.lot));
         let started: BTreeMap<Arc<str>, Arc<str>> = started.collect();
         let mut changed = Vec::new();
         for (camera, lot) in started {
-            let lots = cameras.entry(camera.clone()).or_default();
+            let lots = cameras.entry(camera.clone()).or_insert_with(CameraLots::new);
             lots.ended
                 .retain(|_, (_, end_us)| end_us.saturating_add(horizon_us) > at_us);
-            if let Some((name, span, tally)) = lots.start(lot, at_us) {
-                changed.push((place(&camera, name, span), at_us, tally));
+            if let Some((name, span, content)) = lots.start(lot, at_us) {
+                changed.push((place(&camera, name, span), at_us, content));
             }
         }
-        for (camera, hop_us, tally) in self.changes {
+        for (camera, hop_us, diff) in self.changes {
             let Some(lots) = cameras.get_mut(&camera) else { continue };
-            if let Some((name, span)) = lots.change(hop_us, &tally) {
-                changed.push((place(&camera, name, span), at_us, tally));
+            if let Some((name, span)) = lots.change(hop_us, &diff) {
+                changed.push((place(&camera, name, span), at_us, diff));
             }
         }
         changed
@@ -141,28 +153,35 @@ fn place(camera: &Arc<str>, lot: Arc<str>, span: Span) -> Place {
     Place::Window(RateKey { scope, window }, span)
 }
 
-impl CameraLots {
+impl<R: Monoid> CameraLots<R> {
+    fn new() -> Self {
+        Self {
+            ended: BTreeMap::new(),
+            current: None,
+        }
+    }
+
     /// Ends the current lot, unless it is the same that starts.
-    fn start(&mut self, name: Arc<str>, at_us: u64) -> Option<(Arc<str>, Span, Tally)> {
+    fn start(&mut self, name: Arc<str>, at_us: u64) -> Option<(Arc<str>, Span, R)> {
         if self.current.as_ref().is_some_and(|current| current.name == name) {
             return None;
         }
         let next = Lot {
             name,
             start_us: at_us,
-            tally: Tally::default(),
+            content: R::zero(),
         };
         let ended = self.current.replace(next)?;
         self.ended.insert(ended.start_us, (ended.name.clone(), at_us));
-        Some((ended.name, (ended.start_us, at_us), ended.tally))
+        Some((ended.name, (ended.start_us, at_us), ended.content))
     }
 
     /// Adds to the lot of a hop: the lot if it has ended, nothing while it goes on.
-    fn change(&mut self, hop_us: u64, tally: &Tally) -> Option<(Arc<str>, Span)> {
+    fn change(&mut self, hop_us: u64, diff: &R) -> Option<(Arc<str>, Span)> {
         if let Some(current) = self.current.as_mut()
             && hop_us >= current.start_us
         {
-            current.tally.add(tally);
+            current.content.plus_equals(diff);
             return None;
         }
         let (&start_us, (name, end_us)) = self.ended.range(..=hop_us).next_back()?;

@@ -1,6 +1,6 @@
 //! What rates are about: whose frames, and over which windows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -101,6 +101,9 @@ pub struct RatePlan {
     pub shifts: Option<Shifts>,
     /// For how long after a window's end labels can correct it: a multiple of [`SCORE_HOP_US`]; 0 for never.
     pub horizon_us: u64,
+    /// Cameras that are expected: one of which nothing is seen is silent from the beginning.
+    #[serde(default)]
+    pub cameras: BTreeSet<Arc<str>>,
     /// The line of each camera that is part of one.
     pub lines: BTreeMap<Arc<str>, Arc<str>>,
     /// The scores of each camera's calibration.
@@ -114,6 +117,7 @@ impl Default for RatePlan {
             windows_us: WINDOWS_US.to_vec(),
             shifts: None,
             horizon_us: DAY_US as u64,
+            cameras: BTreeSet::new(),
             lines: BTreeMap::new(),
             references: BTreeMap::new(),
         }

@@ -24,7 +24,7 @@ use timely::dataflow::StreamVec;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::Map;
 
-use super::lots::by_lot;
+use super::lots::{HopChange, by_lot};
 use super::per_hop::PerHop;
 use super::settle::{Replaced, Settle};
 use super::{Expire, FrameChange, HOP_US, LotStarted, RateKey, RatePlan, SCORE_HOP_US, Scope, Window, Wire};
@@ -85,10 +85,14 @@ pub trait Rates<'scope> {
     /// Panics on a plan that [`RatePlan::check`] refuses.
     fn rates(self, lots: StreamVec<'scope, u64, LotStarted>, plan: &Arc<RatePlan>) -> StreamVec<'scope, u64, Rate>;
 
-    /// The same for scores, by hops of [`SCORE_HOP_US`], for sliding windows of whole minutes and shifts.
+    /// The same for scores, by hops of [`SCORE_HOP_US`], for sliding windows of whole minutes, shifts and lots.
     ///
     /// Panics on a plan that [`RatePlan::check`] refuses.
-    fn score_rates(self, plan: &Arc<RatePlan>) -> StreamVec<'scope, u64, ScoreRate>;
+    fn score_rates(
+        self,
+        lots: StreamVec<'scope, u64, LotStarted>,
+        plan: &Arc<RatePlan>,
+    ) -> StreamVec<'scope, u64, ScoreRate>;
 }
 
 impl<'scope> Rates<'scope> for StreamVec<'scope, u64, FrameChange> {
@@ -96,14 +100,11 @@ impl<'scope> Rates<'scope> for StreamVec<'scope, u64, FrameChange> {
         plan.check().expect("a plan that was checked");
         let (scopes, windows) = (plan.clone(), plan.clone());
         // Without the scores, which would only be copied.
-        let changes = self.map(|change| FrameChange {
-            scores: ScoreHistogram::default(),
-            ..change
-        });
+        let changes = self.map(|change| ((change.camera, change.hop_us), change.at_us, change.tally));
         let of_lots = by_lot(changes.clone(), lots, plan.horizon_us);
-        let places = changes.flat_map(move |change| {
-            let scopes = scopes.scopes(&change.camera);
-            scopes.map(move |scope| (Place::Hop(scope, change.hop_us), change.at_us, change.tally))
+        let places = changes.flat_map(move |((camera, hop_us), at_us, tally)| {
+            let scopes = scopes.scopes(&camera);
+            scopes.map(move |scope| (Place::Hop(scope, hop_us), at_us, tally))
         });
         let expiring = places.concat(of_lots).expire(
             move |place, at_us, stay: &mut dyn FnMut(WindowKey, Range<u64>)| {
@@ -111,10 +112,14 @@ impl<'scope> Rates<'scope> for StreamVec<'scope, u64, FrameChange> {
             },
             left_open,
         );
-        published(expiring, plan.horizon_us + HOP_US)
+        published(expiring, plan.clone(), HOP_US)
     }
 
-    fn score_rates(self, plan: &Arc<RatePlan>) -> StreamVec<'scope, u64, ScoreRate> {
+    fn score_rates(
+        self,
+        lots: StreamVec<'scope, u64, LotStarted>,
+        plan: &Arc<RatePlan>,
+    ) -> StreamVec<'scope, u64, ScoreRate> {
         plan.check().expect("a plan that was checked");
         let (scopes, figures) = (plan.clone(), plan.clone());
         let windows = RatePlan {
@@ -126,15 +131,18 @@ impl<'scope> Rates<'scope> for StreamVec<'scope, u64, FrameChange> {
                 .collect(),
             ..RatePlan::clone(plan)
         };
-        let places = scores_per_hop(self).flat_map(move |((camera, hop_us), at_us, scores)| {
+        let changes = scores_of(self);
+        let of_lots = by_lot(changes.clone(), lots, plan.horizon_us)
+            .map(|(place, at_us, scores)| (place, at_us / SCORE_HOP_US * SCORE_HOP_US, scores));
+        let places = per_score_hop(changes).flat_map(move |((camera, hop_us), at_us, scores)| {
             let scopes = scopes.scopes(&camera);
             scopes.map(move |scope| (Place::Hop(scope, hop_us), at_us, scores.clone()))
         });
         let stays = move |place, at_us, stay: &mut dyn FnMut(WindowKey, Range<u64>)| {
             windows.stays(place, at_us, SCORE_HOP_US, stay);
         };
-        let expiring = places.expire(stays, left_open);
-        published(expiring, plan.horizon_us + SCORE_HOP_US).map(move |rate: Revision<ScoreHistogram>| {
+        let expiring = places.concat(of_lots).expire(stays, left_open);
+        published(expiring, plan.clone(), SCORE_HOP_US).map(move |rate: Revision<ScoreHistogram>| {
             let figures_of = |scores: &ScoreHistogram| ScoreFigures::new(scores, &rate.key.scope, &figures);
             Revision {
                 before: rate.before.as_ref().map(figures_of),
@@ -150,19 +158,23 @@ impl<'scope> Rates<'scope> for StreamVec<'scope, u64, FrameChange> {
     }
 }
 
-/// Camera and hop, when the scores changed, and by what.
-pub(super) type HopScores = ((Arc<str>, u64), u64, ScoreHistogram);
-
-/// Changes of scores by camera and hop of [`SCORE_HOP_US`].
-pub(super) fn scores_per_hop<'scope>(
+/// Changes of scores by camera and hop of [`HOP_US`].
+pub(super) fn scores_of<'scope>(
     changes: StreamVec<'scope, u64, FrameChange>,
-) -> StreamVec<'scope, u64, HopScores> {
-    let scores = changes.flat_map(|change| {
-        let hop_us = change.hop_us / SCORE_HOP_US * SCORE_HOP_US;
+) -> StreamVec<'scope, u64, HopChange<ScoreHistogram>> {
+    changes.flat_map(|change| {
         let any = !change.scores.counts().is_empty();
-        any.then_some(((change.camera, hop_us), change.at_us, change.scores))
-    });
-    scores.per_hop(SCORE_HOP_US)
+        any.then_some(((change.camera, change.hop_us), change.at_us, change.scores))
+    })
+}
+
+/// The same by hops of [`SCORE_HOP_US`].
+pub(super) fn per_score_hop<'scope>(
+    changes: StreamVec<'scope, u64, HopChange<ScoreHistogram>>,
+) -> StreamVec<'scope, u64, HopChange<ScoreHistogram>> {
+    changes
+        .map(|((camera, hop_us), at_us, scores)| ((camera, hop_us / SCORE_HOP_US * SCORE_HOP_US), at_us, scores))
+        .per_hop(SCORE_HOP_US)
 }
 
 /// Where a change belongs: to all windows that hold a hop, or to one.
@@ -195,15 +207,21 @@ fn left_open(Wire((key, position)): WindowKey) -> Option<WindowKey> {
 }
 
 impl RatePlan {
+    /// When a window with a fixed place is forgotten. That a lot has ended is known a hop later.
+    fn frozen_us(&self, window: &Window, end_us: u64, hop_us: u64) -> u64 {
+        let known_us = match window {
+            Window::Lot { .. } => end_us.saturating_add(hop_us),
+            Window::Sliding { .. } | Window::Shift => end_us,
+        };
+        known_us.saturating_add(self.horizon_us).saturating_add(hop_us)
+    }
+
     /// For how long a change that happened in the hop `at_us` is part of which window.
     fn stays(&self, place: Place, at_us: u64, hop_us: u64, stay: &mut dyn FnMut(WindowKey, Range<u64>)) {
         let enters_us = at_us + hop_us;
-        let frozen_us = |end_us: u64| end_us.saturating_add(self.horizon_us).saturating_add(hop_us);
-        let mut fixed = |key, (start_us, end_us)| {
-            stay(
-                Wire((key, Position::Fixed((start_us, end_us)))),
-                enters_us.max(end_us)..frozen_us(end_us),
-            );
+        let mut fixed = |key: RateKey, (start_us, end_us)| {
+            let stays = enters_us.max(end_us)..self.frozen_us(&key.window, end_us, hop_us);
+            stay(Wire((key, Position::Fixed((start_us, end_us)))), stays);
         };
         match place {
             Place::Window(key, span) => fixed(key, span),
@@ -226,10 +244,12 @@ impl RatePlan {
 
 fn published<'scope, R: Abelian + ExchangeData>(
     expiring: StreamVec<'scope, u64, (WindowKey, u64, R)>,
-    correctable_us: u64,
+    plan: Arc<RatePlan>,
+    hop_us: u64,
 ) -> StreamVec<'scope, u64, Revision<R>> {
     let mut revisions = Revisions {
-        correctable_us,
+        plan,
+        hop_us,
         next: BTreeMap::new(),
     };
     let changes = expiring.as_collection().count_total().inner;
@@ -238,8 +258,8 @@ fn published<'scope, R: Abelian + ExchangeData>(
 
 /// How often each window that can still be corrected was published.
 struct Revisions {
-    /// From the end of a window to when it is forgotten.
-    correctable_us: u64,
+    plan: Arc<RatePlan>,
+    hop_us: u64,
     next: BTreeMap<(RateKey, Span), u32>,
 }
 
@@ -255,7 +275,7 @@ impl Revisions {
             };
             let mut revision = 0;
             if let Position::Fixed(span) = position {
-                if at_us >= end_us.saturating_add(self.correctable_us) {
+                if at_us >= self.plan.frozen_us(&key.window, end_us, self.hop_us) {
                     self.next.remove(&(key, span));
                     continue;
                 }

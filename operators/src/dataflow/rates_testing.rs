@@ -115,7 +115,7 @@ pub(super) fn history(seed: u64) -> History {
             };
             history.thresholds.push((time_us, asked));
         }
-        if dice.roll(60) == 0 {
+        if dice.roll(30) == 0 {
             let lot: Arc<str> = format!("lot {}", dice.roll(9)).into();
             history.lots.push((time_us, LotStarted { camera, lot }));
         }
@@ -130,6 +130,7 @@ pub(super) fn history(seed: u64) -> History {
 pub(super) fn plan(horizon_us: u64) -> Arc<RatePlan> {
     let reference = ScoreReference::new(&(0..200).map(|i| f64::from(i) / 400.0).collect::<Vec<_>>()).unwrap();
     Arc::new(RatePlan {
+        cameras: Default::default(),
         windows_us: vec![3_000_000, MINUTE_US, 2 * MINUTE_US],
         shifts: Some(Shifts {
             starts_minute: vec![1, 4],

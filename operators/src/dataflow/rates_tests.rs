@@ -24,7 +24,7 @@ fn publish(history: &History, plan: &Arc<RatePlan>, workers: usize) -> Published
     let of = plan.clone();
     let scores = run(history, workers, move |inputs| {
         let changes = inputs.outcomes.match_labels(inputs.labels, of.horizon_us);
-        changes.score_rates(&of)
+        changes.score_rates(inputs.lots, &of)
     });
     assert!(rates.iter().all(|(time, rate)| *time == rate.at_us));
     assert!(scores.iter().all(|(time, rate)| *time == rate.at_us));
@@ -84,7 +84,12 @@ fn restate<T: Clone + PartialEq + Default>(
     for at_us in (hop_us..END_US).step_by(hop_us as usize) {
         let mut now = BTreeMap::new();
         for (key, start_us, end_us, fixed, after) in contents(at_us) {
-            if fixed && at_us >= end_us + horizon_us + hop_us {
+            let known_us = if matches!(key.window, Window::Lot { .. }) {
+                hop_us
+            } else {
+                0
+            };
+            if fixed && at_us >= end_us + known_us + horizon_us + hop_us {
                 continue; // Frozen.
             }
             let before = known.insert((key.clone(), fixed.then_some((start_us, end_us))), after.clone());
@@ -169,34 +174,40 @@ fn naive_scores(history: &History, plan: &RatePlan) -> Vec<ScoreRate> {
         .collect();
     let states: Vec<Revision<Scored>> = restate(MINUTE_US, plan.horizon_us, |at_us| {
         let scores = naive.scores(at_us);
+        let scored = |cameras: &[&str], start_us: u64, end_us: u64| {
+            let mut scored = Scored::default();
+            for (camera, hop_us, score, truth) in &scores {
+                if cameras.contains(&&**camera) && (start_us..end_us).contains(hop_us) {
+                    scored.0.push(score_bucket(*score));
+                    match truth {
+                        Some(false) => scored.1.push(score_bucket(*score)),
+                        Some(true) => scored.2.push(score_bucket(*score)),
+                        None => {}
+                    }
+                }
+            }
+            scored.0.sort_unstable();
+            scored.1.sort_unstable();
+            scored.2.sort_unstable();
+            scored
+        };
         let mut contents = Vec::new();
         for (scope, cameras) in scopes() {
             for (window, start_us, end_us, fixed) in windows(at_us, &lengths) {
-                let mut scored = Scored::default();
-                for (camera, hop_us, score, truth) in &scores {
-                    if cameras.contains(&&**camera) && (start_us..end_us).contains(hop_us) {
-                        scored.0.push(score_bucket(*score));
-                        match truth {
-                            Some(false) => scored.1.push(score_bucket(*score)),
-                            Some(true) => scored.2.push(score_bucket(*score)),
-                            None => {}
-                        }
-                    }
-                }
-                scored.0.sort_unstable();
-                scored.1.sort_unstable();
-                scored.2.sort_unstable();
+                let scope = scope.clone();
                 contents.push((
-                    RateKey {
-                        scope: scope.clone(),
-                        window,
-                    },
+                    RateKey { scope, window },
                     start_us,
                     end_us,
                     fixed,
-                    scored,
+                    scored(&cameras, start_us, end_us),
                 ));
             }
+        }
+        for (camera, lot, start_us, end_us) in naive.lots(at_us) {
+            let scored = scored(&[&*camera], start_us, end_us);
+            let (scope, window) = (Scope::Camera(camera), Window::Lot { lot });
+            contents.push((RateKey { scope, window }, start_us, end_us, true, scored));
         }
         contents
     });
@@ -279,6 +290,10 @@ fn everything_published_agrees_with_recomputation_from_scratch() {
             .filter(|rate| rate.revision > 1 && rate.before.is_some())
             .count();
         assert_eq!(corrections > 100, horizon_us > 0, "{corrections} corrections");
+        let of_lot = |key: &RateKey| matches!(key.window, Window::Lot { .. });
+        let of_lots = rates.iter().filter(|rate| of_lot(&rate.key)).count();
+        let scores_of_lots = scores.iter().filter(|rate| of_lot(&rate.key)).count();
+        assert!(of_lots > 0 && scores_of_lots > 0, "{of_lots} and {scores_of_lots}");
         if horizon_us == 2 * MINUTE_US {
             let total = |figure: fn(&Tally) -> i64| rates.iter().map(|rate| figure(&rate.after)).sum::<i64>();
             assert!(total(|tally| tally.labels_too_late) > 0 && total(|tally| tally.labels_unmatched) > 0);

@@ -14,7 +14,7 @@ use timely::dataflow::channels::pact::Exchange;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
 
-use super::rates::scores_per_hop;
+use super::rates::{per_score_hop, scores_of};
 use super::settle::Settle;
 use super::{Expire, FrameChange, SCORE_HOP_US};
 use crate::metrics::{ScoreCount, Tally, first_rejected_bucket};
@@ -65,7 +65,7 @@ impl<'scope> WhatIfs<'scope> for StreamVec<'scope, u64, FrameChange> {
         thresholds: StreamVec<'scope, u64, AlternativeThreshold>,
         horizon_us: u64,
     ) -> StreamVec<'scope, u64, WhatIf> {
-        let retained = scores_per_hop(self).expire(
+        let retained = per_score_hop(scores_of(self)).expire(
             move |(camera, hop_us), at_us, stay: &mut dyn FnMut(Arc<str>, _)| {
                 stay(camera, at_us + SCORE_HOP_US..hop_us + 2 * SCORE_HOP_US + horizon_us);
             },

@@ -23,7 +23,7 @@ pub enum AlertRule {
         /// The limit, as a share or an index.
         limit: f64,
     },
-    /// A camera that was seen before has no frame for this long, microseconds, while event time goes on.
+    /// A camera has no frame for this long, microseconds, while event time goes on.
     Silent {
         /// How long.
         after_us: u64,
