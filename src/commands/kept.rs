@@ -117,11 +117,11 @@ pub(crate) fn keep(
     let told = told(&store)?;
     if there {
         terminal::say(&format!(
-            "going on with run \"{}\" (start {}): {} frames are judged up to {} µs of event time",
+            "going on with run \"{}\" (start {}): {} frames are judged, up to {:.3} s of event time",
             directory.display(),
             store.generation(),
             points.values().map(|point| point.next_seq).sum::<u64>(),
-            store.committed_frontier_us()
+            store.committed_frontier_us() as f64 / 1e6
         ));
     }
     let next_seqs = points

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
 use axum::http::StatusCode;
 use axum::routing::{post, put};
 use axum::{Json, Router};
@@ -12,6 +13,7 @@ use intakt_operators::detector::Detector;
 use intakt_pipelines::labels::{GivenLabel, LabelJournal, parse_truth};
 use intakt_pipelines::{Controls, write_atomically};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::routes::{Refusal, Shared};
@@ -60,6 +62,19 @@ struct Lot {
     lot: String,
 }
 
+/// A JSON body; what is wrong with it is told as every other refusal is.
+struct Body<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        let read = Json::<T>::from_request(request, state).await;
+        let refused = |refused: JsonRejection| Refusal::new(refused.status(), refused.body_text());
+        read.map(|Json(body)| Self(body)).map_err(refused)
+    }
+}
+
 type Said = Result<(StatusCode, Json<Value>), Refusal>;
 
 /// The routes.
@@ -75,7 +90,7 @@ pub(super) fn routes() -> Router<Shared> {
 }
 
 /// Notes labels; the run takes them in within a second.
-async fn labels(State(shared): State<Shared>, Json(posted): Json<PostedLabels>) -> Said {
+async fn labels(State(shared): State<Shared>, Body(posted): Body<PostedLabels>) -> Said {
     let told = shared.served.told.clone();
     let posted = match posted {
         PostedLabels::One(label) => vec![label],
@@ -100,7 +115,7 @@ async fn labels(State(shared): State<Shared>, Json(posted): Json<PostedLabels>) 
 async fn threshold(
     State(shared): State<Shared>,
     Path(camera): Path<String>,
-    Json(Threshold { threshold }): Json<Threshold<f32>>,
+    Body(Threshold { threshold }): Body<Threshold<f32>>,
 ) -> Said {
     let told = known(&shared.served.told, &camera)?.clone();
     let name = camera.clone();
@@ -125,7 +140,7 @@ async fn detector(State(shared): State<Shared>, Path(camera): Path<String>, body
     accepted(&camera, json!({"detector": id}))
 }
 
-async fn lot(State(shared): State<Shared>, Path(camera): Path<String>, Json(Lot { lot }): Json<Lot>) -> Said {
+async fn lot(State(shared): State<Shared>, Path(camera): Path<String>, Body(Lot { lot }): Body<Lot>) -> Said {
     let told = known(&shared.served.told, &camera)?;
     if lot.is_empty() || lot.len() > 200 {
         return Err(bad("the name of a lot has 1 to 200 bytes".to_owned()));
@@ -137,7 +152,7 @@ async fn lot(State(shared): State<Shared>, Path(camera): Path<String>, Json(Lot 
 async fn ask(
     State(shared): State<Shared>,
     Path((camera, name)): Path<(String, String)>,
-    Json(Threshold { threshold }): Json<Threshold<f64>>,
+    Body(Threshold { threshold }): Body<Threshold<f64>>,
 ) -> Said {
     if !(0.0..=1.0).contains(&threshold) || name.len() > 200 {
         let error = "a question has a calibrated threshold between 0 and 1 and a name of at most 200 bytes";

@@ -221,6 +221,13 @@ fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
             400,
             "between 0 and 1",
         ),
+        (
+            "PUT /cameras/dock/threshold",
+            r#"{"threshold": "high"}"#,
+            422,
+            "threshold: invalid type",
+        ),
+        ("PUT /cameras/dock/threshold", "{", 400, "EOF"),
         ("PUT /cameras/dock/detector", "no detector", 400, ""),
         (
             "POST /labels",
@@ -236,7 +243,9 @@ fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
         ),
     ] {
         let found = tell(line, body, status);
-        assert!(found.contains(said), "{line}: {found}");
+        let refusal: Value = serde_json::from_str(&found).unwrap();
+        let error = refusal["error"].as_str().unwrap();
+        assert!(error.contains(said), "{line}: {found}");
     }
     let (_, written) = served.end();
     assert_eq!(written.len(), 3);
@@ -270,6 +279,29 @@ fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
             .stdout
             .starts_with("0 of 3")
     );
+
+    // The replay is kept, once as a whole and once killed after the threshold was changed and before the lot was.
+    let [whole, killed] = ["whole", "killed"].map(|name| dir.path().join(name));
+    intakt(&[&"replay", &recording, &"--run", &whole]).expect(1);
+    let mut child = Command::new(INTAKT)
+        .arg("replay")
+        .arg(&recording)
+        .args(["--speed", "1", "--run"])
+        .arg(&killed)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.next().unwrap().is_ok());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    intakt(&[&"replay", &recording, &"--run", &killed, &"--resume"]).expect(1);
+    for show in ["outcomes", "changes", "labels", "metrics", "alerts"] {
+        let [whole, killed] = [&whole, &killed].map(|run| intakt(&[&"query", run, &"--show", &show]).expect(0).stdout);
+        assert_eq!(killed, whole, "{show}");
+    }
+    assert_eq!(intakt(&[&"query", &whole, &"--show", &"changes"]).stdout, changes);
 }
 
 #[test]
