@@ -17,6 +17,7 @@ mod gemm;
 mod gram;
 mod mahalanobis;
 mod nearest;
+pub mod network;
 mod pool;
 mod resize;
 

@@ -1,0 +1,203 @@
+//! Tiles with AVX-512: `vpdpbusd` multiplies 64 pairs of bytes and adds them up by fours.
+
+use std::arch::x86_64::*;
+
+use super::finish::{Added, Finish};
+use super::tile::{BLOCK, Sums, Tile};
+
+/// 512-bit registers of a block.
+const VECTORS: usize = BLOCK / 16;
+
+/// Sums of `pixels` positions.
+pub(super) fn sums_u8(tile: &Tile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) {
+    tile.check(pixels);
+    // SAFETY: `Unit::available` has AVX-512 only where every feature that `tile_u8` enables was detected, and what it reads is
+    // inside the slices by `check`.
+    unsafe {
+        match pixels {
+            1 => tile_u8::<1>(tile, sums),
+            2 => tile_u8::<2>(tile, sums),
+            3 => tile_u8::<3>(tile, sums),
+            4 => tile_u8::<4>(tile, sums),
+            5 => tile_u8::<5>(tile, sums),
+            _ => tile_u8::<6>(tile, sums),
+        }
+    }
+}
+
+/// Sums of `pixels` positions, each product fused with its addition.
+pub(super) fn sums_f32(tile: &Tile<'_, f32>, pixels: usize, sums: &mut Sums<f32>) {
+    tile.check(pixels);
+    // SAFETY: as in `sums_u8`.
+    unsafe {
+        match pixels {
+            1 => tile_f32::<1>(tile, sums),
+            2 => tile_f32::<2>(tile, sums),
+            3 => tile_f32::<3>(tile, sums),
+            4 => tile_f32::<4>(tile, sums),
+            5 => tile_f32::<5>(tile, sums),
+            _ => tile_f32::<6>(tile, sums),
+        }
+    }
+}
+
+// Kept apart from what is done with the sums: in one function the compiler keeps them in memory, at half the speed.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn tile_u8<const PIXELS: usize>(tile: &Tile<'_, u8>, sums: &mut Sums<i32>) {
+    let mut acc = [[_mm512_setzero_si512(); VECTORS]; PIXELS];
+    let mut weights = tile.weights.as_ptr();
+    for row in 0..tile.rows {
+        // SAFETY: `check` holds for `PIXELS` positions: `rows · groups · 4 · BLOCK` weights are there, of which every step reads the
+        // next `4 · BLOCK`, and all groups of all rows and positions of the input.
+        unsafe {
+            let run = tile.input.as_ptr().add(row * tile.row_step);
+            for group in 0..tile.groups {
+                let mut w = [_mm512_setzero_si512(); VECTORS];
+                for (at, w) in w.iter_mut().enumerate() {
+                    *w = _mm512_loadu_si512(weights.add(64 * at).cast());
+                }
+                for (pixel, acc) in acc.iter_mut().enumerate() {
+                    let four = run
+                        .add(pixel * tile.pixel_step + 4 * group)
+                        .cast::<i32>()
+                        .read_unaligned();
+                    let x = _mm512_set1_epi32(four);
+                    for (acc, w) in acc.iter_mut().zip(w) {
+                        *acc = _mm512_dpbusd_epi32(*acc, x, w);
+                    }
+                }
+                weights = weights.add(4 * BLOCK);
+            }
+        }
+    }
+    for (acc, sums) in acc.iter().zip(&mut sums.0) {
+        for (acc, sums) in acc.iter().zip(sums.chunks_exact_mut(16)) {
+            // SAFETY: the chunk has room for 16 sums.
+            unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), *acc) };
+        }
+    }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, sums: &mut Sums<f32>) {
+    let mut acc = [[_mm512_setzero_ps(); VECTORS]; PIXELS];
+    let mut weights = tile.weights.as_ptr();
+    for row in 0..tile.rows {
+        // SAFETY: as in `tile_u8`, with groups of one.
+        unsafe {
+            let run = tile.input.as_ptr().add(row * tile.row_step);
+            for at in 0..tile.groups {
+                let mut w = [_mm512_setzero_ps(); VECTORS];
+                for (at, w) in w.iter_mut().enumerate() {
+                    *w = _mm512_loadu_ps(weights.add(16 * at));
+                }
+                for (pixel, acc) in acc.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(*run.add(pixel * tile.pixel_step + at));
+                    for (acc, w) in acc.iter_mut().zip(w) {
+                        *acc = _mm512_fmadd_ps(x, w, *acc);
+                    }
+                }
+                weights = weights.add(BLOCK);
+            }
+        }
+    }
+    for (acc, sums) in acc.iter().zip(&mut sums.0) {
+        for (acc, sums) in acc.iter().zip(sums.chunks_exact_mut(16)) {
+            // SAFETY: the chunk has room for 16 sums.
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *acc) };
+        }
+    }
+}
+
+/// [`Finish::write`] of a whole block.
+pub(super) fn finish_u8(finish: &mut Finish<'_, u8>, sums: &Sums<i32>, pixels: usize) {
+    // SAFETY: the caller has detected AVX-512, and `Finish::check` says that what is touched is inside the slices.
+    unsafe { block_u8(finish, sums, pixels) }
+}
+
+/// [`Finish::write`] of a whole block.
+pub(super) fn finish_f32(finish: &mut Finish<'_, f32>, sums: &Sums<f32>, pixels: usize) {
+    // SAFETY: as in `finish_u8`.
+    unsafe { block_f32(finish, sums, pixels) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn block_u8(finish: &mut Finish<'_, u8>, sums: &Sums<i32>, pixels: usize) {
+    let channels = finish.channels;
+    let floor = floor(finish.relu);
+    let map = finish
+        .map
+        .as_mut()
+        .map(|(map, inverse)| (map.as_mut_ptr(), _mm512_set1_ps(*inverse)));
+    let wide = finish.wide.as_mut().map(|wide| wide.as_mut_ptr());
+    for at in (0..BLOCK).step_by(16) {
+        // SAFETY: `Finish::check` holds: `pixels` positions, `channels` apart, of which this is the block's 16 channels from `at` on.
+        unsafe {
+            let scale = _mm512_loadu_ps(finish.scales.as_ptr().add(at));
+            let bias = _mm512_loadu_ps(finish.bias.as_ptr().add(at));
+            for (pixel, sums) in sums.0[..pixels].iter().enumerate() {
+                let place = pixel * channels + at;
+                let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums.as_ptr().add(at).cast()));
+                let mut value = _mm512_add_ps(_mm512_mul_ps(sum, scale), bias);
+                match finish.added {
+                    Added::Nothing => {}
+                    Added::Map { values, scale } => {
+                        let bytes = _mm_loadu_si128(values.as_ptr().add(place).cast());
+                        let added = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+                        value = _mm512_add_ps(value, _mm512_mul_ps(added, _mm512_set1_ps(scale)));
+                    }
+                    Added::Wide { values } => {
+                        value = _mm512_add_ps(value, _mm512_loadu_ps(values.as_ptr().add(place)));
+                    }
+                }
+                value = _mm512_max_ps(value, floor);
+                if let Some((map, inverse)) = map {
+                    let rounded = _mm512_cvtps_epi32(_mm512_mul_ps(value, inverse));
+                    _mm_storeu_si128(map.add(place).cast(), _mm512_cvtusepi32_epi8(rounded));
+                }
+                if let Some(wide) = wide {
+                    _mm512_storeu_ps(wide.add(place), value);
+                }
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn block_f32(finish: &mut Finish<'_, f32>, sums: &Sums<f32>, pixels: usize) {
+    let channels = finish.channels;
+    let floor = floor(finish.relu);
+    let map = finish.map.as_mut().map(|(map, _)| map.as_mut_ptr());
+    let wide = finish.wide.as_mut().map(|wide| wide.as_mut_ptr());
+    for at in (0..BLOCK).step_by(16) {
+        // SAFETY: as in `block_u8`.
+        unsafe {
+            let bias = _mm512_loadu_ps(finish.bias.as_ptr().add(at));
+            for (pixel, sums) in sums.0[..pixels].iter().enumerate() {
+                let place = pixel * channels + at;
+                let mut value = _mm512_add_ps(_mm512_loadu_ps(sums.as_ptr().add(at)), bias);
+                match finish.added {
+                    Added::Nothing => {}
+                    Added::Map { values, .. } | Added::Wide { values } => {
+                        value = _mm512_add_ps(value, _mm512_loadu_ps(values.as_ptr().add(place)));
+                    }
+                }
+                value = _mm512_max_ps(value, floor);
+                if let Some(map) = map {
+                    _mm512_storeu_ps(map.add(place), value);
+                }
+                if let Some(wide) = wide {
+                    _mm512_storeu_ps(wide.add(place), value);
+                }
+            }
+        }
+    }
+}
+
+/// What no value may be below: of a comparison that fails, `vmaxps` gives the second.
+#[target_feature(enable = "avx512f")]
+fn floor(relu: bool) -> __m512 {
+    _mm512_set1_ps(if relu { 0.0 } else { f32::NEG_INFINITY })
+}

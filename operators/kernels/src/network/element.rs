@@ -1,0 +1,214 @@
+//! The two kinds of arithmetic: `u8` times `i8` into `i32`, and `f32`.
+
+use super::finish::Finish;
+use super::memory::Zeroed;
+use super::tile::{BLOCK, PIXELS_MAX, Sums, Tile};
+
+/// What activations are made of.
+pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static {
+    /// What weights are made of.
+    type Weight: Zeroed + Send + Sync + 'static;
+    /// What products are added up in.
+    type Sum: Copy + Default + Send + Sync + 'static;
+
+    /// Activations of neighbouring channels that are multiplied at once: weights of so many lie side by side.
+    const GROUP: usize;
+
+    /// A sum of products in `f32`.
+    fn scaled(sum: Self::Sum, scale: f32) -> f32;
+
+    /// An activation in `f32`.
+    fn value(self, scale: f32) -> f32;
+
+    /// The activation of a value that is not negative; `inverse` is 1 over its scale.
+    fn narrowed(value: f32, inverse: f32) -> Self;
+
+    /// Lets `out` grow to the largest of the pixels in `run`, which has some times as many values; or sets it, if it is the `first`.
+    fn max_of_run(run: &[Self], out: &mut [Self], first: bool);
+
+    /// Adds up the products of `pixels` neighbouring positions with the weights of one block of output channels.
+    fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<Self::Sum>);
+
+    /// [`Finish::write`] of a whole block with AVX-512, which the caller has detected.
+    #[cfg(target_arch = "x86_64")]
+    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &Sums<Self::Sum>, pixels: usize);
+}
+
+/// What this machine multiplies with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unit {
+    /// AVX-512 with VNNI.
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+    /// AVX2 with FMA.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// What every machine has.
+    Portable,
+}
+
+impl Unit {
+    /// All that this machine has, the best first.
+    pub(super) fn available() -> Vec<Self> {
+        let mut units = Vec::new();
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
+        {
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512vnni");
+            if avx512 {
+                units.push(Self::Avx512);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                units.push(Self::Avx2);
+            }
+        }
+        units.push(Self::Portable);
+        units
+    }
+
+    /// The best that this machine has.
+    pub(super) fn best() -> Self {
+        Self::available()[0]
+    }
+}
+
+impl Element for u8 {
+    type Weight = i8;
+    type Sum = i32;
+    const GROUP: usize = 4;
+
+    fn scaled(sum: i32, scale: f32) -> f32 {
+        sum as f32 * scale
+    }
+
+    fn value(self, scale: f32) -> f32 {
+        f32::from(self) * scale
+    }
+
+    fn narrowed(value: f32, inverse: f32) -> Self {
+        // What is above 255 becomes 255.
+        (value * inverse).round_ties_even() as u8
+    }
+
+    fn max_of_run(run: &[u8], out: &mut [u8], first: bool) {
+        max_of_run_u8(run, out, first);
+    }
+
+    fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<i32>) {
+        match unit {
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512 => super::avx512::sums_u8(tile, pixels, sums),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx2 => super::avx2::sums_u8(tile, pixels, sums),
+            Unit::Portable => portable_u8(tile, pixels, sums),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &Sums<i32>, pixels: usize) {
+        super::avx512::finish_u8(finish, sums, pixels);
+    }
+}
+
+impl Element for f32 {
+    type Weight = f32;
+    type Sum = f32;
+    const GROUP: usize = 1;
+
+    fn scaled(sum: f32, _: f32) -> f32 {
+        sum
+    }
+
+    fn value(self, _: f32) -> f32 {
+        self
+    }
+
+    fn narrowed(value: f32, _: f32) -> Self {
+        value
+    }
+
+    fn max_of_run(run: &[f32], out: &mut [f32], first: bool) {
+        max_of_run_f32(run, out, first);
+    }
+
+    fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<f32>) {
+        match unit {
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx512 => super::avx512::sums_f32(tile, pixels, sums),
+            #[cfg(target_arch = "x86_64")]
+            Unit::Avx2 => super::avx2::sums_f32(tile, pixels, sums),
+            Unit::Portable => portable_f32(tile, pixels, sums),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &Sums<f32>, pixels: usize) {
+        super::avx512::finish_f32(finish, sums, pixels);
+    }
+}
+
+multiversion! {
+    fn max_of_run_u8(run: &[u8], out: &mut [u8], first: bool) {
+        if first {
+            out.fill(0);
+        }
+        for pixel in run.chunks_exact(out.len()) {
+            out.iter_mut().zip(pixel).for_each(|(out, value)| *out = (*out).max(*value));
+        }
+    }
+}
+
+multiversion! {
+    fn max_of_run_f32(run: &[f32], out: &mut [f32], first: bool) {
+        if first {
+            out.fill(0.0);
+        }
+        for pixel in run.chunks_exact(out.len()) {
+            out.iter_mut().zip(pixel).for_each(|(out, value)| *out = if *value > *out { *value } else { *out });
+        }
+    }
+}
+
+fn portable_u8(tile: &Tile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) {
+    tile.check(pixels);
+    for (pixel, sums) in sums.0[..pixels].iter_mut().enumerate() {
+        sums.fill(0);
+        for row in 0..tile.rows {
+            let run = &tile.input[row * tile.row_step + pixel * tile.pixel_step..][..tile.groups * 4];
+            let weights = &tile.weights[row * tile.groups * 4 * BLOCK..][..tile.groups * 4 * BLOCK];
+            for (x, weights) in run.chunks_exact(4).zip(weights.chunks_exact(4 * BLOCK)) {
+                let x: [i32; 4] = std::array::from_fn(|at| i32::from(x[at]));
+                for (sum, w) in sums.iter_mut().zip(weights.chunks_exact(4)) {
+                    *sum += x[0] * i32::from(w[0])
+                        + x[1] * i32::from(w[1])
+                        + x[2] * i32::from(w[2])
+                        + x[3] * i32::from(w[3]);
+                }
+            }
+        }
+    }
+}
+
+fn portable_f32(tile: &Tile<'_, f32>, pixels: usize, sums: &mut Sums<f32>) {
+    tile.check(pixels);
+    for (pixel, sums) in sums.0[..pixels].iter_mut().enumerate() {
+        sums.fill(0.0);
+        for row in 0..tile.rows {
+            let run = &tile.input[row * tile.row_step + pixel * tile.pixel_step..][..tile.groups];
+            let weights = &tile.weights[row * tile.groups * BLOCK..][..tile.groups * BLOCK];
+            for (x, weights) in run.iter().zip(weights.chunks_exact(BLOCK)) {
+                for (sum, w) in sums.iter_mut().zip(weights) {
+                    // Fused, as the vector units do it: the bits are the same.
+                    *sum = x.mul_add(*w, *sum);
+                }
+            }
+        }
+    }
+}
+
+const _: () = assert!(
+    PIXELS_MAX == 6,
+    "the vector kernels have a case for each number of pixels"
+);

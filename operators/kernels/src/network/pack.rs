@@ -1,0 +1,80 @@
+//! Weights in the order in which tiles read them.
+
+use super::element::Element;
+use super::graph::Conv;
+use super::memory::{Buffer, Zeroed};
+use super::quantise::quantise_weights;
+use super::tile::BLOCK;
+
+/// The weights of a convolution, ready to be multiplied. Channels are padded with zeros to whole blocks, the runs of a window's
+/// rows to whole groups.
+pub(super) struct PackedConv<E: Element> {
+    /// `(blocks, rows, groups, BLOCK, GROUP)`.
+    weights: Buffer<E::Weight>,
+    /// Per output channel, in whole blocks.
+    pub(super) scales: Vec<f32>,
+    pub(super) blocks: usize,
+    pub(super) rows: usize,
+    pub(super) groups: usize,
+}
+
+impl<E: Element> PackedConv<E> {
+    /// Weights of one block of output channels.
+    pub(super) fn block(&self, block: usize) -> &[E::Weight] {
+        let len = self.rows * self.groups * E::GROUP * BLOCK;
+        // SAFETY: nobody writes to weights after they were packed.
+        let weights = unsafe { self.weights.slice() };
+        &weights[block * len..][..len]
+    }
+
+    /// Bytes of all weights.
+    pub(super) fn bytes(&self) -> usize {
+        self.weights.len() * size_of::<E::Weight>()
+    }
+
+    /// Packs `(out, in, kernel, kernel)` values.
+    fn pack(conv: &Conv, values: &[E::Weight], mut scales: Vec<f32>) -> Self
+    where
+        E::Weight: Zeroed,
+    {
+        let (kernel, channels, out_channels) = (conv.window.kernel, conv.in_channels, conv.bias.len());
+        let (blocks, run) = (out_channels.div_ceil(BLOCK), kernel * channels);
+        let groups = run.div_ceil(E::GROUP);
+        let mut weights = Buffer::zeros(blocks * kernel * groups * E::GROUP * BLOCK);
+        let packed = weights.as_mut_slice();
+        for out in 0..out_channels {
+            for row in 0..kernel {
+                for at in 0..run {
+                    let (column, channel) = (at / channels, at % channels);
+                    let from = ((out * channels + channel) * kernel + row) * kernel + column;
+                    let step = ((out / BLOCK) * kernel + row) * groups + at / E::GROUP;
+                    packed[(step * BLOCK + out % BLOCK) * E::GROUP + at % E::GROUP] = values[from];
+                }
+            }
+        }
+        scales.resize(blocks * BLOCK, 0.0);
+        Self {
+            weights,
+            scales,
+            blocks,
+            rows: kernel,
+            groups,
+        }
+    }
+}
+
+impl PackedConv<f32> {
+    /// The weights as they are.
+    pub(super) fn f32(conv: &Conv) -> Self {
+        Self::pack(conv, &conv.weight, vec![1.0; conv.bias.len()])
+    }
+}
+
+impl PackedConv<u8> {
+    /// The weights in 8 bits, for inputs of this scale. Values are returned too, as [`quantise_weights`] gives them.
+    pub(super) fn u8(conv: &Conv, weight: &[f32], input_scale: f32) -> Self {
+        let quantised = quantise_weights(weight, conv.bias.len());
+        let scales = quantised.scales.iter().map(|scale| scale * input_scale).collect();
+        Self::pack(conv, &quantised.values, scales)
+    }
+}

@@ -1,0 +1,362 @@
+//! A network for images of one size: what is computed in which order, and where everything lies.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::bias::Bias;
+use super::element::Element;
+use super::graph::{Network, Node, NodeId, Window};
+use super::pack::PackedConv;
+
+/// Extent of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Extent {
+    /// Rows.
+    pub height: usize,
+    /// Columns.
+    pub width: usize,
+    /// Values per position.
+    pub channels: usize,
+}
+
+impl Extent {
+    /// Values of the map.
+    pub fn values(self) -> usize {
+        self.height * self.width * self.channels
+    }
+}
+
+/// A map with a border of zeros, so that windows may look beyond its edges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct MapLayout {
+    pub(super) extent: Extent,
+    pub(super) padding: usize,
+}
+
+/// Values behind a map: a row of a window is read in whole groups.
+const BEHIND: usize = 4;
+
+impl MapLayout {
+    /// Values from row to row.
+    pub(super) fn row(self) -> usize {
+        (self.extent.width + 2 * self.padding) * self.extent.channels
+    }
+
+    /// All values.
+    pub(super) fn len(self) -> usize {
+        (self.extent.height + 2 * self.padding) * self.row() + BEHIND
+    }
+
+    /// The first value of row `y`, which may lie above the map by as much as the border is wide.
+    pub(super) fn row_start(self, y: isize) -> usize {
+        usize::try_from(y + self.padding as isize).expect("inside the border") * self.row()
+    }
+}
+
+/// Size-independent parts of a network, ready to be run.
+pub(super) struct Compiled<E: Element> {
+    pub(super) network: Network,
+    /// By node.
+    pub(super) convs: Vec<Option<Arc<PackedConv<E>>>>,
+    /// By node: what one step of its activations is worth.
+    pub(super) scales: Vec<f32>,
+    /// Of the first layer, what is multiplied with raw pixels; none where pixels are normalised first.
+    pub(super) raw_weight: Option<Vec<f64>>,
+}
+
+/// One thing to do. Maps and wide maps are numbered.
+pub(super) enum Step<E: Element> {
+    /// The image becomes a map.
+    Image { to: usize },
+    /// A convolution.
+    Conv(ConvStep<E>),
+    /// The maximum under a window.
+    MaxPool { from: usize, to: usize, window: Window },
+}
+
+/// A convolution and what follows it.
+pub(super) struct ConvStep<E: Element> {
+    pub(super) from: usize,
+    pub(super) window: Window,
+    pub(super) weights: Arc<PackedConv<E>>,
+    pub(super) bias: Bias,
+    pub(super) added: AddedFrom,
+    pub(super) relu: bool,
+    pub(super) out: Extent,
+    /// The map of its activations, and 1 over their scale.
+    pub(super) map: Option<(usize, f32)>,
+    /// Its values in `f32`.
+    pub(super) wide: Option<usize>,
+}
+
+/// Where what is added lies.
+#[derive(Clone, Copy)]
+pub(super) enum AddedFrom {
+    Nothing,
+    Map(usize, f32),
+    Wide(usize),
+}
+
+/// Steps, and what they need.
+pub(super) struct Schedule<E: Element> {
+    pub(super) steps: Vec<Step<E>>,
+    /// By step: its node.
+    pub(super) nodes: Vec<NodeId>,
+    pub(super) maps: Vec<MapLayout>,
+    pub(super) wides: Vec<Extent>,
+    /// The wide maps that are the network's results.
+    pub(super) taps: Vec<usize>,
+}
+
+impl<E: Element> Schedule<E> {
+    /// A step in words, and its multiplications.
+    pub(super) fn describe(&self, step: usize) -> (String, u64) {
+        let conv = match &self.steps[step] {
+            Step::Image { .. } => return ("image".to_owned(), 0),
+            Step::MaxPool { window, .. } => return (format!("max pool {0}x{0}", window.kernel), 0),
+            Step::Conv(conv) => conv,
+        };
+        let Window { kernel, stride, .. } = conv.window;
+        let from = self.maps[conv.from].extent;
+        let Extent {
+            height,
+            width,
+            channels,
+        } = conv.out;
+        let what = format!(
+            "conv {kernel}x{kernel}/{stride} {} -> {channels} at {width}x{height}{}",
+            from.channels,
+            if matches!(conv.added, AddedFrom::Nothing) {
+                ""
+            } else {
+                " + shortcut"
+            }
+        );
+        let multiplications = conv.out.values() * from.channels * kernel * kernel;
+        (what, multiplications as u64)
+    }
+}
+
+impl<E: Element> Compiled<E> {
+    /// The schedule for images of this size, in pixels.
+    ///
+    /// # Errors
+    /// A sentence, if the image is too small for a window, or too large for memory.
+    pub(super) fn schedule(&self, height: usize, width: usize) -> Result<Schedule<E>, String> {
+        let extents = extents(&self.network, height, width)?;
+        Scheduler {
+            compiled: self,
+            uses: Uses::of(&self.network),
+            extents,
+            size: [height, width],
+            of_map: BTreeMap::new(),
+            of_wide: BTreeMap::new(),
+            free: BTreeMap::new(),
+            schedule: Schedule {
+                steps: Vec::new(),
+                nodes: Vec::new(),
+                maps: Vec::new(),
+                wides: Vec::new(),
+                taps: Vec::new(),
+            },
+        }
+        .run()
+    }
+}
+
+/// Pixels along one side that are looked at: beyond it something is wrong with whoever asks.
+const SIDE_MAX: usize = 1 << 14;
+
+fn extents(network: &Network, height: usize, width: usize) -> Result<Vec<Extent>, String> {
+    if height > SIDE_MAX || width > SIDE_MAX {
+        return Err(format!(
+            "an image of {width}x{height} pixels is larger than {SIDE_MAX} on a side"
+        ));
+    }
+    let mut extents: Vec<Extent> = Vec::with_capacity(network.nodes.len());
+    for (at, node) in network.nodes.iter().enumerate() {
+        let (input, window) = match node {
+            Node::Image => {
+                extents.push(Extent {
+                    height,
+                    width,
+                    channels: 3,
+                });
+                continue;
+            }
+            Node::Conv { input, conv, .. } => (input, conv.window),
+            Node::MaxPool { input, window } => (input, *window),
+        };
+        let of = extents[input.0];
+        let positions = window.positions(of.height).zip(window.positions(of.width));
+        let (height, width) = positions
+            .filter(|_| of.height > 0 && of.width > 0)
+            .ok_or_else(|| format!("an image of {width}x{height} pixels is too small for the network"))?;
+        let channels = network.channels(NodeId(at));
+        let extent = Extent {
+            height,
+            width,
+            channels,
+        };
+        if let Node::Conv { add: Some(add), .. } = node
+            && extents[add.0] != extent
+        {
+            return Err(format!(
+                "an image of {width}x{height} pixels leads to maps that cannot be added"
+            ));
+        }
+        extents.push(extent);
+    }
+    Ok(extents)
+}
+
+/// Who reads a node.
+struct Uses {
+    /// By node: the last that reads its activations, and the border that its readers need.
+    maps: Vec<Option<(usize, usize)>>,
+    /// By node: the last that adds its sums.
+    wides: Vec<Option<usize>>,
+}
+
+impl Uses {
+    fn of(network: &Network) -> Self {
+        let n_nodes = network.nodes.len();
+        let mut uses = Self {
+            maps: vec![None; n_nodes],
+            wides: vec![None; n_nodes],
+        };
+        for (at, node) in network.nodes.iter().enumerate() {
+            match node {
+                Node::Image => {}
+                Node::Conv { input, conv, add, .. } => {
+                    uses.reads(*input, at, conv.window.padding);
+                    match add {
+                        Some(add) if matches!(network.nodes[add.0], Node::Conv { relu: false, .. }) => {
+                            uses.wides[add.0] = Some(at);
+                        }
+                        Some(add) => uses.reads(*add, at, 0),
+                        None => {}
+                    }
+                }
+                Node::MaxPool { input, window } => uses.reads(*input, at, window.padding),
+            }
+        }
+        uses
+    }
+
+    fn reads(&mut self, of: NodeId, at: usize, padding: usize) {
+        let before = self.maps[of.0].map_or(0, |(_, padding)| padding);
+        self.maps[of.0] = Some((at, before.max(padding)));
+    }
+}
+
+/// Puts a schedule together. A map whose readers are done is used again for the next of the same layout: then its border is
+/// still zero, and it may still be in the cache.
+struct Scheduler<'a, E: Element> {
+    compiled: &'a Compiled<E>,
+    uses: Uses,
+    extents: Vec<Extent>,
+    size: [usize; 2],
+    /// By node.
+    of_map: BTreeMap<usize, usize>,
+    of_wide: BTreeMap<usize, usize>,
+    free: BTreeMap<MapLayout, Vec<usize>>,
+    schedule: Schedule<E>,
+}
+
+impl<E: Element> Scheduler<'_, E> {
+    fn run(mut self) -> Result<Schedule<E>, String> {
+        for at in 0..self.compiled.network.nodes.len() {
+            // What leads to no result is not computed.
+            if self.uses.maps[at].is_none() && self.uses.wides[at].is_none() && !self.is_tapped(at) {
+                continue;
+            }
+            let step = self.step(at);
+            self.schedule.steps.push(step);
+            self.schedule.nodes.push(NodeId(at));
+            self.release(at);
+        }
+        let taps = self.compiled.network.taps.iter();
+        self.schedule.taps = taps.map(|tap| self.of_wide[&tap.0]).collect();
+        Ok(self.schedule)
+    }
+
+    fn is_tapped(&self, node: usize) -> bool {
+        self.compiled.network.taps.contains(&NodeId(node))
+    }
+
+    fn step(&mut self, at: usize) -> Step<E> {
+        let compiled = self.compiled;
+        match &compiled.network.nodes[at] {
+            Node::Image => Step::Image { to: self.map(at) },
+            Node::MaxPool { input, window } => Step::MaxPool {
+                from: self.of_map[&input.0],
+                to: self.map(at),
+                window: *window,
+            },
+            Node::Conv { input, conv, add, relu } => {
+                let out = self.extents[at];
+                let bias = match &compiled.raw_weight {
+                    Some(weight) if *input == compiled.network.image() => {
+                        Bias::of_raw_pixels(conv, weight, compiled.network.mean, self.size, [out.height, out.width])
+                    }
+                    _ => Bias::uniform(&conv.bias, out.height, out.width),
+                };
+                let added = add.map_or(AddedFrom::Nothing, |add| match self.of_wide.get(&add.0) {
+                    Some(&wide) if self.uses.wides[add.0].is_some() => AddedFrom::Wide(wide),
+                    _ => AddedFrom::Map(self.of_map[&add.0], compiled.scales[add.0]),
+                });
+                let map = self.uses.maps[at]
+                    .is_some()
+                    .then(|| (self.map(at), 1.0 / compiled.scales[at]));
+                let is_wide = self.uses.wides[at].is_some() || self.is_tapped(at);
+                Step::Conv(ConvStep {
+                    from: self.of_map[&input.0],
+                    window: conv.window,
+                    weights: compiled.convs[at].clone().expect("every convolution is packed"),
+                    bias,
+                    added,
+                    relu: *relu,
+                    out,
+                    map,
+                    wide: is_wide.then(|| self.wide(at)),
+                })
+            }
+        }
+    }
+
+    fn map(&mut self, at: usize) -> usize {
+        let padding = self.uses.maps[at].map_or(0, |(_, padding)| padding);
+        let layout = MapLayout {
+            extent: self.extents[at],
+            padding,
+        };
+        let free = self.free.get_mut(&layout).and_then(Vec::pop);
+        let map = free.unwrap_or_else(|| {
+            self.schedule.maps.push(layout);
+            self.schedule.maps.len() - 1
+        });
+        self.of_map.insert(at, map);
+        map
+    }
+
+    fn wide(&mut self, at: usize) -> usize {
+        self.schedule.wides.push(self.extents[at]);
+        self.of_wide.insert(at, self.schedule.wides.len() - 1);
+        self.schedule.wides.len() - 1
+    }
+
+    /// Lets go of the maps whose last reader was `at`.
+    fn release(&mut self, at: usize) {
+        let maps = &self.uses.maps;
+        let done = self
+            .of_map
+            .iter()
+            .filter(|(node, _)| maps[**node].is_some_and(|(last, _)| last == at));
+        let done: Vec<(usize, usize)> = done.map(|(node, map)| (*node, *map)).collect();
+        for (node, map) in done {
+            self.of_map.remove(&node);
+            self.free.entry(self.schedule.maps[map]).or_default().push(map);
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! Runs a plan.
+
+use std::ops::Range;
+
+use super::element::{Element, Unit};
+use super::finish::{Added, Finish};
+use super::graph::Window;
+use super::memory::Buffer;
+use super::plan::{AddedFrom, Compiled, ConvStep, MapLayout, Schedule, Step};
+use super::tile::{BLOCK, PIXELS_MAX, Sums, Tile};
+
+/// Bytes of weights up to which all of them stay in the second-level cache while rows go by; beyond that one block of output
+/// channels stays there, and rows go by once per block.
+const WEIGHT_BYTES_RESIDENT_MAX: usize = 256 * 1024;
+
+/// A schedule with its memory.
+pub(super) struct Running<E: Element> {
+    pub(super) schedule: Schedule<E>,
+    maps: Vec<Buffer<E>>,
+    wides: Vec<Buffer<f32>>,
+    /// By channel and byte: what a pixel is worth; for pixels that are normalised.
+    table: Option<Box<[[f32; 256]; 3]>>,
+}
+
+/// How an image becomes activations.
+pub(super) trait Pixels: Element {
+    /// Writes one row of RGB bytes.
+    fn row(table: Option<&[[f32; 256]; 3]>, rgb: &[u8], out: &mut [Self]);
+}
+
+impl Pixels for u8 {
+    fn row(_: Option<&[[f32; 256]; 3]>, rgb: &[u8], out: &mut [u8]) {
+        out.copy_from_slice(rgb);
+    }
+}
+
+impl Pixels for f32 {
+    fn row(table: Option<&[[f32; 256]; 3]>, rgb: &[u8], out: &mut [f32]) {
+        let table = table.expect("pixels in f32 are normalised");
+        for (pixel, out) in rgb.chunks_exact(3).zip(out.chunks_exact_mut(3)) {
+            for channel in 0..3 {
+                out[channel] = table[channel][usize::from(pixel[channel])];
+            }
+        }
+    }
+}
+
+impl<E: Pixels> Running<E> {
+    pub(super) fn new(compiled: &Compiled<E>, schedule: Schedule<E>) -> Self {
+        let network = &compiled.network;
+        let table = compiled.raw_weight.is_none().then(|| {
+            let value =
+                |channel: usize, byte: usize| (byte as f32 / 255.0 - network.mean[channel]) / network.std[channel];
+            Box::new(std::array::from_fn(|channel| {
+                std::array::from_fn(|byte| value(channel, byte))
+            }))
+        });
+        Self {
+            maps: schedule.maps.iter().map(|layout| Buffer::zeros(layout.len())).collect(),
+            wides: schedule
+                .wides
+                .iter()
+                .map(|extent| Buffer::zeros(extent.values()))
+                .collect(),
+            schedule,
+            table,
+        }
+    }
+
+    /// Bytes of all maps.
+    pub(super) fn bytes(&self) -> usize {
+        let maps: usize = self.maps.iter().map(Buffer::len).sum();
+        let wides: usize = self.wides.iter().map(Buffer::len).sum();
+        maps * size_of::<E>() + wides * size_of::<f32>()
+    }
+
+    /// The rows that a member of a team computes of a step.
+    ///
+    /// # Safety
+    /// All members are at the same step, each member is there once, and nobody else uses the memory.
+    pub(super) unsafe fn step(&self, at: usize, unit: Unit, rgb: &[u8], member: usize, members: usize) {
+        let share = |height: usize| height * member / members..height * (member + 1) / members;
+        match &self.schedule.steps[at] {
+            Step::Image { to } => {
+                let layout = self.schedule.maps[*to];
+                let rows = share(layout.extent.height);
+                // SAFETY: the caller's promise, and members have different rows.
+                unsafe { self.image(rgb, *to, rows) };
+            }
+            Step::MaxPool { from, to, window } => {
+                let rows = share(self.schedule.maps[*to].extent.height);
+                // SAFETY: the caller's promise; a step does not write to what it reads.
+                let (from, to) = unsafe { (self.map(*from), self.rows_of_map(*to, rows.clone())) };
+                max_pool(from, to, *window, rows);
+            }
+            Step::Conv(conv) => {
+                let rows = share(conv.out.height);
+                // SAFETY: the caller's promise.
+                unsafe { self.conv(conv, unit, rows) };
+            }
+        }
+    }
+
+    /// The largest activation of a step's map; none where it has no map.
+    pub(super) fn largest(&mut self, at: usize) -> Option<E> {
+        let Step::Conv(ConvStep {
+            map: Some((map, _)), ..
+        }) = &self.schedule.steps[at]
+        else {
+            return None;
+        };
+        let values = self.maps[*map].as_mut_slice();
+        values.iter().copied().reduce(|a, b| if b > a { b } else { a })
+    }
+
+    /// The network's results.
+    pub(super) fn taps(&mut self) -> Vec<Vec<f32>> {
+        let taps = self.schedule.taps.iter();
+        taps.map(|&tap| self.wides[tap].as_mut_slice().to_vec()).collect()
+    }
+
+    /// A map, to be read.
+    ///
+    /// # Safety
+    /// Nobody writes to it meanwhile.
+    unsafe fn map(&self, map: usize) -> (MapLayout, &[E]) {
+        // SAFETY: the caller's promise.
+        (self.schedule.maps[map], unsafe { self.maps[map].slice() })
+    }
+
+    /// Rows of a map with what is left and right of them, to be written.
+    ///
+    /// # Safety
+    /// Nobody else uses them meanwhile.
+    #[expect(clippy::mut_from_ref, reason = "members of a team write to different rows")]
+    unsafe fn rows_of_map(&self, map: usize, rows: Range<usize>) -> (MapLayout, &mut [E]) {
+        let layout = self.schedule.maps[map];
+        let range = layout.row_start(rows.start as isize)..layout.row_start(rows.end as isize);
+        // SAFETY: the caller's promise.
+        (layout, unsafe { self.maps[map].rows_mut(range) })
+    }
+
+    /// # Safety
+    /// Nobody else uses these rows meanwhile.
+    unsafe fn image(&self, rgb: &[u8], to: usize, rows: Range<usize>) {
+        // SAFETY: the caller's promise.
+        let (layout, map) = unsafe { self.rows_of_map(to, rows.clone()) };
+        let (width, border) = (3 * layout.extent.width, 3 * layout.padding);
+        for (row, y) in map.chunks_exact_mut(layout.row()).zip(rows) {
+            E::row(
+                self.table.as_deref(),
+                &rgb[y * width..][..width],
+                &mut row[border..border + width],
+            );
+        }
+    }
+
+    /// # Safety
+    /// Nobody else uses these rows of what it writes, and nobody writes to what it reads.
+    unsafe fn conv(&self, conv: &ConvStep<E>, unit: Unit, rows: Range<usize>) {
+        // SAFETY: the caller's promise, here and below.
+        let (from, input) = unsafe { self.map(conv.from) };
+        let added = match conv.added {
+            AddedFrom::Nothing => None,
+            AddedFrom::Map(map, scale) => {
+                // SAFETY: as above.
+                let (layout, values) = unsafe { self.map(map) };
+                Some(AddedMap::Map(layout, values, scale))
+            }
+            // SAFETY: as above.
+            AddedFrom::Wide(wide) => Some(AddedMap::Wide(unsafe { self.wides[wide].slice() })),
+        };
+        let map = conv.map.map(|(map, inverse)| {
+            // SAFETY: as above.
+            let (layout, values) = unsafe { self.rows_of_map(map, rows.clone()) };
+            (layout, values, inverse)
+        });
+        let wide_row = conv.out.width * conv.out.channels;
+        // SAFETY: as above.
+        let wide = conv
+            .wide
+            .map(|wide| unsafe { self.wides[wide].rows_mut(rows.start * wide_row..rows.end * wide_row) });
+        let mut work = ConvRows {
+            conv,
+            unit,
+            from,
+            input,
+            added,
+            first: rows.start,
+            map,
+            wide,
+        };
+        let blocks = 0..conv.weights.blocks;
+        if conv.weights.bytes() <= WEIGHT_BYTES_RESIDENT_MAX {
+            rows.for_each(|y| blocks.clone().for_each(|block| work.row(y, block)));
+        } else {
+            blocks.for_each(|block| rows.clone().for_each(|y| work.row(y, block)));
+        }
+    }
+}
+
+enum AddedMap<'a, E> {
+    Map(MapLayout, &'a [E], f32),
+    Wide(&'a [f32]),
+}
+
+/// Some output rows of a convolution.
+struct ConvRows<'a, E: Element> {
+    conv: &'a ConvStep<E>,
+    unit: Unit,
+    from: MapLayout,
+    input: &'a [E],
+    added: Option<AddedMap<'a, E>>,
+    /// The first row.
+    first: usize,
+    map: Option<(MapLayout, &'a mut [E], f32)>,
+    wide: Option<&'a mut [f32]>,
+}
+
+impl<E: Element> ConvRows<'_, E> {
+    /// One block of output channels of row `y`.
+    fn row(&mut self, y: usize, block: usize) {
+        let conv = self.conv;
+        let first_channel = block * BLOCK;
+        let in_block = (conv.out.channels - first_channel).min(BLOCK);
+        let Window { stride, padding, .. } = conv.window;
+        let channels = self.from.extent.channels;
+        let start =
+            self.from.row_start((y * stride) as isize - padding as isize) + (self.from.padding - padding) * channels;
+        let scales = conv.weights.scales[first_channel..]
+            .first_chunk()
+            .expect("a whole block");
+        let mut sums = Sums::<E::Sum>::default();
+        for (run, columns) in conv.bias.columns().iter().enumerate() {
+            let bias = conv.bias.of(y, run, block);
+            let mut x = columns.start;
+            // Tiles of as equal size as can be: 16 positions are 6, 5 and 5.
+            let mut tiles = columns.len().div_ceil(PIXELS_MAX);
+            while x < columns.end {
+                let pixels = (columns.end - x).div_ceil(tiles);
+                tiles -= 1;
+                let tile = Tile {
+                    input: &self.input[start + x * stride * channels..],
+                    row_step: self.from.row(),
+                    pixel_step: stride * channels,
+                    rows: conv.weights.rows,
+                    groups: conv.weights.groups,
+                    weights: conv.weights.block(block),
+                };
+                E::sums(self.unit, &tile, pixels, &mut sums);
+                let wide_at = (y * conv.out.width + x) * conv.out.channels + first_channel;
+                let in_row = |layout: MapLayout| (x + layout.padding) * conv.out.channels + first_channel;
+                let finish = Finish {
+                    scales,
+                    bias,
+                    channels: conv.out.channels,
+                    in_block,
+                    added: match &self.added {
+                        None => Added::Nothing,
+                        Some(AddedMap::Map(layout, values, scale)) => Added::Map {
+                            values: &values[layout.row_start(y as isize) + in_row(*layout)..],
+                            scale: *scale,
+                        },
+                        Some(AddedMap::Wide(values)) => Added::Wide {
+                            values: &values[wide_at..],
+                        },
+                    },
+                    relu: conv.relu,
+                    map: self.map.as_mut().map(|(layout, map, inverse)| {
+                        let at = (y - self.first) * layout.row() + in_row(*layout);
+                        (&mut map[at..], *inverse)
+                    }),
+                    wide: self
+                        .wide
+                        .as_mut()
+                        .map(|wide| &mut wide[wide_at - self.first * conv.out.width * conv.out.channels..]),
+                };
+                finish.write(self.unit, &sums, pixels);
+                x += pixels;
+            }
+        }
+    }
+}
+
+/// Rows of the maximum under a window. The border's zeros change nothing, because activations are not negative.
+fn max_pool<E: Element>(from: (MapLayout, &[E]), to: (MapLayout, &mut [E]), window: Window, rows: Range<usize>) {
+    let ((from, input), (to, map)) = (from, to);
+    let channels = from.extent.channels;
+    for (out, y) in map.chunks_exact_mut(to.row()).zip(rows) {
+        let out = &mut out[to.padding * channels..][..to.extent.width * channels];
+        for (x, out) in out.chunks_exact_mut(channels).enumerate() {
+            let column = (x * window.stride + from.padding - window.padding) * channels;
+            for row in 0..window.kernel {
+                let start = from.row_start((y * window.stride + row) as isize - window.padding as isize) + column;
+                E::max_of_run(&input[start..][..window.kernel * channels], out, row == 0);
+            }
+        }
+    }
+}

@@ -1,0 +1,439 @@
+//! Whole networks against naive ones, on random shapes.
+
+use super::quantise::{ACTIVATION_MAX, activation_scale, quantise_weights};
+use super::*;
+use crate::testing::{assert_close, splitmix64, values};
+
+const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const STD: [f32; 3] = [0.229, 0.224, 0.225];
+
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        (splitmix64(&mut self.0) % below as u64) as usize
+    }
+
+    fn of(&mut self, choices: &[usize]) -> usize {
+        choices[self.roll(choices.len())]
+    }
+}
+
+fn conv(window: Window, in_channels: usize, out_channels: usize, seed: u64) -> Conv {
+    let len = out_channels * in_channels * window.kernel * window.kernel;
+    let gain = (2.0 / (in_channels * window.kernel * window.kernel) as f32).sqrt() * 1.7;
+    Conv {
+        window,
+        in_channels,
+        weight: values(len, seed).iter().map(|value| value * gain).collect(),
+        bias: values(out_channels, seed + 1).iter().map(|value| value * 0.3).collect(),
+    }
+}
+
+/// A stem, a pool, and a few blocks with shortcuts of both kinds.
+fn network(seed: u64) -> Network {
+    let mut dice = Dice(seed);
+    let mut network = Network::new(MEAN, STD);
+    let stem_channels = dice.of(&[5, 16, 64, 70]);
+    let stem = Window {
+        kernel: dice.of(&[1, 3, 4, 7]),
+        stride: 1 + dice.roll(2),
+        padding: dice.roll(2),
+    };
+    let mut x = network.conv(network.image(), conv(stem, 3, stem_channels, seed + 10), None, true);
+    if dice.roll(2) == 0 {
+        x = network.max_pool(x, Window::centred(3, 2));
+    }
+    for block in 0..1 + dice.roll(3) {
+        let (channels, out_channels) = (network.channels(x), dice.of(&[3, 8, 64, 66, 130]));
+        let (stride, seed) = (1 + dice.roll(2), seed + 100 * block as u64);
+        let first = Window::centred(dice.of(&[1, 3, 5]), stride);
+        let inner = network.conv(x, conv(first, channels, out_channels, seed + 20), None, true);
+        let added = match dice.roll(3) {
+            0 => None,
+            1 if channels == out_channels && stride == 1 => Some(x),
+            _ => Some(network.conv(
+                x,
+                conv(Window::centred(1, stride), channels, out_channels, seed + 30),
+                None,
+                false,
+            )),
+        };
+        x = network.conv(
+            inner,
+            conv(Window::centred(3, 1), out_channels, out_channels, seed + 40),
+            added,
+            true,
+        );
+        if dice.roll(2) == 0 {
+            network.tap(x);
+        }
+    }
+    let last = network.conv(
+        x,
+        conv(Window::centred(1, 1), network.channels(x), 9, seed + 50),
+        None,
+        dice.roll(2) == 0,
+    );
+    network.tap(last);
+    network
+}
+
+fn image(height: usize, width: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    (0..3 * height * width)
+        .map(|_| (splitmix64(&mut state) >> 56) as u8)
+        .collect()
+}
+
+/// A map, and its value at a place or zero beyond the edge.
+#[derive(Clone)]
+struct Map<T> {
+    extent: Extent,
+    values: Vec<T>,
+}
+
+impl<T: Copy + Default> Map<T> {
+    fn at(&self, y: isize, x: isize, channel: usize) -> T {
+        let Extent {
+            height,
+            width,
+            channels,
+        } = self.extent;
+        if (0..height as isize).contains(&y) && (0..width as isize).contains(&x) {
+            self.values[(y as usize * width + x as usize) * channels + channel]
+        } else {
+            T::default()
+        }
+    }
+
+    /// One value of a map under a window.
+    fn under<S>(&self, window: Window, out_channels: usize, mut value: impl FnMut(isize, isize, usize) -> S) -> Map<S> {
+        let height = window.positions(self.extent.height).unwrap();
+        let width = window.positions(self.extent.width).unwrap();
+        let mut values = Vec::new();
+        for y in 0..height {
+            for x in 0..width {
+                let start = |at: usize| (at * window.stride) as isize - window.padding as isize;
+                values.extend((0..out_channels).map(|out| value(start(y), start(x), out)));
+            }
+        }
+        Map {
+            extent: Extent {
+                height,
+                width,
+                channels: out_channels,
+            },
+            values,
+        }
+    }
+}
+
+/// Every sum of products under a window, as `product(weight index, input)` gives them.
+fn sums<T: Copy + Default>(input: &Map<T>, conv: &Conv, product: impl Fn(usize, T) -> f64) -> Map<f64> {
+    let kernel = conv.window.kernel;
+    input.under(conv.window, conv.bias.len(), |top, left, out| {
+        let mut sum = 0.0;
+        for ky in 0..kernel {
+            for kx in 0..kernel {
+                for channel in 0..conv.in_channels {
+                    let weight = ((out * conv.in_channels + channel) * kernel + ky) * kernel + kx;
+                    sum += product(weight, input.at(top + ky as isize, left + kx as isize, channel));
+                }
+            }
+        }
+        sum
+    })
+}
+
+fn pooled<T: Copy + Default + PartialOrd>(input: &Map<T>, window: Window) -> Map<T> {
+    input.under(window, input.extent.channels, |top, left, channel| {
+        let mut largest = T::default();
+        for ky in 0..window.kernel as isize {
+            for kx in 0..window.kernel as isize {
+                let value = input.at(top + ky, left + kx, channel);
+                if value > largest {
+                    largest = value;
+                }
+            }
+        }
+        largest
+    })
+}
+
+/// All nodes in f64, and the largest activations.
+fn naive_f32(network: &Network, size: [usize; 2], rgb: &[u8]) -> Vec<Map<f64>> {
+    let mut maps: Vec<Map<f64>> = Vec::new();
+    for node in &network.nodes {
+        let map = match node {
+            Node::Image => {
+                let normalised = |(at, byte): (usize, &u8)| {
+                    (f64::from(*byte) / 255.0 - f64::from(MEAN[at % 3])) / f64::from(STD[at % 3])
+                };
+                let extent = Extent {
+                    height: size[0],
+                    width: size[1],
+                    channels: 3,
+                };
+                Map {
+                    extent,
+                    values: rgb.iter().enumerate().map(normalised).collect(),
+                }
+            }
+            Node::MaxPool { input, window } => pooled(&maps[input.0], *window),
+            Node::Conv { input, conv, add, relu } => {
+                let mut map = sums(&maps[input.0], conv, |weight, value| {
+                    f64::from(conv.weight[weight]) * value
+                });
+                for (at, value) in map.values.iter_mut().enumerate() {
+                    *value +=
+                        f64::from(conv.bias[at % conv.bias.len()]) + add.map_or(0.0, |add| maps[add.0].values[at]);
+                    if *relu {
+                        *value = value.max(0.0);
+                    }
+                }
+                map
+            }
+        };
+        maps.push(map);
+    }
+    maps
+}
+
+/// The arithmetic of `quantise.rs`, one value at a time: per node its 8-bit activations and its values in `f32`.
+fn naive_int8(network: &Network, size: [usize; 2], rgb: &[u8], largest: &[f32]) -> Vec<Map<f32>> {
+    let ranged: Vec<NodeId> = network.ranged().collect();
+    let scale = |node: NodeId| {
+        let at = ranged.iter().position(|ranged| *ranged == node);
+        at.map_or(1.0, |at| activation_scale(largest[at]))
+    };
+    let (mut bytes, mut wides): (Vec<Map<u8>>, Vec<Map<f32>>) = (Vec::new(), Vec::new());
+    let mut scales: Vec<f32> = Vec::new();
+    for (at, node) in network.nodes.iter().enumerate() {
+        let (map, wide, scale) = match node {
+            Node::Image => {
+                let extent = Extent {
+                    height: size[0],
+                    width: size[1],
+                    channels: 3,
+                };
+                (
+                    Map {
+                        extent,
+                        values: rgb.to_vec(),
+                    },
+                    Map { extent, values: vec![] },
+                    1.0,
+                )
+            }
+            Node::MaxPool { input, window } => {
+                let map = pooled(&bytes[input.0], *window);
+                let wide = Map {
+                    extent: map.extent,
+                    values: vec![],
+                };
+                (map, wide, scales[input.0])
+            }
+            Node::Conv { input, conv, add, relu } => {
+                let (is_first, kernel) = (*input == network.image(), conv.window.kernel);
+                let (weight, raw) = match is_first {
+                    true => of_raw_pixels(network, conv),
+                    false => (Vec::new(), Vec::new()),
+                };
+                let weight = if is_first { &weight } else { &conv.weight.to_vec() };
+                let quantised = quantise_weights(weight, conv.bias.len());
+                let sums = sums(&bytes[input.0], conv, |at, value| {
+                    f64::from(quantised.values[at]) * f64::from(value)
+                });
+                // What the mean takes away, over the pixels that exist.
+                let ones = Map {
+                    extent: bytes[input.0].extent,
+                    values: vec![1u8; bytes[input.0].values.len()],
+                };
+                let taken = super::tests::sums(&ones, conv, |at, one| {
+                    if is_first {
+                        raw[at] * 255.0 * f64::from(MEAN[at / (kernel * kernel) % 3]) * f64::from(one)
+                    } else {
+                        0.0
+                    }
+                });
+                let own = scale(NodeId(at));
+                let mut wide = Map {
+                    extent: sums.extent,
+                    values: Vec::new(),
+                };
+                for (place, sum) in sums.values.iter().enumerate() {
+                    let out = place % conv.bias.len();
+                    let bias = (f64::from(conv.bias[out]) - taken.values[place]) as f32;
+                    let mut value = *sum as i32 as f32 * (quantised.scales[out] * scales[input.0]) + bias;
+                    if let Some(add) = add {
+                        value += match &network.nodes[add.0] {
+                            Node::Conv { relu: false, .. } => wides[add.0].values[place],
+                            _ => f32::from(bytes[add.0].values[place]) * scales[add.0],
+                        };
+                    }
+                    wide.values.push(if *relu && value <= 0.0 { 0.0 } else { value });
+                }
+                let narrow = |value: &f32| (value * (1.0 / own)).round_ties_even().clamp(0.0, ACTIVATION_MAX) as u8;
+                (
+                    Map {
+                        extent: wide.extent,
+                        values: wide.values.iter().map(narrow).collect(),
+                    },
+                    wide,
+                    own,
+                )
+            }
+        };
+        bytes.push(map);
+        wides.push(wide);
+        scales.push(scale);
+    }
+    wides
+}
+
+fn ranges(network: &Network, maps: &[Map<f64>], share: f64) -> Vec<f32> {
+    let largest = |node: NodeId| maps[node.0].values.iter().copied().fold(0.0, f64::max);
+    network.ranged().map(|node| (largest(node) * share) as f32).collect()
+}
+
+const SIZES: [[usize; 2]; 4] = [[16, 16], [9, 23], [31, 12], [40, 40]];
+
+#[test]
+fn f32_networks_match_naive_ones_and_are_the_same_on_every_unit() {
+    let mut team = Team::new(3);
+    for seed in 0..if cfg!(miri) { 2 } else { 24 } {
+        let network = network(1_000 * seed);
+        let size = SIZES[seed as usize % SIZES.len()];
+        let rgb = image(size[0], size[1], seed);
+        let naive = naive_f32(&network, size, &rgb);
+        let compiled = CompiledNetwork::f32(&network);
+        let mut found = Vec::new();
+        for unit in Unit::available() {
+            let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
+            let taps = plan.run(&rgb);
+            for ((tap, node), extent) in taps.iter().zip(&network.taps).zip(plan.taps()) {
+                let expected: Vec<f32> = naive[node.0].values.iter().map(|value| *value as f32).collect();
+                assert_eq!(extent, naive[node.0].extent);
+                assert_close(tap, &expected, 2e-4);
+            }
+            assert_eq!(plan.run(&rgb), taps, "a second image finds nothing of the first");
+            assert_eq!(
+                plan.run_with(&mut team, 1 + seed as usize % 3, &rgb),
+                taps,
+                "threads change nothing"
+            );
+            found.push(taps);
+        }
+        assert!(found.windows(2).all(|pair| pair[0] == pair[1]), "units differ");
+    }
+}
+
+#[test]
+fn int8_networks_are_exactly_what_is_stated_on_every_unit() {
+    let mut team = Team::new(3);
+    for seed in 0..if cfg!(miri) { 2 } else { 24 } {
+        let network = network(1_000 * seed + 7);
+        let size = SIZES[seed as usize % SIZES.len()];
+        let rgb = image(size[0], size[1], seed);
+        // Some activations are above their range.
+        let largest = ranges(&network, &naive_f32(&network, size, &rgb), 0.7);
+        let naive = naive_int8(&network, size, &rgb, &largest);
+        let compiled = CompiledNetwork::int8(&network, &largest).unwrap();
+        for unit in Unit::available() {
+            let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
+            for (tap, node) in plan
+                .run_with(&mut team, 1 + seed as usize % 3, &rgb)
+                .iter()
+                .zip(&network.taps)
+            {
+                let same = tap
+                    .iter()
+                    .zip(&naive[node.0].values)
+                    .all(|(a, b)| a.to_bits() == b.to_bits());
+                assert!(
+                    same && tap.len() == naive[node.0].values.len(),
+                    "{unit:?}, seed {seed}, {node:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn int8_is_close_to_f32_where_ranges_fit() {
+    for seed in 0..if cfg!(miri) { 1 } else { 8 } {
+        let network = network(1_000 * seed + 13);
+        let rgb = image(24, 24, seed);
+        let naive = naive_f32(&network, [24, 24], &rgb);
+        let largest = ranges(&network, &naive, 1.0);
+        let taps = CompiledNetwork::int8(&network, &largest)
+            .unwrap()
+            .plan(24, 24)
+            .unwrap()
+            .run(&rgb);
+        for (tap, node) in taps.iter().zip(&network.taps) {
+            let exact = &naive[node.0].values;
+            let error: f64 = tap.iter().zip(exact).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
+            let power: f64 = exact.iter().map(|value| value.powi(2)).sum();
+            assert!(error < 0.001 * power, "seed {seed}: {error} of {power}");
+        }
+    }
+}
+
+#[test]
+fn the_largest_activations_are_observed() {
+    let network = network(3_000);
+    let rgb = image(20, 20, 3);
+    let expected = ranges(&network, &naive_f32(&network, [20, 20], &rgb), 1.0);
+    let mut largest = vec![0.0; expected.len()];
+    CompiledNetwork::f32(&network)
+        .plan(20, 20)
+        .unwrap()
+        .observe(&rgb, &network, &mut largest);
+    let n_observed = largest.iter().filter(|value| **value > 0.0).count();
+    // The last is only tapped, so it needs no range.
+    assert!(n_observed + 1 >= expected.len());
+    for (found, expected) in largest.iter().zip(&expected).filter(|(found, _)| **found > 0.0) {
+        assert_close(&[*found], &[*expected], 1e-4);
+    }
+}
+
+#[test]
+fn what_cannot_be_run_is_refused() {
+    let mut network = Network::new(MEAN, STD);
+    let x = network.conv(
+        network.image(),
+        conv(
+            Window {
+                kernel: 7,
+                stride: 2,
+                padding: 0,
+            },
+            3,
+            4,
+            1,
+        ),
+        None,
+        true,
+    );
+    let x = network.conv(x, conv(Window::centred(3, 1), 4, 4, 2), None, true);
+    network.tap(x);
+    let compiled = CompiledNetwork::f32(&network);
+    assert!(compiled.plan(6, 40).err().unwrap().contains("too small"));
+    assert!(compiled.plan(20_000, 40).err().unwrap().contains("larger than"));
+    assert!(compiled.plan(7, 7).is_ok());
+    assert!(
+        CompiledNetwork::int8(&network, &[1.0])
+            .err()
+            .unwrap()
+            .contains("2 activations")
+    );
+    assert!(
+        CompiledNetwork::int8(&network, &[1.0, f32::NAN])
+            .err()
+            .unwrap()
+            .contains("NaN")
+    );
+    assert!(compiled.weight_bytes() > 0 && compiled.plan(16, 16).unwrap().bytes() > 0);
+}

@@ -1,0 +1,54 @@
+//! The unit of work of a convolution: a few neighbouring positions and one block of output channels.
+//!
+//! In `(height, width, channels)` layout the values under one row of a window lie side by side, so a convolution is, for every
+//! position, a few runs of input against as many runs of weights. A tile keeps the sums of up to [`PIXELS_MAX`] positions and
+//! [`BLOCK`] channels in registers: 24 of AVX-512's 32, beside four of weights and one of input. Each weight is then used six
+//! times per load, each input value 64 times.
+
+use super::element::Element;
+
+/// Output channels of a tile: four 512-bit registers of 32-bit sums.
+pub(super) const BLOCK: usize = 64;
+
+/// Positions of a tile.
+pub(super) const PIXELS_MAX: usize = 6;
+
+/// Sums by position and channel of the block.
+#[repr(align(64))]
+pub(super) struct Sums<S>(pub(super) [[S; BLOCK]; PIXELS_MAX]);
+
+impl<S: Copy + Default> Default for Sums<S> {
+    fn default() -> Self {
+        Self([[S::default(); BLOCK]; PIXELS_MAX])
+    }
+}
+
+/// What a tile multiplies.
+pub(super) struct Tile<'a, E: Element> {
+    /// From the first value under the first position's window on.
+    pub(super) input: &'a [E],
+    /// Values from one row of the input to the next.
+    pub(super) row_step: usize,
+    /// Values from one position to the next.
+    pub(super) pixel_step: usize,
+    /// Rows of the window.
+    pub(super) rows: usize,
+    /// Groups of [`Element::GROUP`] values in one row of the window.
+    pub(super) groups: usize,
+    /// `(rows, groups, BLOCK, GROUP)`.
+    pub(super) weights: &'a [E::Weight],
+}
+
+impl<E: Element> Tile<'_, E> {
+    /// Panics unless all that `pixels` positions read is there.
+    pub(super) fn check(&self, pixels: usize) {
+        assert!((1..=PIXELS_MAX).contains(&pixels), "{pixels} positions");
+        assert!(self.rows > 0, "a window without rows");
+        let read = (self.rows - 1) * self.row_step + (pixels - 1) * self.pixel_step + self.groups * E::GROUP;
+        assert!(read <= self.input.len(), "the window lies inside the input");
+        assert!(
+            self.rows * self.groups * E::GROUP * BLOCK <= self.weights.len(),
+            "weights of the window"
+        );
+    }
+}
