@@ -121,6 +121,7 @@ fn recipe(tiling: Option<Tiling>) -> Recipe {
         backbone: BackboneRecipe {
             name: "none".into(),
             layers: vec![],
+            precision: Default::default(),
             hash: String::new(),
         },
         input: InputRecipe {

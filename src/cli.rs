@@ -193,10 +193,11 @@ pub(crate) enum LayoutName {
 }
 
 /// What a fit is asked for; `--without` takes all of it from the detector.
-const FIT_SETTINGS: [&str; 19] = [
+const FIT_SETTINGS: [&str; 20] = [
     "detector",
     "backbone",
     "weights",
+    "precision",
     "size",
     "crop",
     "tile",
@@ -231,6 +232,10 @@ pub(crate) struct FitArgs {
     /// Weights of the network, safetensors with torchvision's or timm's key names
     #[arg(long)]
     pub(crate) weights: Option<PathBuf>,
+    /// What a network with weights computes in [default: auto: int8 where the CPU is fastest with it, else f32; f32 with
+    /// --keep-sums]
+    #[arg(long)]
+    pub(crate) precision: Option<PrecisionName>,
     /// Edge of the square that frames are resized to, pixels [default: 256; with --tile: tile × enlarge]
     #[arg(long, conflicts_with = "tile")]
     pub(crate) size: Option<u32>,
@@ -274,6 +279,17 @@ pub(crate) struct FitArgs {
     pub(crate) from: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+}
+
+/// What a network computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PrecisionName {
+    /// What the CPU is fastest with
+    Auto,
+    /// 8-bit integers, ranged on the normal images
+    Int8,
+    /// 32-bit floating point
+    F32,
 }
 
 /// What does not count; `inspect` and `evaluate` override what was stated at `fit`

@@ -28,6 +28,10 @@ impl Backbone for Idle {
         "idle"
     }
 
+    fn precision(&self) -> intakt_operators::detector::Precision {
+        intakt_operators::detector::Precision::F32
+    }
+
     fn layers(&self) -> &[Layer] {
         &self.layers
     }
@@ -67,6 +71,7 @@ pub(crate) fn busy_detector(busy: Duration) -> Detector {
             backbone: BackboneRecipe {
                 name: "idle".into(),
                 layers: vec!["only".into()],
+                precision: Default::default(),
                 hash: hash(backbone.as_ref()),
             },
             input: InputRecipe {

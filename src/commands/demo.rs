@@ -105,6 +105,7 @@ fn fit_settings() -> FitSettings {
     FitSettings {
         detector: None,
         backbone: BackboneChoice::Builtin,
+        precision: None,
         size_px: super::fit::SIZE_PX,
         crop_px: None,
         tiling: None,

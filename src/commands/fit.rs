@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use intakt_operators::detector::backbone::read_weights;
-use intakt_operators::detector::{CalibrationMethod, SuppressionRules};
+use intakt_operators::detector::{CalibrationMethod, Precision, SuppressionRules};
 use intakt_pipelines::fit::{BackboneChoice, DetectorKind, FitSettings, fit, fit_without};
 use intakt_pipelines::sources::read_file;
 use intakt_pipelines::{PipelineError, Progress, load_detector, save_detector};
 
 use super::settings;
-use crate::cli::{BackboneName, DetectorName, FitArgs};
+use crate::cli::{BackboneName, DetectorName, FitArgs, PrecisionName};
 use crate::progress::Shown;
 use crate::{Outcome, terminal};
 
@@ -80,6 +80,11 @@ fn wanted(args: &FitArgs) -> Result<FitSettings, PipelineError> {
             DetectorName::GlobalKnn => DetectorKind::GlobalKnn,
         }),
         backbone: backbone(args)?,
+        precision: match args.precision {
+            None | Some(PrecisionName::Auto) => None,
+            Some(PrecisionName::Int8) => Some(Precision::Int8),
+            Some(PrecisionName::F32) => Some(Precision::F32),
+        },
         size_px: args
             .size
             .or(args.tile.map(|tile| tile.saturating_mul(args.enlarge)))

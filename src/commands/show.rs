@@ -43,9 +43,10 @@ fn described(detector: &Detector) -> String {
         (
             "backbone",
             format!(
-                "{}, {}, weights {}",
+                "{}, {}, {}, weights {}",
                 recipe.backbone.name,
                 recipe.backbone.layers.join(" + "),
+                recipe.backbone.precision,
                 &recipe.backbone.hash[..12]
             ),
         ),

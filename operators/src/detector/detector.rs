@@ -226,6 +226,14 @@ fn check_backbone(parts: &DetectorParts) -> Result<(), String> {
             parts.backbone.name()
         ));
     }
+    if parts.backbone.precision() != recipe.precision {
+        return Err(format!(
+            "the recipe asks for backbone `{}` in {} but the backbone is in {}",
+            recipe.name,
+            recipe.precision,
+            parts.backbone.precision()
+        ));
+    }
     let found = hash(parts.backbone.as_ref());
     if found != recipe.hash {
         return Err(format!(

@@ -11,13 +11,14 @@ use thiserror::Error;
 use super::backbone::{Backbone, backbone_from_tensors};
 use super::detector::{Detector, DetectorParts, ManifestEntry, id_from_hash, manifest_hash};
 use super::tensor_file::{Contents, content_hash, open, write};
-use super::{Recipe, Scorer, Tensor};
+use super::{Precision, Recipe, Scorer, Tensor};
 
 /// What `format` says in the metadata of our files.
 pub const FORMAT: &str = "intakt-detector";
 
-/// The format that is written, and the newest one that is read.
-pub const FORMAT_VERSION: u32 = 1;
+/// The newest format that is read, and that of networks in 8-bit integers. All others are still written in format 1, so that a
+/// detector keeps its id and older programs read it.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Why bytes are not a detector: sentences to follow `cannot load detector "…": `.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -94,7 +95,11 @@ fn contents(parts: &DetectorParts) -> Contents {
     let mut contents = Contents::default();
     let mut put = |key: &str, value: String| contents.metadata.insert(key.into(), value);
     put("format", FORMAT.into());
-    put("format_version", FORMAT_VERSION.to_string());
+    let version = match parts.recipe.backbone.precision {
+        Precision::F32 => 1,
+        Precision::Int8 => FORMAT_VERSION,
+    };
+    put("format_version", version.to_string());
     put("intakt_version", parts.intakt_version.clone());
     put("recipe", json(&parts.recipe));
     put("calibration", json(&parts.calibration));

@@ -32,6 +32,10 @@ impl Backbone for Toy {
         "toy"
     }
 
+    fn precision(&self) -> crate::detector::Precision {
+        crate::detector::Precision::F32
+    }
+
     fn layers(&self) -> &[Layer] {
         &self.layers
     }
@@ -132,6 +136,7 @@ fn parts_with(scorer_recipe: ScorerRecipe, scorer: Scorer) -> DetectorParts {
             backbone: BackboneRecipe {
                 name: "toy".into(),
                 layers: vec!["shallow".into(), "deep".into()],
+                precision: Default::default(),
                 hash: hash(backbone.as_ref()),
             },
             input: InputRecipe {
@@ -319,9 +324,9 @@ fn newer_formats_are_refused_with_the_version_that_wrote_them() {
             contents.metadata.insert("intakt_version".into(), "3.2.1".into());
         })
     };
-    let error = set("2").unwrap_err().to_string();
+    let error = set("3").unwrap_err().to_string();
     assert!(
-        error.contains("format 2, written by intakt 3.2.1") && error.contains("up to 1"),
+        error.contains("format 3, written by intakt 3.2.1") && error.contains("up to 2"),
         "{error}"
     );
     for version in ["0", "-1", "one", ""] {

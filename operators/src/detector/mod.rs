@@ -26,6 +26,7 @@ pub use embedding::{embed, random_dims};
 pub use file::{DetectorFileError, FORMAT, FORMAT_VERSION};
 pub use gaussian::{GAUSSIAN_ROWS_MAX, Gaussian, GaussianSums};
 pub use global_knn::{GlobalKnn, pool};
+pub use intakt_kernels::network::has_fast_int8;
 pub use padim::{FittedBlock, Padim};
 pub use padim_sums::{PadimSums, PositionBlock};
 pub use patchcore::Patchcore;

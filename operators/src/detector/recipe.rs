@@ -30,8 +30,37 @@ pub struct BackboneRecipe {
     pub name: String,
     /// Layers, from shallow to deep.
     pub layers: Vec<String>,
+    /// What it computes in. Files do not say it where it is `f32`: those of format 1 know nothing else.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// SHA-256 of its folded weights, hexadecimal.
     pub hash: String,
+}
+
+/// What a network computes in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Precision {
+    /// 32-bit floating point.
+    #[default]
+    F32,
+    /// 8-bit integers, whose ranges are those of the normal frames: see `intakt_kernels::network`.
+    Int8,
+}
+
+impl Precision {
+    fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::Int8 => "int8",
+        })
+    }
 }
 
 /// From frame to network input.

@@ -16,6 +16,7 @@ fn recipe(how: ImageScore, suppression: SuppressionRules) -> Recipe {
         backbone: BackboneRecipe {
             name: "builtin".into(),
             layers: vec![],
+            precision: Default::default(),
             hash: String::new(),
         },
         input: InputRecipe {

@@ -14,7 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use intakt_operators::Truth;
-use intakt_operators::detector::{CalibrationMethod, Detector, DetectorParts, ImageRole, Scorer, ScorerRecipe, Tensor};
+use intakt_operators::detector::backbone::Backbone;
+use intakt_operators::detector::{
+    CalibrationMethod, Detector, DetectorParts, ImageRole, Precision, Scorer, ScorerRecipe, Tensor,
+};
 
 pub use backbone::BackboneChoice;
 pub use recipe::{DetectorKind, FitSettings};
@@ -54,8 +57,11 @@ pub fn fit(
     refuse_too_few(&fitted_on, &held_out)?;
     let sixteen_bit_max = survey::sixteen_bit_max(fitted_on.iter().chain(&held_out));
     let input = settings.input(sixteen_bit_max, dataset.layout);
-    let backbone = match pretrained {
-        Some(pretrained) => pretrained,
+    let backbone: Arc<dyn Backbone> = match pretrained {
+        Some(network) if settings.precision() == Precision::Int8 => {
+            Arc::new(backbone::in_int8(network, &input, &fitted_on, options, progress)?)
+        }
+        Some(network) => Arc::new(network),
         None => backbone::fit_builtin(&settings.layers(), &input, &fitted_on, options, progress)?,
     };
     let recipe = settings

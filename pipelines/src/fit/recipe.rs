@@ -2,8 +2,8 @@
 
 use intakt_operators::detector::backbone::{BUILTIN, Backbone, hash};
 use intakt_operators::detector::{
-    BackboneRecipe, CalibrationMethod, EmbeddingRecipe, ImageScore, InputRecipe, Recipe, ScorerRecipe,
-    SuppressionRules, Tiling, Upsampling, random_dims,
+    BackboneRecipe, CalibrationMethod, EmbeddingRecipe, ImageScore, InputRecipe, Precision, Recipe, ScorerRecipe,
+    SuppressionRules, Tiling, Upsampling, has_fast_int8, random_dims,
 };
 use intakt_operators::imaging::check_input;
 
@@ -50,6 +50,8 @@ pub struct FitSettings {
     pub detector: Option<DetectorKind>,
     /// The network.
     pub backbone: BackboneChoice,
+    /// What pretrained weights compute in; none: 8-bit integers where the CPU is fastest with them, else `f32`.
+    pub precision: Option<Precision>,
     /// Edge of the network's input, pixels.
     pub size_px: u32,
     /// Edge of the centre crop, pixels.
@@ -79,6 +81,19 @@ impl FitSettings {
         })
     }
 
+    /// What the network computes in. Ranges of activations rest on the images, so where one is to be taken out again there are
+    /// none.
+    pub fn precision(&self) -> Precision {
+        let fastest = match has_fast_int8() && !self.keep_sums {
+            true => Precision::Int8,
+            false => Precision::F32,
+        };
+        match self.backbone {
+            BackboneChoice::Builtin => Precision::F32,
+            BackboneChoice::Pretrained { .. } => self.precision.unwrap_or(fastest),
+        }
+    }
+
     /// Refuses what does not fit together.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.keep_sums && self.kind() != DetectorKind::Padim {
@@ -93,6 +108,19 @@ impl FitSettings {
                         taken out of it\n  hint: use `--backbone resnet18 --weights resnet18.safetensors`"
                     .to_owned(),
             );
+        }
+        if self.precision == Some(Precision::Int8) {
+            if matches!(self.backbone, BackboneChoice::Builtin) {
+                return Err(
+                    "cannot compute the built-in backbone in int8: it has f32 only\n  hint: leave `--precision` out"
+                        .to_owned(),
+                );
+            }
+            if self.keep_sums {
+                return Err("cannot keep sums in int8: what fits into 8 bits is chosen on the images, so an image cannot be taken \
+                            out of it\n  hint: use `--precision f32`"
+                    .to_owned());
+            }
         }
         self.image_score()?;
         if !(self.coreset_ratio > 0.0 && self.coreset_ratio <= 1.0) {
@@ -133,6 +161,7 @@ impl FitSettings {
         let recipe = BackboneRecipe {
             name: backbone.name().to_owned(),
             layers: backbone.layers().iter().map(|layer| layer.name.clone()).collect(),
+            precision: backbone.precision(),
             hash: hash(backbone),
         };
         Ok(Recipe {

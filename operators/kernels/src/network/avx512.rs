@@ -152,7 +152,7 @@ unsafe fn block_u8(finish: &mut Finish<'_, u8>, sums: &Sums<i32>, pixels: usize)
                         value = _mm512_add_ps(value, _mm512_loadu_ps(values.as_ptr().add(place)));
                     }
                 }
-                value = _mm512_max_ps(value, floor);
+                value = _mm512_max_ps(floor, value);
                 if let Some((map, inverse)) = map {
                     let rounded = _mm512_cvtps_epi32(_mm512_mul_ps(value, inverse));
                     _mm_storeu_si128(map.add(place).cast(), _mm512_cvtusepi32_epi8(rounded));
@@ -184,7 +184,7 @@ unsafe fn block_f32(finish: &mut Finish<'_, f32>, sums: &Sums<f32>, pixels: usiz
                         value = _mm512_add_ps(value, _mm512_loadu_ps(values.as_ptr().add(place)));
                     }
                 }
-                value = _mm512_max_ps(value, floor);
+                value = _mm512_max_ps(floor, value);
                 if let Some(map) = map {
                     _mm512_storeu_ps(map.add(place), value);
                 }
@@ -196,7 +196,7 @@ unsafe fn block_f32(finish: &mut Finish<'_, f32>, sums: &Sums<f32>, pixels: usiz
     }
 }
 
-/// What no value may be below: of a comparison that fails, `vmaxps` gives the second.
+/// What no value may be below. It comes first where the maximum is taken: of not-a-number `vmaxps` gives the second.
 #[target_feature(enable = "avx512f")]
 fn floor(relu: bool) -> __m512 {
     _mm512_set1_ps(if relu { 0.0 } else { f32::NEG_INFINITY })

@@ -86,10 +86,10 @@ impl<E: Element> Finish<'_, E> {
                 }
             }
             if self.relu {
-                // As `vmaxps` has it: what is not above zero is plus zero.
+                // As `vmaxps` has it: not-a-number stays what it is, and is noticed.
                 values
                     .iter_mut()
-                    .for_each(|value| *value = if *value > 0.0 { *value } else { 0.0 });
+                    .for_each(|value| *value = if 0.0 > *value { 0.0 } else { *value });
             }
             if let Some((map, inverse)) = &mut self.map {
                 map[at.clone()]

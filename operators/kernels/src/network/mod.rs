@@ -158,6 +158,14 @@ impl CompiledNetwork {
     }
 }
 
+/// Whether 8-bit integers are the fastest that this machine multiplies: it takes VNNI.
+pub fn has_fast_int8() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return Unit::best() == Unit::Avx512;
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
+}
+
 /// The weights of the first layer for raw pixels, and what they are once quantised.
 fn of_raw_pixels(network: &Network, conv: &Conv) -> (Vec<f32>, Vec<f64>) {
     let area = conv.window.kernel * conv.window.kernel;

@@ -7,7 +7,7 @@
 //! ```text
 //! y = f32(sum) · scale + bias                 two roundings
 //! y = y + f32(added) · scale of added         two more, where something is added
-//! y = y if y > 0, else 0                      where asked for
+//! y = 0 if y < 0                              where asked for
 //! q = min(round_half_even(y · (1 / scale of the map)), 255)
 //! ```
 //!

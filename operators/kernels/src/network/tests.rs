@@ -272,7 +272,7 @@ fn naive_int8(network: &Network, size: [usize; 2], rgb: &[u8], largest: &[f32]) 
                             _ => f32::from(bytes[add.0].values[place]) * scales[add.0],
                         };
                     }
-                    wide.values.push(if *relu && value <= 0.0 { 0.0 } else { value });
+                    wide.values.push(if *relu && value < 0.0 { 0.0 } else { value });
                 }
                 let narrow = |value: &f32| (value * (1.0 / own)).round_ties_even().clamp(0.0, ACTIVATION_MAX) as u8;
                 (

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::FeatureMap;
-use crate::detector::{Tensor, TensorData};
+use crate::detector::{Precision, Tensor, TensorData};
 use crate::imaging::Image;
 
 mod resnet;
 mod weights;
-pub use resnet::{ResNet, from_folded, load_pretrained};
+pub use resnet::{ActivationRanges, ResNet, from_folded, load_pretrained};
 pub use weights::{WEIGHTS_BYTES_MAX, read_weights};
 
 /// The backbone that needs no weights: it is fitted on the normal images.
@@ -40,6 +40,9 @@ pub trait Backbone: Send + Sync {
 
     /// The layers it was built with, from shallow to deep. Only these are computed.
     fn layers(&self) -> &[Layer];
+
+    /// What its values are computed in.
+    fn precision(&self) -> Precision;
 
     /// Feature maps of one image, one per layer of [`Backbone::layers`] and in that order, each
     /// `(height / stride, width / stride, dims)` rounded up. Any image size works. The result for an image never depends

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use candle_core::{DType, Device};
+use half::{bf16, f16};
 use safetensors::tensor::{Dtype, SafeTensorError, SafeTensors, TensorView};
 
 use crate::detector::{Tensor, TensorData};
@@ -50,8 +50,8 @@ fn read_values(view: &TensorView) -> Result<Option<TensorData>, String> {
             let values = view.data().as_chunks::<8>().0.iter().copied().map(f64::from_le_bytes);
             values.map(|value| value as f32).collect()
         }
-        Dtype::F16 => widen(view, DType::F16)?,
-        Dtype::BF16 => widen(view, DType::BF16)?,
+        Dtype::F16 => halves(view, |bytes| f16::from_le_bytes(bytes).to_f32()),
+        Dtype::BF16 => halves(view, |bytes| bf16::from_le_bytes(bytes).to_f32()),
         Dtype::I64 => {
             let values = view.data().as_chunks::<8>().0.iter().copied().map(i64::from_le_bytes);
             return Ok(Some(TensorData::I64(values.collect())));
@@ -65,10 +65,8 @@ fn read_values(view: &TensorView) -> Result<Option<TensorData>, String> {
 }
 
 /// Half-precision floats as `f32`, which holds every one of them exactly.
-fn widen(view: &TensorView, dtype: DType) -> Result<Vec<f32>, String> {
-    candle_core::Tensor::from_raw_buffer(view.data(), dtype, &[view.data().len() / 2], &Device::Cpu)
-        .and_then(|tensor| tensor.to_dtype(DType::F32)?.to_vec1())
-        .map_err(|error| format!("cannot be converted to F32: {error}"))
+fn halves(view: &TensorView, widen: impl Fn([u8; 2]) -> f32) -> Vec<f32> {
+    view.data().as_chunks::<2>().0.iter().copied().map(widen).collect()
 }
 
 /// Which of the three it is: truncated, something else altogether, or damaged.

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use super::{Backbone, Layer};
 use crate::FeatureMap;
-use crate::detector::Tensor;
+use crate::detector::{Precision, Tensor};
 use crate::imaging::Image;
 pub use fit::BuiltinFit;
 pub use hop::HopSpec;
@@ -78,6 +78,10 @@ impl Builtin {
 impl Backbone for Builtin {
     fn name(&self) -> &str {
         "builtin"
+    }
+
+    fn precision(&self) -> Precision {
+        Precision::F32
     }
 
     fn layers(&self) -> &[Layer] {

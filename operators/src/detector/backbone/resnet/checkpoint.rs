@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::conv::{Conv, Window};
+use super::graph::FoldedConv;
 use crate::detector::{Tensor, TensorData};
 
 /// Added to the variance by PyTorch's BatchNorm.
@@ -29,7 +29,7 @@ impl<'a> Checkpoint<'a> {
     }
 
     /// The convolution `key` with the BatchNorm that follows it folded in: w' = w γ/√(σ² + ε), b' = β − μ γ/√(σ² + ε).
-    pub(super) fn conv(&self, key: &str, window: Window, shape: [usize; 4]) -> Result<Conv, String> {
+    pub(super) fn conv(&self, key: &str, shape: [usize; 4]) -> Result<FoldedConv, String> {
         let weight = self.values(&format!("{key}.weight"), &shape)?;
         let batch_norm = batch_norm_key(key);
         let channel_values = |name: &str| self.values(&format!("{batch_norm}.{name}"), &shape[..1]);
@@ -54,7 +54,12 @@ impl<'a> Checkpoint<'a> {
                 self.prefix
             ));
         }
-        Conv::new(key, window, shape, &folded, bias).map_err(|error| format!("cannot build `{key}`: {error}"))
+        Ok(FoldedConv {
+            key: key.to_owned(),
+            shape,
+            weight: folded.into(),
+            bias: bias.into(),
+        })
     }
 
     /// Refuses a checkpoint that has parameters in `layers` which were not read, such as a deeper network's blocks: without

@@ -1,45 +1,48 @@
-//! Residual networks with ImageNet weights: ResNet-18, ResNet-50 and WideResNet-50-2, run by candle.
+//! Residual networks with ImageNet weights: ResNet-18, ResNet-50 and WideResNet-50-2, in `f32` or in 8-bit integers.
 //!
-//! This is the reference engine: plain `f32`, one image at a time. The values of an image depend on nothing but its pixels
-//! and the weights, so neither on other images nor on the number of threads.
+//! The values of an image depend on nothing but its pixels, the weights and, in 8 bits, the ranges of the activations: neither
+//! on other images nor on the number of threads nor on the CPU.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-use candle_core::Device;
+use intakt_kernels::network::{CompiledNetwork, Extent, Network, Plan};
 
-use self::architecture::{Architecture, LAYER_NAMES, STEM_CHANNELS};
-use self::block::{Block, ConvSource};
+use self::architecture::{Architecture, LAYER_NAMES};
 use self::checkpoint::Checkpoint;
-use self::conv::{Conv, Then, Window};
+use self::graph::{Builder, ConvSource, FoldedConv};
 use super::{Backbone, Layer};
 use crate::FeatureMap;
-use crate::detector::Tensor;
+use crate::detector::{Precision, Tensor};
 use crate::imaging::Image;
 
 mod architecture;
-mod block;
 mod checkpoint;
-mod conv;
+mod graph;
 #[cfg(test)]
 mod tests;
 
-/// Mean of ImageNet's training images per channel (red, green, blue), of 1.
-const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-/// Standard deviation of ImageNet's training images per channel, of 1.
-const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+/// How much larger than any activation of the normal frames one may be before it no longer fits into 8 bits. An anomaly is what
+/// leaves the normal range, so there has to be room for it; each doubling costs a bit of resolution.
+const HEADROOM: f32 = 1.5;
+
+/// Name of the tensor with the ranges of the activations, which a network in 8 bits has.
+const RANGES: &str = "activation_ranges";
+
+/// Sizes of images whose plans are kept: a detector sees one.
+const SIZES_KEPT: usize = 4;
 
 /// A residual network, cut off after its deepest tap.
 pub struct ResNet {
     name: &'static str,
     layers: Vec<Layer>,
-    conv1: Conv,
-    stages: Vec<Stage>,
-}
-
-/// One of `layer1` … `layer4`.
-struct Stage {
-    blocks: Vec<Block>,
-    is_tapped: bool,
+    convs: Vec<FoldedConv>,
+    network: Network,
+    compiled: CompiledNetwork,
+    /// What fits of each activation; none in `f32`.
+    ranges: Option<Vec<f32>>,
+    /// Plans that nobody uses at the moment, by the height and width of their images.
+    plans: Mutex<BTreeMap<(usize, usize), Vec<Plan>>>,
 }
 
 impl std::fmt::Debug for ResNet {
@@ -51,8 +54,8 @@ impl std::fmt::Debug for ResNet {
     }
 }
 
-/// Builds the network `name`, tapped at `layers` (from shallow to deep), from a checkpoint with torchvision's or timm's key
-/// names, as [`read_weights`](super::read_weights) gives it. BatchNorm is folded into the convolutions, in `f64`. Only what
+/// Builds the network `name` in `f32`, tapped at `layers` (from shallow to deep), from a checkpoint with torchvision's or timm's
+/// key names, as [`read_weights`](super::read_weights) gives it. BatchNorm is folded into the convolutions, in `f64`. Only what
 /// the deepest of `layers` needs is read, so the checkpoint may stop there.
 ///
 /// # Errors
@@ -61,11 +64,11 @@ impl std::fmt::Debug for ResNet {
 /// read hold more than this network.
 pub fn load_pretrained(name: &str, layers: &[String], tensors: &BTreeMap<String, Tensor>) -> Result<ResNet, String> {
     let checkpoint = Checkpoint::new(tensors)?;
-    let network = ResNet::load(name, layers, &mut |key, window, shape| {
-        checkpoint.conv(key, window, shape)
-    })?;
-    let convs: Vec<_> = network.convs().map(|conv| conv.key.as_str()).collect();
-    checkpoint.check_all_read(network.name, &LAYER_NAMES[..network.stages.len()], &convs)?;
+    let network = ResNet::load(name, layers, &mut |key, shape| checkpoint.conv(key, shape))?;
+    let convs: Vec<_> = network.convs.iter().map(|conv| conv.key.as_str()).collect();
+    let depths = Architecture::named(name)?.depths(layers)?;
+    let deepest = depths.iter().copied().max().unwrap_or(0);
+    checkpoint.check_all_read(network.name, &LAYER_NAMES[..=deepest], &convs)?;
     Ok(network)
 }
 
@@ -74,27 +77,46 @@ pub fn load_pretrained(name: &str, layers: &[String], tensors: &BTreeMap<String,
 /// # Errors
 /// As [`load_pretrained`].
 pub fn from_folded(name: &str, layers: &[String], tensors: &BTreeMap<String, Tensor>) -> Result<ResNet, String> {
-    ResNet::load(name, layers, &mut |key, window, shape| {
+    let network = ResNet::load(name, layers, &mut |key, shape| {
         let weight = checkpoint::values(tensors, &format!("{key}.weight"), &shape)?;
         let bias = checkpoint::values(tensors, &format!("{key}.bias"), &shape[..1])?;
-        Conv::new(key, window, shape, weight, bias.to_vec()).map_err(|error| format!("cannot build `{key}`: {error}"))
-    })
+        Ok(FoldedConv {
+            key: key.to_owned(),
+            shape,
+            weight: weight.into(),
+            bias: bias.into(),
+        })
+    })?;
+    if !tensors.contains_key(RANGES) {
+        return Ok(network);
+    }
+    let n_ranges = network.network.ranged().count();
+    let ranges = checkpoint::values(tensors, RANGES, &[n_ranges])?.to_vec();
+    network.with_ranges(ranges)
+}
+
+/// The largest activations that were seen on images.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActivationRanges(Vec<f32>);
+
+impl ActivationRanges {
+    /// Those of both.
+    ///
+    /// Panics if they are of different networks.
+    pub fn merge(&mut self, other: &Self) {
+        assert_eq!(self.0.len(), other.0.len(), "ranges of one network");
+        self.0
+            .iter_mut()
+            .zip(&other.0)
+            .for_each(|(own, other)| *own = own.max(*other));
+    }
 }
 
 impl ResNet {
-    /// Asks `source` for every convolution, in the order of the network.
-    fn load(name: &str, layers: &[String], source: &mut ConvSource) -> Result<Self, String> {
+    fn load<'a>(name: &str, layers: &[String], source: &'a mut ConvSource<'a>) -> Result<Self, String> {
         let architecture = Architecture::named(name)?;
         let depths = architecture.depths(layers)?;
-        let deepest = depths.iter().copied().max().unwrap_or(0);
-        let conv1 = source("conv1", Window::centred(7, 2), [STEM_CHANNELS, 3, 7, 7])?;
-        let mut stages = Vec::new();
-        for (depth, layer) in LAYER_NAMES.iter().enumerate().take(deepest + 1) {
-            let block = |index| Block::load(architecture, depth, index, &format!("{layer}.{index}"), source);
-            let blocks = (0..architecture.n_blocks[depth]).map(block).collect::<Result<_, _>>()?;
-            let is_tapped = depths.contains(&depth);
-            stages.push(Stage { blocks, is_tapped });
-        }
+        let (network, convs) = Builder::new(architecture, source).build(&depths)?;
         let layer = |depth: usize| Layer {
             name: LAYER_NAMES[depth].to_owned(),
             dims: architecture.dims(depth),
@@ -103,32 +125,73 @@ impl ResNet {
         Ok(Self {
             name: architecture.name,
             layers: depths.into_iter().map(layer).collect(),
-            conv1,
-            stages,
+            compiled: CompiledNetwork::f32(&network),
+            convs,
+            network,
+            ranges: None,
+            plans: Mutex::default(),
         })
     }
 
-    /// All convolutions, in the order of the network.
-    fn convs(&self) -> impl Iterator<Item = &Conv> {
-        let blocks = self.stages.iter().flat_map(|stage| &stage.blocks);
-        std::iter::once(&self.conv1).chain(blocks.flat_map(Block::convs))
+    /// The largest activations of a network in `f32` on one image.
+    ///
+    /// # Errors
+    /// As [`Backbone::feature_maps`].
+    pub fn observe(&self, image: &Image) -> Result<ActivationRanges, String> {
+        let mut largest = vec![0.0; self.network.ranged().count()];
+        self.run(image, |plan| plan.observe(&image.rgb, &self.network, &mut largest))?;
+        Ok(ActivationRanges(largest))
     }
 
-    /// Feature maps of an image that is already normalised, `(height, width, 3)`.
-    fn forward(&self, height: usize, width: usize, pixels: Vec<f32>) -> candle_core::Result<Vec<FeatureMap>> {
-        let image = candle_core::Tensor::from_vec(pixels, (height, width, 3), &Device::Cpu)?;
-        let mut x = conv::max_pool(&self.conv1.forward(&image, &Then::Relu)?)?;
-        let mut maps = Vec::with_capacity(self.layers.len());
-        for stage in &self.stages {
-            for block in &stage.blocks {
-                x = block.forward(&x)?;
-            }
-            if stage.is_tapped {
-                let (height, width, dims) = x.dims3()?;
-                maps.push(FeatureMap::new(height, width, dims, x.flatten_all()?.to_vec1()?));
-            }
+    /// The same network in 8-bit integers, with room for half as much again as was `observed`.
+    ///
+    /// # Errors
+    /// A sentence, if an activation was not finite.
+    pub fn to_int8(&self, observed: &ActivationRanges) -> Result<Self, String> {
+        self.with_ranges(observed.0.iter().map(|largest| largest * HEADROOM).collect())
+    }
+
+    fn with_ranges(&self, ranges: Vec<f32>) -> Result<Self, String> {
+        let compiled = CompiledNetwork::int8(&self.network, &ranges)
+            .map_err(|reason| format!("cannot run {} in 8-bit integers: {reason}", self.name))?;
+        Ok(Self {
+            name: self.name,
+            layers: self.layers.clone(),
+            convs: self.convs.clone(),
+            network: self.network.clone(),
+            compiled,
+            ranges: Some(ranges),
+            plans: Mutex::default(),
+        })
+    }
+
+    /// Lets a plan for images of this size do something, and keeps it for the next.
+    fn run<R>(&self, image: &Image, work: impl FnOnce(&mut Plan) -> R) -> Result<R, String> {
+        let (height, width) = (image.height_px as usize, image.width_px as usize);
+        let deepest = self.layers.last().expect("a network is built with at least one layer");
+        // Below that the deepest map would be one position that mostly sees the zeros beyond the edge.
+        if height.min(width) < deepest.stride_px {
+            return Err(format!(
+                "an image of {width}x{height} pixels is too small for {} of {}, whose positions are {} pixels apart",
+                deepest.name, self.name, deepest.stride_px
+            ));
         }
-        Ok(maps)
+        let free = self.plans().get_mut(&(height, width)).and_then(Vec::pop);
+        let mut plan = match free {
+            Some(plan) => plan,
+            None => self.compiled.plan(height, width)?,
+        };
+        let result = work(&mut plan);
+        let mut plans = self.plans();
+        if !plans.contains_key(&(height, width)) && plans.len() >= SIZES_KEPT {
+            plans.clear();
+        }
+        plans.entry((height, width)).or_default().push(plan);
+        Ok(result)
+    }
+
+    fn plans(&self) -> std::sync::MutexGuard<'_, BTreeMap<(usize, usize), Vec<Plan>>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -141,52 +204,57 @@ impl Backbone for ResNet {
         &self.layers
     }
 
+    fn precision(&self) -> Precision {
+        match self.ranges {
+            None => Precision::F32,
+            Some(_) => Precision::Int8,
+        }
+    }
+
     fn feature_maps(&self, image: &Image) -> Result<Vec<FeatureMap>, String> {
-        let (height, width) = (image.height_px as usize, image.width_px as usize);
-        let deepest = self.layers.last().expect("a network is built with at least one layer");
-        // Below that the deepest map would be one position that mostly sees the zeros beyond the edge.
-        if height.min(width) < deepest.stride_px {
-            return Err(format!(
-                "an image of {width}x{height} pixels is too small for {} of {}, whose positions are {} pixels apart",
-                deepest.name, self.name, deepest.stride_px
-            ));
-        }
-        let maps = self.forward(height, width, normalise(image));
-        let maps =
-            maps.map_err(|error| format!("{} failed on an image of {width}x{height} pixels: {error}", self.name))?;
-        for (map, layer) in maps.iter().zip(&self.layers) {
-            if !map.data.iter().all(|value| value.is_finite()) {
-                return Err(format!(
-                    "{} of {} overflows: are its weights damaged?",
-                    layer.name, self.name
-                ));
-            }
-        }
-        Ok(maps)
+        let (taps, maps) = self.run(image, |plan| (plan.taps(), plan.run(&image.rgb)))?;
+        let maps = taps.into_iter().zip(maps).zip(&self.layers);
+        maps.map(
+            |(
+                (
+                    Extent {
+                        height,
+                        width,
+                        channels,
+                    },
+                    values,
+                ),
+                layer,
+            )| {
+                if !values.iter().all(|value| value.is_finite()) {
+                    return Err(format!(
+                        "{} of {} overflows: are its weights damaged?",
+                        layer.name, self.name
+                    ));
+                }
+                Ok(FeatureMap::new(height, width, channels, values))
+            },
+        )
+        .collect()
     }
 
     /// `<conv>.weight` `(out, in, kernel, kernel)` and `<conv>.bias` `(out)` of every convolution, BatchNorm folded in, under
-    /// torchvision's names of the convolutions.
+    /// torchvision's names of the convolutions; in 8 bits also what fits of each activation, in the order of the network.
     fn tensors(&self) -> BTreeMap<String, Tensor> {
         let mut tensors = BTreeMap::new();
-        for conv in self.convs() {
-            let (shape, weight, bias) = conv
-                .weight_and_bias()
-                .expect("a permutation of a tensor that was built here");
-            tensors.insert(format!("{}.weight", conv.key), Tensor::f32(&shape, weight));
-            tensors.insert(format!("{}.bias", conv.key), Tensor::f32(&shape[..1], bias));
+        for conv in &self.convs {
+            tensors.insert(
+                format!("{}.weight", conv.key),
+                Tensor::f32(&conv.shape, conv.weight.to_vec()),
+            );
+            tensors.insert(
+                format!("{}.bias", conv.key),
+                Tensor::f32(&conv.shape[..1], conv.bias.to_vec()),
+            );
+        }
+        if let Some(ranges) = &self.ranges {
+            tensors.insert(RANGES.to_owned(), Tensor::f32(&[ranges.len()], ranges.clone()));
         }
         tensors
     }
-}
-
-/// (x / 255 − mean) / standard deviation per channel: what the networks were trained on.
-fn normalise(image: &Image) -> Vec<f32> {
-    let table: [[f32; 3]; 256] = std::array::from_fn(|byte| {
-        std::array::from_fn(|channel| (byte as f32 / 255.0 - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel])
-    });
-    let channels = image.rgb.iter().enumerate();
-    channels
-        .map(|(index, &byte)| table[usize::from(byte)][index % 3])
-        .collect()
 }

@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use super::super::ResNet;
 use super::super::architecture::{Architecture, LAYER_NAMES};
-use super::super::block::Block;
-use super::super::conv::{Conv, Window};
+use super::super::graph::{Builder, FoldedConv};
 use crate::detector::Tensor;
 use crate::imaging::Image;
 
@@ -50,7 +49,7 @@ fn parameter(key: &str, shape: &[usize]) -> Tensor {
 /// A whole checkpoint of `network` down to the layer `deepest`, every key under `prefix`, in torchvision's order of names.
 pub(super) fn checkpoint(network: &str, deepest: &str, prefix: &str) -> BTreeMap<String, Tensor> {
     let mut tensors = BTreeMap::new();
-    let mut add = |key: &str, _: Window, shape: [usize; 4]| {
+    let mut add = |key: &str, shape: [usize; 4]| {
         tensors.insert(
             format!("{prefix}{key}.weight"),
             parameter(&format!("{key}.weight"), &shape),
@@ -67,19 +66,17 @@ pub(super) fn checkpoint(network: &str, deepest: &str, prefix: &str) -> BTreeMap
             format!("{prefix}{batch_norm}.num_batches_tracked"),
             Tensor::i64(&[], vec![7]),
         );
-        // Only the keys and shapes are wanted: an empty convolution does.
-        Ok(Conv::new(key, Window::centred(1, 1), [1, 1, 1, 1], &[0.0], vec![0.0]).unwrap())
+        // Only the keys and shapes are wanted: zeros do.
+        Ok(FoldedConv {
+            key: key.to_owned(),
+            shape,
+            weight: vec![0.0; shape.iter().product()].into(),
+            bias: vec![0.0; shape[0]].into(),
+        })
     };
+    let depth = LAYER_NAMES.iter().position(|layer| *layer == deepest).unwrap();
     let architecture = Architecture::named(network).unwrap();
-    add("conv1", Window::centred(7, 2), [64, 3, 7, 7]).unwrap();
-    for (depth, layer) in LAYER_NAMES.iter().enumerate() {
-        for index in 0..architecture.n_blocks[depth] {
-            Block::load(architecture, depth, index, &format!("{layer}.{index}"), &mut add).unwrap();
-        }
-        if layer == &deepest {
-            break;
-        }
-    }
+    Builder::new(architecture, &mut add).build(&[depth]).unwrap();
     tensors
 }
 

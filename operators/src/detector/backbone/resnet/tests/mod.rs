@@ -1,5 +1,5 @@
-mod convolution;
 mod formula;
 mod loading;
 mod parity;
+mod precision;
 mod threads;

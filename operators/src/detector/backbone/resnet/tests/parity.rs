@@ -6,6 +6,7 @@ use super::super::{LAYER_NAMES, load_pretrained};
 use super::formula;
 use crate::FeatureMap;
 use crate::detector::backbone::{Backbone, read_weights};
+use crate::imaging::Image;
 
 /// Printed by tests/parity/resnet.py with PyTorch and torchvision.
 const CASES: &str = include_str!("../../../../../../tests/parity/resnet_cases.json");
@@ -82,7 +83,18 @@ fn trained_resnet18_matches_its_golden_feature_maps() {
     let network = load_pretrained("resnet18", &formula::layers(&["layer2", "layer3"]), &weights).unwrap();
     let golden = |name: &str| read_npy(&std::fs::read(data.join("weights/resnet18_golden").join(name)).unwrap());
     let ([height, width, _], pixels) = golden("input_1x3x224x224.npy");
-    let maps = network.forward(height, width, pixels).unwrap();
+    // The tensor is a normalised picture.
+    let byte = |(at, value): (usize, &f32)| {
+        let byte = (value * [0.229, 0.224, 0.225][at % 3] + [0.485, 0.456, 0.406][at % 3]) * 255.0;
+        assert!((byte - byte.round()).abs() < 1e-3, "{byte}");
+        byte.round() as u8
+    };
+    let image = Image {
+        width_px: width as u32,
+        height_px: height as u32,
+        rgb: pixels.iter().enumerate().map(byte).collect(),
+    };
+    let maps = network.feature_maps(&image).unwrap();
     for (map, name) in maps.iter().zip(["layer2_1x128x28x28.npy", "layer3_1x256x14x14.npy"]) {
         let (shape, expected) = golden(name);
         assert_eq!([map.height, map.width, map.dims], shape);
