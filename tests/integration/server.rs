@@ -380,3 +380,15 @@ fn top_says_what_it_cannot_show() {
     let dir = tempdir().unwrap();
     intakt(&[&"top", &dir.path()]).expect_error(&["no terminal", "status.json"]);
 }
+
+#[test]
+fn a_time_that_cannot_be_is_refused() {
+    let (_dir, path) = run_file(RUN_FILE);
+    let served = Served::start(&path, &[]);
+    let (status, body) = served.post("?captured_at_us=99999999999999999", &fs::read(&SHARED.normal).unwrap());
+    assert_eq!(status, 400, "{body}");
+    let refusal: Value = serde_json::from_str(&body).unwrap();
+    let error = refusal["error"].as_str().unwrap();
+    assert!(error.contains("more than a day ahead"), "{error}");
+    assert_eq!(served.end().0, 0);
+}
