@@ -116,7 +116,7 @@ fn time(text: &mut Exposition, status: &LiveStatus) {
     gauge("intakt_running", "1 while frames are looked at.", Some(running));
     gauge(
         "intakt_frontier_lag_seconds",
-        "Event time from the newest frame back to the time before which everything is decided and counted.",
+        "Wall clock since the oldest frame was captured that is not in the ordered log yet.",
         status.frontier_lag_seconds,
     );
     gauge(
