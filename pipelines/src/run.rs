@@ -240,6 +240,7 @@ fn start_reader(
 ) -> CameraInput {
     let camera = source.camera().clone();
     let (outbox, inbox) = mailbox(camera.clone(), intake.depth, intake.overflow);
+    let (told, of_clock) = (on_read.clone(), camera.clone());
     let (shared, on_read, said) = (shared.clone(), on_read.clone(), controls.clone());
     let reader = thread::Builder::new()
         .name(format!("read-{camera}"))
@@ -251,6 +252,7 @@ fn start_reader(
         controls,
         credit_max: intake.credit.unwrap_or(credit_max),
         patience: intake.patience,
+        on_clock_off: Box::new(move |off| told(&of_clock, Err(&off.to_string()))),
     }
 }
 

@@ -51,7 +51,7 @@ fn cameras(text: &mut Exposition, cameras: &[CameraStatus]) {
     per_camera(
         "intakt_camera_in_trouble",
         "gauge",
-        "1 while a camera delivers nothing and says why.",
+        "1 while a camera delivers nothing and says why, and until the next frame of one whose clock is off.",
         |of| u64::from(of.last_trouble.as_ref().is_some_and(|trouble| !trouble.over)),
     );
     let name = "intakt_frames_dropped_total";

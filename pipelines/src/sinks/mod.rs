@@ -53,7 +53,7 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// Why a camera delivers nothing at the moment.
+    /// What is wrong with a camera: why it delivers nothing at the moment, or how far its clock is off.
     fn trouble(&self, _camera: &Arc<str>, _reason: &str) {}
 
     /// A rate whose window moved.

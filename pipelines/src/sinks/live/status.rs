@@ -100,10 +100,10 @@ pub struct LastVerdict {
     pub calibrated_score: f64,
 }
 
-/// Why a camera delivers nothing, or delivered nothing.
+/// What is or was wrong with a camera.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TroubleStatus {
-    /// What the source said.
+    /// What its source said, or how far its clock is off.
     pub reason: String,
     /// Whether a frame has come since.
     pub over: bool,
