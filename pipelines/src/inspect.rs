@@ -118,7 +118,7 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
     let on_read: OnRead = Arc::new(move |camera, read| {
         told.tell(|sink| {
             match read {
-                Ok(captured_at_us) => sink.captured(camera, captured_at_us),
+                Ok((seq, captured_at_us)) => sink.captured(camera, seq, captured_at_us),
                 Err(reason) => sink.trouble(camera, reason),
             }
             Ok(())

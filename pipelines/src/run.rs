@@ -71,9 +71,9 @@ pub(crate) struct Probes {
     pub(crate) closed: ProbeHandle<u64>,
 }
 
-/// What is told what the threads that read cameras see: the camera, and the event time of the frame that it delivered or why
-/// it delivers nothing.
-pub(crate) type OnRead = Arc<dyn Fn(&Arc<str>, Result<u64, &str>) + Send + Sync>;
+/// What is told what the threads that read cameras see: the camera, and the number and event time of the frame that it delivered,
+/// or what is wrong with it.
+pub(crate) type OnRead = Arc<dyn Fn(&Arc<str>, Result<(u64, u64), &str>) + Send + Sync>;
 
 /// What is around a run.
 pub(crate) struct Surroundings {
@@ -240,6 +240,7 @@ fn start_reader(
 ) -> CameraInput {
     let camera = source.camera().clone();
     let (outbox, inbox) = mailbox(camera.clone(), intake.depth, intake.overflow);
+    let (told, of_clock) = (on_read.clone(), camera.clone());
     let (shared, on_read, said) = (shared.clone(), on_read.clone(), controls.clone());
     let reader = thread::Builder::new()
         .name(format!("read-{camera}"))
@@ -251,6 +252,7 @@ fn start_reader(
         controls,
         credit_max: intake.credit.unwrap_or(credit_max),
         patience: intake.patience,
+        on_clock_off: Box::new(move |off| told(&of_clock, Err(&off.to_string()))),
     }
 }
 
@@ -377,12 +379,12 @@ fn read(
                 false
             }
             Next::Frame(frame) => {
-                on_read(&camera, Ok(frame.captured_at_us));
+                on_read(&camera, Ok((frame.seq, frame.captured_at_us)));
                 next_seq = frame.seq + 1;
                 outbox.send(frame).is_err()
             }
             Next::Dropped(dropped, stamp) => {
-                on_read(&camera, Ok(dropped.captured_at_us));
+                on_read(&camera, Ok((dropped.seq, dropped.captured_at_us)));
                 outbox.send_dropped(dropped, stamp).is_err()
             }
             Next::Control(control, time_us) => {

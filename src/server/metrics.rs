@@ -51,7 +51,7 @@ fn cameras(text: &mut Exposition, cameras: &[CameraStatus]) {
     per_camera(
         "intakt_camera_in_trouble",
         "gauge",
-        "1 while a camera delivers nothing and says why.",
+        "1 while a camera delivers nothing and says why, and until the next frame of one whose clock is off.",
         |of| u64::from(of.last_trouble.as_ref().is_some_and(|trouble| !trouble.over)),
     );
     let name = "intakt_frames_dropped_total";
@@ -116,7 +116,7 @@ fn time(text: &mut Exposition, status: &LiveStatus) {
     gauge("intakt_running", "1 while frames are looked at.", Some(running));
     gauge(
         "intakt_frontier_lag_seconds",
-        "Event time from the newest frame back to the time before which everything is decided and counted.",
+        "Wall clock since the oldest frame was captured that is not in the ordered log yet.",
         status.frontier_lag_seconds,
     );
     gauge(

@@ -10,8 +10,7 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use intakt_operators::DropReason;
-use intakt_operators::dataflow::TIME_MAX_US;
-use intakt_pipelines::sources::Poster;
+use intakt_pipelines::sources::{Clock, Poster, SystemClock};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::oneshot::{Receiver, channel};
@@ -22,6 +21,10 @@ use super::routes::{Refusal, Shared, SharedState, json_bytes};
 
 /// Header with the event time of a frame, microseconds since 1970; the query `captured_at_us` means the same.
 const CAPTURED_AT_HEADER: &str = "captured-at-us";
+
+/// How far ahead of this machine's clock a frame may say that it was captured: more than clocks and time zones are apart. Time
+/// cannot be taken back once it has gone on.
+const AHEAD_MAX_US: u64 = 86_400_000_000;
 
 /// Cameras that an error names: a person reads it.
 const CAMERAS_NAMED_MAX: usize = 20;
@@ -53,7 +56,7 @@ pub(super) async fn post_frame(
     request: Request,
 ) -> Result<Response, Refusal> {
     let poster = poster(&shared, &camera)?;
-    let wishes = wishes(request.uri(), request.headers())?;
+    let wishes = wishes(request.uri(), request.headers(), SystemClock.now_us())?;
     if shared.served.stop.is_stopped() {
         return Err(ending());
     }
@@ -95,7 +98,7 @@ fn poster(shared: &SharedState, camera: &str) -> Result<Poster, Refusal> {
     })
 }
 
-fn wishes(uri: &Uri, headers: &HeaderMap) -> Result<Wishes, Refusal> {
+fn wishes(uri: &Uri, headers: &HeaderMap, now_us: u64) -> Result<Wishes, Refusal> {
     let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
     let Query(mut wishes) = Query::<Wishes>::try_from_uri(uri).map_err(|error| bad(error.body_text()))?;
     if let Some(header) = headers.get(CAPTURED_AT_HEADER) {
@@ -104,8 +107,9 @@ fn wishes(uri: &Uri, headers: &HeaderMap) -> Result<Wishes, Refusal> {
         wishes.captured_at_us = Some(number.ok_or_else(not_a_time)?);
     }
     match wishes.captured_at_us {
-        Some(time_us) if time_us > TIME_MAX_US => Err(bad(format!(
-            "captured_at_us: {time_us} is beyond the year 9999; it is microseconds since 1970"
+        Some(time_us) if time_us > now_us.saturating_add(AHEAD_MAX_US) => Err(bad(format!(
+            "captured_at_us: {time_us} is more than a day ahead of this machine's clock, which is at {now_us}; it is \
+             microseconds since 1970"
         ))),
         _ => Ok(wishes),
     }
@@ -219,8 +223,10 @@ mod tests {
     fn wished(uri: &str, header: Option<&str>) -> Result<Wishes, Refusal> {
         let mut headers = HeaderMap::new();
         header.map(|value| headers.insert(CAPTURED_AT_HEADER, value.parse().unwrap()));
-        wishes(&uri.parse().unwrap(), &headers)
+        wishes(&uri.parse().unwrap(), &headers, NOW_US)
     }
+
+    const NOW_US: u64 = 1_767_592_800_000_000;
 
     #[test]
     fn wishes_are_read_or_refused() {
@@ -229,7 +235,11 @@ mod tests {
         assert_eq!(wished("/f?wait=false", None).unwrap(), wishes(false, None));
         assert_eq!(wished("/f?captured_at_us=7", None).unwrap(), wishes(true, Some(7)));
         assert_eq!(wished("/f?captured_at_us=7", Some("8")).unwrap(), wishes(true, Some(8)));
+        let ahead = |more_us| format!("/f?captured_at_us={}", NOW_US + AHEAD_MAX_US + more_us);
+        assert!(wished(&ahead(0), None).is_ok());
         for (uri, header) in [
+            (ahead(1).as_str(), None),
+            ("/f?captured_at_us=99999999999999999", None),
             ("/f?wait=nay", None),
             ("/f?wiat=false", None),
             ("/f?captured_at_us=-1", None),

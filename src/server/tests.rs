@@ -56,7 +56,7 @@ struct Gate {
 }
 
 impl Sink for Gate {
-    fn captured(&self, _: &Arc<str>, _: u64) {
+    fn captured(&self, _: &Arc<str>, _: u64, _: u64) {
         let _ = self.captured.lock().unwrap().send(());
     }
 

@@ -104,14 +104,11 @@ fn time_line(status: &LiveStatus) -> String {
     let lag = match status.frontier_lag_seconds {
         None => "–".to_owned(),
         Some(lag @ ..1_000.0) => format!("{lag:.1} s"),
-        // A camera whose clock is ahead.
+        // The log stands still.
         Some(lag) => duration((lag * 1e6) as u64),
     };
     let waiting: u64 = status.cameras.iter().map(|camera| camera.waiting).sum();
-    format!(
-        "frontier {lag} behind the newest frame   {} frames under way",
-        short(waiting)
-    )
+    format!("log {lag} behind   {} frames under way", short(waiting))
 }
 
 /// The alerts that are open, as far as a line goes.

@@ -94,7 +94,7 @@ fn drawn(view: &View, width: u16, height: u16) -> Vec<String> {
 fn four_cameras_fit_on_one_screen() {
     let expected = "\
 running
-frontier 0.3 s behind the newest frame   14 frames under way
+log 0.3 s behind   14 frames under way
 
 camera            captured   judged rejected unread. dropped waiting 1 min rej
 all 4                 4006     3960       40      12      20      14         –

@@ -32,3 +32,4 @@ mod suppression;
 mod unruly;
 mod weights;
 mod without;
+mod wrong_clocks;

@@ -5,8 +5,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
@@ -72,6 +73,34 @@ impl Served {
         self.exchange(&format!("POST /cameras/dock/frames{query} HTTP/1.1\r\n"), body)
     }
 
+    /// Posts a frame whose camera's clock is off, and does not wait for its verdict.
+    fn post_off(&self, camera: &str, off_us: i64) {
+        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
+        let captured_at_us = now_us.saturating_add_signed(off_us);
+        let line = format!("POST /cameras/{camera}/frames?wait=false&captured_at_us={captured_at_us} HTTP/1.1\r\n");
+        let (status, body) = self.exchange(&line, &fs::read(&SHARED.normal).unwrap());
+        assert_eq!(status, 202, "{body}");
+    }
+
+    /// The lines of the log as they are written.
+    fn log(&mut self) -> Receiver<Value> {
+        let (tell, lines) = channel();
+        let log = BufReader::new(self.child.stdout.take().unwrap());
+        thread::spawn(move || {
+            for line in log.lines() {
+                let _ = tell.send(serde_json::from_str(&line.unwrap()).unwrap());
+            }
+        });
+        lines
+    }
+
+    /// Interrupts it; how it ended.
+    fn interrupt(mut self) -> i32 {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        self.child.wait().unwrap().code().unwrap()
+    }
+
     fn exchange(&self, line: &str, body: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(HANG)).unwrap();
@@ -87,11 +116,8 @@ impl Served {
 
     /// Interrupts it; how it ended, and the verdicts that it wrote.
     fn end(mut self) -> (i32, Vec<Value>) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-        let mut written = String::new();
-        self.child.stdout.take().unwrap().read_to_string(&mut written).unwrap();
-        (self.child.wait().unwrap().code().unwrap(), json_lines(&written))
+        let log = self.log();
+        (self.interrupt(), log.iter().collect())
     }
 }
 
@@ -379,4 +405,64 @@ fn a_server_is_planned_and_refused_before_anything_runs() {
 fn top_says_what_it_cannot_show() {
     let dir = tempdir().unwrap();
     intakt(&[&"top", &dir.path()]).expect_error(&["no terminal", "status.json"]);
+}
+
+/// Longest that a frame waits for its line, where the slowest way is a hop of a second, its lateness, and half a second until
+/// somebody looks; the rest is for a busy machine.
+const LOGGED_WITHIN: Duration = Duration::from_secs(6);
+
+#[test]
+fn frames_are_logged_while_clocks_jump() {
+    let gate = "[[camera]]\nname = \"gate\"\nsource = \"http\"\nidle_ms = 50\n";
+    let hour = 3_600_000_000;
+    for (text, jump_us, after_us) in [
+        (format!("{RUN_FILE}{gate}"), hour, 0),
+        (RUN_FILE.to_owned(), hour, 0),
+        (RUN_FILE.to_owned(), -hour, -hour),
+    ] {
+        let (_dir, path) = run_file(&text);
+        let mut served = Served::start(&path, &[]);
+        let log = served.log();
+        let mut posted = 0;
+        let mut post = |camera: &str, off_us| {
+            served.post_off(camera, off_us);
+            posted += 1;
+        };
+        if text.contains("gate") {
+            post("gate", 0);
+            // Then it is silent.
+            log.recv_timeout(LOGGED_WITHIN).unwrap();
+        }
+        post("dock", 0);
+        post("dock", jump_us);
+        let mut logged = 0;
+        let begun = Instant::now();
+        while logged < 20 {
+            post("dock", after_us);
+            // A few while nothing is logged, so that the log goes on while frames come.
+            logged += log.recv_timeout(Duration::from_millis(100)).iter().count();
+            assert!(begun.elapsed() < 3 * LOGGED_WITHIN, "{logged} logged");
+        }
+        let metrics = served.get("/metrics").1;
+        let lag = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("intakt_frontier_lag_seconds "));
+        let lag: f64 = lag.unwrap().parse().unwrap();
+        assert!(lag < LOGGED_WITHIN.as_secs_f64(), "{lag}");
+        assert_eq!(served.interrupt(), 0, "captured = judged + unreadable + dropped");
+        let all = log.iter().count() + logged + usize::from(text.contains("gate"));
+        assert_eq!(all, posted);
+    }
+}
+
+#[test]
+fn a_time_that_cannot_be_is_refused() {
+    let (_dir, path) = run_file(RUN_FILE);
+    let served = Served::start(&path, &[]);
+    let (status, body) = served.post("?captured_at_us=99999999999999999", &fs::read(&SHARED.normal).unwrap());
+    assert_eq!(status, 400, "{body}");
+    let refusal: Value = serde_json::from_str(&body).unwrap();
+    let error = refusal["error"].as_str().unwrap();
+    assert!(error.contains("more than a day ahead"), "{error}");
+    assert_eq!(served.end().0, 0);
 }

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct Position {
     /// The time below which none of its frames will enter any more, microseconds.
     pub reached_us: u64,
-    /// Where its cameras are, microseconds; none before their first frame.
+    /// Where its cameras are by their clocks, those of silent ones included, microseconds; none before their first frame.
     pub newest_us: Option<u64>,
-    /// Whether others wait for it: it has a camera that has neither ended nor fallen silent.
+    /// Whether others wait for it: it has a camera that has neither ended nor fallen silent or behind.
     pub waited_for: bool,
     /// Whether all its cameras have ended, or it has none.
     pub ended: bool,

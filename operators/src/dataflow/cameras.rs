@@ -11,18 +11,23 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 use super::mailbox::Post;
 use super::{
-    Abreast, Control, ControlQueue, Controlled, Credit, HOP_US, Inbox, Ledger, Patience, Permit, Waker, Watermark,
+    Abreast, ClockOff, Control, ControlQueue, Controlled, Credit, HOP_US, Inbox, Ledger, Patience, Permit, Waker,
+    Watermark,
 };
 use crate::{DroppedFrame, Frame, Stamp};
 
-/// How often a worker whose cameras are all silent looks how far time has gone on.
+/// How often a worker that waits for no camera looks how far time has gone on, and how often one at least says where it is.
 const IDLE_POLL: Duration = Duration::from_millis(500);
 
 /// How often a closing source looks whether the last hop is through.
 const CLOSING_POLL: Duration = Duration::from_millis(1);
 
-/// How often a worker whose cameras are all silent looks where the others are.
+/// How often a worker that waits for no camera looks where the others are.
 const FOLLOWING_POLL: Duration = Duration::from_millis(50);
+
+/// How long a camera's clock has to be right before it is told again that it is off: one that is off by just the limit is right and
+/// wrong by turns.
+const CLOCK_TOLD_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
 /// A frame that was let in, with the permit that bounds how many are alive and the moment it came in.
 #[derive(Clone, Debug)]
@@ -65,7 +70,12 @@ pub struct CameraInput {
     pub credit_max: usize,
     /// When its frames are late.
     pub patience: Patience,
+    /// Is told once that its clock is off, and how its frames count.
+    pub on_clock_off: OnClockOff,
 }
+
+/// Is told that a camera's clock is off.
+pub type OnClockOff = Box<dyn Fn(ClockOff)>;
 
 /// What cameras deliver.
 pub struct Cameras<'scope> {
@@ -88,6 +98,19 @@ struct Camera {
     credit: Arc<Credit>,
     admitted: u64,
     state: State,
+    on_clock_off: OnClockOff,
+    /// When its clock was off last.
+    clock_off_at: Option<Instant>,
+}
+
+impl Camera {
+    fn tell(&mut self, off: Option<ClockOff>, now: Instant) {
+        let Some(off) = off else { return };
+        let lately = |at: Instant| now.saturating_duration_since(at) < CLOCK_TOLD_AGAIN_AFTER;
+        if !self.clock_off_at.replace(now).is_some_and(lately) {
+            (self.on_clock_off)(off);
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -163,7 +186,7 @@ pub fn cameras<'scope>(
                 }
             });
             if gate.watermark.all_ended() {
-                abreast.tell(worker, gate.watermark.position());
+                abreast.tell(worker, gate.watermark.position(now));
                 let end = gate.watermark.close(HOP_US);
                 downgrade(for_frames, end);
                 downgrade(for_dropped, end);
@@ -185,18 +208,18 @@ pub fn cameras<'scope>(
             downgrade(for_dropped, reached);
             // Hop by hop: whoever hears controls counts hops, and need not be woken by every frame.
             downgrade(for_controls, reached / HOP_US * HOP_US);
-            let position = gate.watermark.position();
+            let position = gate.watermark.position(now);
             abreast.tell(worker, position);
             if timer.is_none_or(|timer| timer <= now) {
                 // A moment later, so that the silence is over when it is looked at.
-                let silence = || gate.watermark.next_silence().map(|due| due + CLOSING_POLL);
-                timer = match position.waited_for || alone {
-                    true => silence().or(Some(now + IDLE_POLL)),
-                    false => Some(now + FOLLOWING_POLL),
+                let silence = gate.watermark.next_silence().map(|due| due + CLOSING_POLL);
+                let due = match (position.waited_for, alone) {
+                    (_, true) => silence.unwrap_or(now + IDLE_POLL),
+                    (true, false) => silence.unwrap_or(now + IDLE_POLL).min(now + IDLE_POLL),
+                    (false, false) => now + FOLLOWING_POLL,
                 };
-                if let Some(due) = timer {
-                    activator.activate_after(due.saturating_duration_since(now));
-                }
+                timer = Some(due);
+                activator.activate_after(due.saturating_duration_since(now));
             }
         }
     });
@@ -251,6 +274,8 @@ impl Gate {
                 credit: Arc::default(),
                 admitted: 0,
                 state: State::NothingWaits,
+                on_clock_off: input.on_clock_off,
+                clock_off_at: None,
             }
         };
         Self {
@@ -264,7 +289,7 @@ impl Gate {
     fn let_in(&mut self, now: Instant, waker: &Arc<Waker>, mut enter: impl FnMut(Entered)) {
         let mut progressed = true;
         while progressed {
-            (0..self.cameras.len()).for_each(|idx| self.look(idx, &mut enter));
+            (0..self.cameras.len()).for_each(|idx| self.look(idx, now, &mut enter));
             progressed = false;
             for idx in 0..self.cameras.len() {
                 if let Some(admitted) = self.next(idx, now, waker) {
@@ -276,7 +301,7 @@ impl Gate {
     }
 
     /// Takes the drops out of a mailbox, looks what waits in it, and takes in what was said before that.
-    fn look(&mut self, idx: usize, enter: &mut impl FnMut(Entered)) {
+    fn look(&mut self, idx: usize, now: Instant, enter: &mut impl FnMut(Entered)) {
         if self.cameras[idx].state == State::Ended {
             self.hear(idx, None, enter);
             return;
@@ -286,7 +311,7 @@ impl Gate {
             let captured_at_us = recorded.map_or(dropped.captured_at_us, |recorded| recorded.time_us);
             enter(Entered::Dropped(
                 dropped,
-                self.watermark.stamp_dropped(idx, captured_at_us),
+                self.watermark.stamp_dropped(idx, captured_at_us, now),
             ));
         }
         let (state, next_seq) = match camera.inbox.look() {
@@ -339,7 +364,10 @@ impl Gate {
         camera.state = State::NothingWaits;
         let stamp = match frame.recorded {
             Some(recorded) => self.watermark.repeat(idx, recorded, now),
-            None => self.watermark.stamp(idx, frame.captured_at_us, now),
+            None => {
+                camera.tell(self.watermark.clock_off(idx, frame.captured_at_us, now), now);
+                self.watermark.stamp(idx, frame.captured_at_us, now)
+            }
         };
         let ordinal = camera.admitted;
         camera.admitted += 1;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use intakt_operators::dataflow::{
     Alert, AlertState, JudgedFrame, Latencies, LatencyBuckets, Rate, RateKey, Scope, Window,
 };
-use intakt_operators::{Decision, DropReason, DroppedFrame, Verdict};
+use intakt_operators::{Decision, DropReason, DroppedFrame, Outcome, Verdict};
 
 pub use self::status::{CameraStatus, DroppedCount, LastVerdict, LiveStatus, RunState, StageStatus, TroubleStatus};
 use super::Sink;
@@ -16,6 +16,10 @@ use crate::sources::{Clock, StopFlag};
 
 /// Longest text of a trouble that is kept, characters: it may come from the other end of a network.
 const TROUBLE_CHARS_MAX: usize = 500;
+
+/// Frames of a camera whose wait for the log is measured: more than wait unless the log stands still, and then the oldest of them
+/// is what counts.
+const UNLOGGED_MAX: usize = 4_096;
 
 /// Keeps the picture of a run. What it holds is bounded by cameras, scopes and kinds of windows, however long the run.
 pub struct LiveBoard {
@@ -46,6 +50,8 @@ struct SeenCamera {
     dropped: BTreeMap<DropReason, u64>,
     last_verdict: Option<LastVerdict>,
     last_trouble: Option<TroubleStatus>,
+    /// When the frames that are not logged yet were captured, by sequence, wall clock, microseconds.
+    unlogged: BTreeMap<u64, u64>,
 }
 
 impl LiveBoard {
@@ -78,10 +84,8 @@ impl LiveBoard {
         let stages = self.latencies.summaries().into_iter().map(StageStatus::from).collect();
         let (said_at_us, stopped) = (self.clock.now_us(), self.stop.is_stopped());
         let seen = self.lock();
-        let lag_us = seen
-            .frontier_us
-            .zip(seen.newest_captured_at_us)
-            .map(|(frontier_us, newest_us)| newest_us.saturating_sub(frontier_us));
+        // Where no time has passed nothing is logged: in a process that does not keep the log, for one.
+        let lag_us = seen.frontier_us.map(|_| seen.waited_us(said_at_us));
         LiveStatus {
             state: seen.state(stopped),
             said_at_us,
@@ -113,6 +117,15 @@ impl Seen {
             (_, _, true) => RunState::Running,
             _ => RunState::Starting,
         }
+    }
+
+    /// How long the frame that waits for the log for longest has waited, microseconds.
+    fn waited_us(&self, now_us: u64) -> u64 {
+        let oldest = self
+            .cameras
+            .values()
+            .filter_map(|camera| camera.unlogged.values().next());
+        oldest.min().map_or(0, |&oldest_us| now_us.saturating_sub(oldest_us))
     }
 
     fn camera(&mut self, camera: &Arc<str>) -> &mut SeenCamera {
@@ -164,11 +177,15 @@ impl Sink for LiveBoard {
         self.lock().started = true;
     }
 
-    fn captured(&self, camera: &Arc<str>, captured_at_us: u64) {
+    fn captured(&self, camera: &Arc<str>, seq: u64, captured_at_us: u64) {
+        let now_us = self.clock.now_us();
         let mut seen = self.lock();
         seen.newest_captured_at_us = seen.newest_captured_at_us.max(Some(captured_at_us));
         let camera = seen.camera(camera);
         camera.captured += 1;
+        if camera.unlogged.len() < UNLOGGED_MAX {
+            camera.unlogged.insert(seq, now_us);
+        }
         if let Some(trouble) = &mut camera.last_trouble {
             trouble.over = true;
         }
@@ -181,6 +198,14 @@ impl Sink for LiveBoard {
 
     fn at_once(&self, judged: &JudgedFrame) -> Result<(), String> {
         self.lock().camera(&judged.verdict.camera).judged(&judged.verdict);
+        Ok(())
+    }
+
+    fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
+        // The log is also that of cameras of other processes, which are not shown here.
+        if let Some(camera) = self.lock().cameras.get_mut(outcome.camera()) {
+            camera.unlogged.remove(&outcome.seq());
+        }
         Ok(())
     }
 

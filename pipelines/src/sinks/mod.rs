@@ -31,7 +31,7 @@ pub trait Sink: Send + Sync {
 
     /// A frame of this event time was captured, on the thread that reads its camera. Most of these are judged; some are
     /// dropped.
-    fn captured(&self, _camera: &Arc<str>, _captured_at_us: u64) {}
+    fn captured(&self, _camera: &Arc<str>, _seq: u64, _captured_at_us: u64) {}
 
     /// A frame was dropped, as soon as that is known, in no particular order.
     fn dropped(&self, _dropped: &DroppedFrame) {}
@@ -53,7 +53,7 @@ pub trait Sink: Send + Sync {
         Ok(())
     }
 
-    /// Why a camera delivers nothing at the moment.
+    /// What is wrong with a camera: why it delivers nothing at the moment, or how far its clock is off.
     fn trouble(&self, _camera: &Arc<str>, _reason: &str) {}
 
     /// A rate whose window moved.

@@ -96,7 +96,7 @@ mod tests {
         let file = StatusFile::start(&run, board.clone()).expect("starts");
         assert_eq!(read(&run).state, RunState::Starting);
         board.started();
-        board.captured(&"left".into(), 1);
+        board.captured(&"left".into(), 0, 1);
         board.end();
         file.finish().expect("writes");
         let status = read(&run);

@@ -18,7 +18,8 @@ pub struct LiveStatus {
     pub frontier_us: Option<u64>,
     /// Newest event time that was captured, microseconds; none before the first frame.
     pub newest_captured_at_us: Option<u64>,
-    /// How far the frontier is behind the newest event time, seconds. A camera whose clock is ahead shows here.
+    /// How long the oldest frame that was captured and is not logged yet has waited, seconds of wall clock; 0 if none waits, none
+    /// before the frontier first moved. A log that stands still shows here.
     pub frontier_lag_seconds: Option<f64>,
     /// By name.
     pub cameras: Vec<CameraStatus>,
@@ -99,10 +100,10 @@ pub struct LastVerdict {
     pub calibrated_score: f64,
 }
 
-/// Why a camera delivers nothing, or delivered nothing.
+/// What is or was wrong with a camera.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TroubleStatus {
-    /// What the source said.
+    /// What its source said, or how far its clock is off.
     pub reason: String,
     /// Whether a frame has come since.
     pub over: bool,

@@ -1,5 +1,6 @@
 //! The picture adds up, whatever comes in whatever order.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use intakt_operators::dataflow::Scope;
@@ -13,6 +14,16 @@ struct Noon;
 impl Clock for Noon {
     fn now_us(&self) -> u64 {
         43_200_000_000
+    }
+}
+
+/// A clock that is set by hand.
+#[derive(Default)]
+struct Watch(AtomicU64);
+
+impl Clock for Watch {
+    fn now_us(&self) -> u64 {
+        self.0.load(Relaxed)
     }
 }
 
@@ -61,7 +72,7 @@ fn rate(window: Window, end_us: u64, revision: u32, frames: i64) -> Rate {
 fn every_frame_is_captured_and_then_becomes_one_thing() {
     let board = board(&StopFlag::default());
     let left: Arc<str> = "left".into();
-    (0..6).for_each(|seq| board.captured(&left, seq * 100));
+    (0..6).for_each(|seq| board.captured(&left, seq, seq * 100));
     let broken = Decision::Unreadable {
         reason: "torn".to_owned(),
     };
@@ -93,16 +104,38 @@ fn every_frame_is_captured_and_then_becomes_one_thing() {
 }
 
 #[test]
-fn the_lag_is_from_the_newest_event_time_to_the_frontier() {
-    let board = board(&StopFlag::default());
-    assert_eq!(board.status().frontier_lag_seconds, None);
-    board.captured(&"left".into(), 5_000_000);
-    board.captured(&"left".into(), 4_000_000);
-    assert_eq!(board.status().frontier_lag_seconds, None, "it has not moved yet");
+fn the_lag_is_how_long_the_oldest_frame_waits_for_the_log() {
+    let clock = Arc::new(Watch::default());
+    let cameras = ["left".into(), "right".into()];
+    let board = LiveBoard::new(cameras, Latencies::default(), StopFlag::default(), clock.clone());
+    let lag = || board.status().frontier_lag_seconds;
+    let logged = |camera: &str, seq| {
+        let dropped = DroppedFrame {
+            camera: camera.into(),
+            seq,
+            captured_at_us: 0,
+            reason: DropReason::DropOldest,
+        };
+        board.outcome(0, &Outcome::Dropped(dropped)).expect("noted");
+    };
+    board.captured(&"left".into(), 0, 5_000_000);
+    assert_eq!(lag(), None, "time has not moved yet");
     board.passed(3_500_000).expect("noted");
-    assert_eq!(board.status().frontier_lag_seconds, Some(1.5));
-    board.passed(6_000_000).expect("noted");
-    assert_eq!(board.status().frontier_lag_seconds, Some(0.0));
+    clock.0.store(1_000_000, Relaxed);
+    // Event time says nothing about it.
+    board.captured(&"left".into(), 1, 3_600_000_000);
+    board.captured(&"right".into(), 0, 0);
+    assert_eq!(lag(), Some(1.0));
+    logged("left", 0);
+    clock.0.store(1_500_000, Relaxed);
+    assert_eq!(lag(), Some(0.5));
+    logged("left", 1);
+    assert_eq!(lag(), Some(0.5), "the other camera's");
+    logged("right", 0);
+    assert_eq!(lag(), Some(0.0));
+    (0..3 * UNLOGGED_MAX as u64).for_each(|seq| board.captured(&"left".into(), 2 + seq, 0));
+    clock.0.store(9_500_000, Relaxed);
+    assert_eq!(lag(), Some(8.0), "also when more wait than are measured");
 }
 
 #[test]
@@ -113,7 +146,7 @@ fn a_trouble_is_over_when_a_frame_comes_and_is_not_forgotten() {
     board.trouble(&left, &"ü".repeat(2 * TROUBLE_CHARS_MAX));
     assert!(!trouble(&board).over);
     assert_eq!(trouble(&board).reason.chars().count(), TROUBLE_CHARS_MAX);
-    board.captured(&left, 0);
+    board.captured(&left, 0, 0);
     assert!(trouble(&board).over);
 }
 
@@ -154,7 +187,7 @@ fn a_run_starts_runs_ends_and_has_ended() {
 fn a_status_survives_json_in_a_fixed_order() {
     let board = board(&StopFlag::default());
     board.latencies.record("embed", Duration::from_millis(3));
-    board.captured(&"left".into(), 7);
+    board.captured(&"left".into(), 0, 7);
     board.at_once(&judged(0, Decision::Pass)).expect("counted");
     board
         .rate(&rate(Window::Sliding { length_us: 60_000_000 }, 60_000_000, 0, 4))
