@@ -142,6 +142,12 @@ pub(crate) fn keep(
 }
 
 impl Kept {
+    /// The store of a run that goes on, to look at; none where the run begins.
+    pub(crate) fn committed(&self) -> Result<Option<Store>, PipelineError> {
+        let files = RunDirectory(&self.directory);
+        self.resumed.as_ref().map(|_| files.open()).transpose()
+    }
+
     /// Lets the inspection go on where the run stopped, and be kept.
     pub(crate) fn join(mut self, inspection: &mut Inspection) -> Self {
         inspection.resumed = self.resumed.take();

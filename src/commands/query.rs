@@ -85,6 +85,7 @@ fn filter(args: &FilterArgs) -> Result<OutcomeFilter, PipelineError> {
             DecisionName::Dropped => DecisionKind::Dropped,
         }),
         limit: args.limit,
+        ..OutcomeFilter::default()
     })
 }
 

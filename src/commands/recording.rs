@@ -13,7 +13,7 @@ use intakt_pipelines::sources::OnChange;
 use intakt_pipelines::store::ChangeKind;
 use intakt_pipelines::{Camera, Detectors, Figures, PipelineError, load_detector, save_detector};
 
-use super::lines::jsonl;
+use super::lines::{self, Begins};
 use super::run_directory::{RunDirectory, about, save};
 use crate::terminal;
 
@@ -73,7 +73,9 @@ pub(crate) fn make(
             time_us: 0,
         });
     }
-    let verdicts = jsonl(&verdicts_of(directory), resume, Jsonl::outcomes)?;
+    // It may hold frames of which the run knows nothing.
+    let begins = if resume { Begins::AsItIs } else { Begins::Empty };
+    let verdicts = lines::outcomes(&verdicts_of(directory), begins)?;
     Ok(Making {
         recorder: Arc::new(recorder),
         verdicts,

@@ -347,3 +347,87 @@ fn a_run_is_queried_and_exported() {
     intakt(&[&"export", &run, &"--csv", &run.join("run.sqlite")]).expect_error(&["reads from"]);
     intakt(&[&"query", &dir.path().join("none")]).expect_error(&["no such file"]);
 }
+
+/// Starts a command, and kills it when it has printed so many lines.
+fn kill_after(command: &mut Command, lines: usize) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let printed = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(printed.take(lines).count(), lines, "it was going on");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// What a run wrote into its two files of lines: verdicts and rates.
+fn written(files: &[PathBuf; 2]) -> [String; 2] {
+    files.each_ref().map(|file| fs::read_to_string(file).unwrap())
+}
+
+#[test]
+fn files_of_a_run_that_goes_on_hold_each_line_once() {
+    let (dir, cameras) = line(60);
+    let files = |name: &str| ["jsonl", "rates"].map(|kind| dir.path().join(format!("{name}.{kind}")));
+    let command = |name: &str| {
+        let [verdicts, rates] = files(name);
+        let mut command = inspect(&cameras, &dir.path().join(name), None);
+        command.arg("--jsonl").arg(verdicts).arg("--rates").arg(rates);
+        command.args(["--at-once", "-"]);
+        command
+    };
+    Ran::from(command("whole").output().unwrap()).expect(1);
+    for lines in [3, 50, 30] {
+        kill_after(&mut command("killed"), lines);
+    }
+    Ran::from(command("killed").output().unwrap()).expect(1);
+    let whole = written(&files("whole"));
+    assert_eq!(whole[0].lines().count(), 121);
+    assert_eq!(whole[0], query(&dir.path().join("whole"), "outcomes"));
+    assert_eq!(written(&files("killed")), whole);
+
+    // A power loss may take what was written last.
+    let [verdicts, _] = files("killed");
+    for left in [whole[0].len() / 2, 0] {
+        fs::write(&verdicts, &whole[0][..left]).unwrap();
+        Ran::from(command("killed").output().unwrap()).expect(0);
+        assert_eq!(written(&files("killed")), whole);
+    }
+    fs::remove_file(&verdicts).unwrap();
+    Ran::from(command("killed").output().unwrap()).expect(0);
+    assert_eq!(written(&files("killed")), whole);
+    // What was moved away stays there.
+    let rest = whole[0].split_inclusive('\n').skip(70).collect::<String>();
+    fs::write(&verdicts, &rest).unwrap();
+    Ran::from(command("killed").output().unwrap()).expect(0);
+    assert_eq!(fs::read_to_string(&verdicts).unwrap(), rest);
+    // What is not of this run is not cut.
+    fs::write(&verdicts, "shopping list\n").unwrap();
+    Ran::from(command("killed").output().unwrap()).expect_error(&[
+        "killed.jsonl",
+        "is none of the run's",
+        "name another",
+    ]);
+    assert_eq!(fs::read_to_string(&verdicts).unwrap(), "shopping list\n");
+}
+
+#[test]
+fn the_file_of_a_kept_replay_that_goes_on_holds_each_line_once() {
+    let (dir, cameras) = line(40);
+    let [recording, run, verdicts] = ["tape", "run", "run.jsonl"].map(|name| dir.path().join(name));
+    let expected = Ran::from(
+        inspect(&cameras, &dir.path().join("first"), Some(&recording))
+            .output()
+            .unwrap(),
+    );
+    let mut replay = Command::new(INTAKT);
+    replay
+        .arg("replay")
+        .arg(&recording)
+        .arg("--run")
+        .arg(&run)
+        .arg("--resume");
+    replay.arg("--jsonl").arg(&verdicts).args(["--rates", "-"]);
+    for lines in [20, 8] {
+        kill_after(&mut replay, lines);
+    }
+    Ran::from(replay.output().unwrap()).expect(1);
+    assert_eq!(fs::read_to_string(&verdicts).unwrap(), expected.stdout);
+}
