@@ -11,6 +11,7 @@ use intakt_pipelines::store::{OutcomeFilter, Store};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::gate::{self, Gate};
 use crate::exit::WholeLines;
 
 /// Bytes at the end of a file that are looked through first: the longest line is shorter, and what a run has not committed
@@ -74,8 +75,12 @@ pub(crate) fn disagreements(path: &Path, begins: Begins<'_>) -> Result<Arc<Jsonl
     Ok(jsonl(path, writer(path, begins, committed)?, Jsonl::disagreements))
 }
 
-/// Verdicts as soon as they exist. They have no order in which a file could be cut, and are added to what is there.
+/// Verdicts as soon as they exist. They have no order in which a file could be cut, and are added to what is there. A pipe may
+/// be without a reader.
 pub(crate) fn at_once(path: &Path, begins: Begins<'_>) -> Result<Arc<Jsonl>, PipelineError> {
+    if gate::is_pipe(path) {
+        return Ok(jsonl(path, Box::new(Gate::open(path)?), Jsonl::at_once));
+    }
     let committed = |_: &Store| whole_lines(path).map_err(PipelineError::write(path));
     Ok(jsonl(path, writer(path, begins, committed)?, Jsonl::at_once))
 }

@@ -13,6 +13,7 @@ pub(crate) mod show;
 pub(crate) mod top;
 
 mod flips;
+mod gate;
 mod kept;
 mod lines;
 mod planned;
