@@ -1,7 +1,8 @@
 //! The figures of a run in Prometheus' text format.
 
 use intakt_operators::DropReason;
-use intakt_operators::dataflow::{Alert, LATENCY_BOUNDS_US, LatencyBuckets, Rate, Scope, Window};
+use intakt_operators::dataflow::{Alert, LATENCY_BOUNDS_US, LatencyBuckets, Rate, Scope, WhatIf, Window};
+use intakt_operators::metrics::Tally;
 use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState};
 
 use super::text_format::{Exposition, number};
@@ -14,6 +15,7 @@ pub(super) fn exposition(status: &LiveStatus, stages: &[LatencyBuckets]) -> Stri
     time(&mut text, status);
     rates(&mut text, &status.rates);
     alerts(&mut text, &status.alerts);
+    what_ifs(&mut text, &status.what_ifs);
     text.into_text()
 }
 
@@ -173,6 +175,34 @@ fn alerts(text: &mut Exposition, alerts: &[Alert]) {
     }
 }
 
+fn what_ifs(text: &mut Exposition, answers: &[WhatIf]) {
+    let mut family = |name, help, figure: fn(&Tally) -> i64| {
+        text.family(name, "gauge", help);
+        for WhatIf {
+            camera,
+            name: question,
+            after,
+            ..
+        } in answers
+        {
+            if let Some(tally) = after {
+                let labels = [("camera", &**camera), ("question", &**question)];
+                text.sample(name, &labels, figure(tally) as f64);
+            }
+        }
+    };
+    family(
+        "intakt_what_if_frames",
+        "Judged frames of the label horizon that a standing question is about.",
+        |tally| tally.frames,
+    );
+    family(
+        "intakt_what_if_rejects",
+        "Those of them that the threshold of the question would reject.",
+        |tally| tally.rejects,
+    );
+}
+
 fn scope(scope: &Scope) -> (&'static str, &str) {
     match scope {
         Scope::Camera(name) => ("camera", name),
@@ -196,7 +226,6 @@ mod tests {
     use std::time::Duration;
 
     use intakt_operators::dataflow::{Latencies, RateKey};
-    use intakt_operators::metrics::Tally;
     use intakt_pipelines::sinks::{DroppedCount, TroubleStatus};
 
     use super::*;
@@ -247,6 +276,17 @@ mod tests {
             stages: vec![],
             rates: vec![rate(Scope::Camera(Arc::from("all"))), rate(Scope::All)],
             alerts: vec![],
+            what_ifs: vec![WhatIf {
+                camera: "dock".into(),
+                name: "never".into(),
+                at_us: 60_000_000,
+                before: None,
+                after: Some(Tally {
+                    frames: 8,
+                    rejects: 3,
+                    ..Tally::default()
+                }),
+            }],
         }
     }
 
@@ -276,6 +316,8 @@ mod tests {
             r#"intakt_frontier_lag_seconds 0.5"#,
             r#"intakt_reject_rate{scope="camera",name="all",window="60s"} 0.25"#,
             r#"intakt_reject_rate{scope="all",name="",window="60s"} 0.25"#,
+            r#"intakt_what_if_frames{camera="dock",question="never"} 8"#,
+            r#"intakt_what_if_rejects{camera="dock",question="never"} 3"#,
         ] {
             assert!(lines.iter().any(|found| found == line), "{line} is not in {lines:#?}");
         }

@@ -380,3 +380,69 @@ fn top_says_what_it_cannot_show() {
     let dir = tempdir().unwrap();
     intakt(&[&"top", &dir.path()]).expect_error(&["no terminal", "status.json"]);
 }
+
+/// Posts the blotted part as if it had been seen so many seconds after noon.
+fn post_at(served: &Served, second: u64) -> Value {
+    let at_us = 1_767_592_800_000_000 + second * 1_000_000;
+    let blotted = fs::read(&SHARED.blotted).unwrap();
+    let (status, body) = served.post(&format!("?captured_at_us={at_us}"), &blotted);
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+fn tell(served: &Served, line: &str, body: &str) {
+    let line = format!("{line} HTTP/1.1\r\ncontent-type: application/json\r\n");
+    let (status, said) = served.exchange(&line, body.as_bytes());
+    assert_eq!(status, 202, "{line}{said}");
+}
+
+/// Asks until what is there is as `wanted`.
+fn until<T: std::fmt::Debug>(ask: impl Fn() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    let began = std::time::Instant::now();
+    loop {
+        let found = ask();
+        if wanted(&found) {
+            return found;
+        }
+        assert!(began.elapsed() < HANG, "{found:#?}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn standing_questions_are_answered_while_the_run_goes_on() {
+    let (dir, path) = run_file(RUN_FILE);
+    let run = dir.path().join("run");
+    let served = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    post_at(&served, 0);
+    post_at(&served, 1);
+    for (name, threshold) in [("never", "1.0"), ("always", "0.0")] {
+        let line = format!("PUT /cameras/dock/what-if/{name}");
+        tell(&served, &line, &format!("{{\"threshold\": {threshold}}}"));
+    }
+    post_at(&served, 130);
+    post_at(&served, 250);
+    let is_answered = |metrics: &String| {
+        let answers = [
+            r#"intakt_what_if_rejects{camera="dock",question="never"} 0"#,
+            r#"intakt_what_if_rejects{camera="dock",question="always"} 3"#,
+            r#"intakt_what_if_frames{camera="dock",question="always"} 3"#,
+        ];
+        answers.iter().all(|line| metrics.lines().any(|found| found == *line))
+    };
+    until(|| served.get("/metrics").1, is_answered);
+    let status: Value = serde_json::from_str(&served.get("/status").1).unwrap();
+    let always = &status["what_ifs"][0];
+    assert_eq!(
+        (&always["name"], &always["after"]["rejects"]),
+        (&"always".into(), &3.into())
+    );
+
+    tell(&served, "DELETE /cameras/dock/what-if/always", "");
+    post_at(&served, 255);
+    until(
+        || served.get("/metrics").1,
+        |metrics| !metrics.contains("question=\"always\""),
+    );
+    served.end();
+}

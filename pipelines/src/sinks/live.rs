@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use intakt_operators::dataflow::{
-    Alert, AlertState, JudgedFrame, Latencies, LatencyBuckets, Rate, RateKey, Scope, Window,
+    Alert, AlertState, JudgedFrame, Latencies, LatencyBuckets, Rate, RateKey, Scope, WhatIf, Window,
 };
 use intakt_operators::{Decision, DropReason, DroppedFrame, Verdict};
 
@@ -17,7 +17,7 @@ use crate::sources::{Clock, StopFlag};
 /// Longest text of a trouble that is kept, characters: it may come from the other end of a network.
 const TROUBLE_CHARS_MAX: usize = 500;
 
-/// Keeps the picture of a run. What it holds is bounded by cameras, scopes and kinds of windows, however long the run.
+/// Keeps the picture of a run. What it holds is bounded by cameras, scopes, kinds of windows and questions, however long the run.
 pub struct LiveBoard {
     seen: Mutex<Seen>,
     latencies: Latencies,
@@ -35,6 +35,8 @@ struct Seen {
     rates: BTreeMap<RateKey, Rate>,
     /// By rule and scope.
     alerts: BTreeMap<(Arc<str>, Scope), Alert>,
+    /// By camera and name.
+    what_ifs: BTreeMap<(Arc<str>, Arc<str>), WhatIf>,
 }
 
 #[derive(Default)]
@@ -92,6 +94,7 @@ impl LiveBoard {
             stages,
             rates: seen.rates.values().cloned().collect(),
             alerts: seen.alerts.values().cloned().collect(),
+            what_ifs: seen.what_ifs.values().cloned().collect(),
         }
     }
 
@@ -219,6 +222,16 @@ impl Sink for LiveBoard {
                     open.remove(&key);
                 }
             }
+        }
+        Ok(())
+    }
+
+    fn what_if(&self, answer: &WhatIf) -> Result<(), String> {
+        let key = (answer.camera.clone(), answer.name.clone());
+        let what_ifs = &mut self.lock().what_ifs;
+        match answer.after {
+            Some(_) => drop(what_ifs.insert(key, answer.clone())),
+            None => drop(what_ifs.remove(&key)),
         }
         Ok(())
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use intakt_operators::dataflow::{Alert, LatencySummary, Rate};
+use intakt_operators::dataflow::{Alert, LatencySummary, Rate, WhatIf};
 use intakt_operators::{Decision, DropReason};
 use serde::{Deserialize, Serialize};
 
 /// A run at one moment. Every camera's figures are of the same moment, so `captured` is never less than what became of the
 /// frames.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LiveStatus {
     /// How far the run is.
     pub state: RunState,
@@ -28,13 +28,17 @@ pub struct LiveStatus {
     pub rates: Vec<Rate>,
     /// The alerts that are open, by rule and scope.
     pub alerts: Vec<Alert>,
+    /// The newest answers to standing questions, by camera and name.
+    #[serde(default)]
+    pub what_ifs: Vec<WhatIf>,
 }
 
 /// How far a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// No worker stands ready yet.
+    #[default]
     Starting,
     /// Frames are looked at.
     Running,

@@ -136,6 +136,30 @@ fn the_newest_window_of_each_kind_is_shown() {
 }
 
 #[test]
+fn the_newest_answer_to_each_question_is_shown_while_it_is_asked() {
+    let board = board(&StopFlag::default());
+    let answer = |name: &str, rejects: Option<i64>| WhatIf {
+        camera: "left".into(),
+        name: name.into(),
+        at_us: 60_000_000,
+        before: None,
+        after: rejects.map(|rejects| Tally {
+            rejects,
+            ..Tally::default()
+        }),
+    };
+    for (name, rejects) in [
+        ("strict", Some(1)),
+        ("lax", Some(0)),
+        ("strict", Some(7)),
+        ("lax", None),
+    ] {
+        board.what_if(&answer(name, rejects)).expect("noted");
+    }
+    assert_eq!(board.status().what_ifs, [answer("strict", Some(7))]);
+}
+
+#[test]
 fn a_run_starts_runs_ends_and_has_ended() {
     let stop = StopFlag::default();
     let board = board(&stop);
