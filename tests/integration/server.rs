@@ -446,3 +446,57 @@ fn standing_questions_are_answered_while_the_run_goes_on() {
     );
     served.end();
 }
+
+#[test]
+fn what_labels_and_scores_say_of_the_newest_windows_is_seen_while_the_run_goes_on() {
+    let (dir, path) = run_file(RUN_FILE);
+    let run = dir.path().join("run");
+    let served = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    let undefined = served.get("/metrics").1;
+    assert!(!undefined.contains("intakt_precision{"), "{undefined}");
+    post_at(&served, 0);
+    post_at(&served, 1);
+    let labels =
+        r#"[{"camera": "dock", "seq": 0, "truth": "anomalous"}, {"camera": "dock", "seq": 1, "truth": "normal"}]"#;
+    tell(&served, "POST /labels", labels);
+    post_at(&served, 130);
+    post_at(&served, 250);
+    let is_labelled = |metrics: &String| {
+        let figures = [
+            r#"intakt_labelled_frames{scope="camera",name="dock",window="3600s"} 2"#,
+            r#"intakt_precision{scope="camera",name="dock",window="3600s"} 0.5"#,
+            r#"intakt_recall{scope="all",name="",window="3600s"} 1"#,
+            r#"intakt_false_reject_rate{scope="camera",name="dock",window="3600s"} 1"#,
+            r#"intakt_escape_rate{scope="camera",name="dock",window="3600s"} 0"#,
+            r#"intakt_auroc{scope="camera",name="dock",window="3600s"} 0.5"#,
+        ];
+        figures.iter().all(|line| metrics.lines().any(|found| found == *line))
+    };
+    let metrics = until(|| served.get("/metrics").1, is_labelled);
+    for figure in [
+        r#"intakt_f1{scope="camera",name="dock",window="3600s"} "#,
+        r#"intakt_calibrated_score{scope="camera",name="dock",window="3600s",quantile="0.5"} "#,
+        r#"intakt_calibrated_score{scope="all",name="",window="900s",quantile="0.99"} "#,
+        r#"intakt_score_drift{scope="camera",name="dock",window="3600s"} "#,
+    ] {
+        assert!(
+            metrics.lines().any(|line| line.starts_with(figure)),
+            "{figure}: {metrics}"
+        );
+    }
+    let status: Value = serde_json::from_str(&served.get("/status").1).unwrap();
+    let of_dock = |list: &str| {
+        let found = status[list].as_array().unwrap().iter();
+        found
+            .filter(|entry| entry["name"] == "dock")
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let hour = of_dock("quality")
+        .into_iter()
+        .find(|entry| entry["length_us"] == 3_600_000_000_u64);
+    let hour = hour.unwrap();
+    assert_eq!((&hour["labelled"], &hour["precision"]), (&2.into(), &0.5.into()));
+    assert_eq!(of_dock("scores").len(), 3, "a minute, a quarter of an hour, an hour");
+    served.end();
+}

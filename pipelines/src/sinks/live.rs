@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use intakt_operators::dataflow::{
-    Alert, AlertState, JudgedFrame, Latencies, LatencyBuckets, Rate, RateKey, Scope, WhatIf, Window,
+    Alert, AlertState, JudgedFrame, Latencies, LatencyBuckets, Rate, RateKey, Revision, Scope, ScoreRate, WhatIf,
+    Window,
 };
 use intakt_operators::{Decision, DropReason, DroppedFrame, Verdict};
 
-pub use self::status::{CameraStatus, DroppedCount, LastVerdict, LiveStatus, RunState, StageStatus, TroubleStatus};
+pub use self::status::{
+    CameraStatus, DroppedCount, LastVerdict, LiveStatus, QualityStatus, RunState, StageStatus, TroubleStatus,
+};
 use super::Sink;
 use crate::sources::{Clock, StopFlag};
 
@@ -33,6 +36,7 @@ struct Seen {
     newest_captured_at_us: Option<u64>,
     cameras: BTreeMap<Arc<str>, SeenCamera>,
     rates: BTreeMap<RateKey, Rate>,
+    scores: BTreeMap<RateKey, ScoreRate>,
     /// By rule and scope.
     alerts: BTreeMap<(Arc<str>, Scope), Alert>,
     /// By camera and name.
@@ -93,6 +97,8 @@ impl LiveBoard {
             cameras: seen.cameras.iter().map(|(name, camera)| camera.status(name)).collect(),
             stages,
             rates: seen.rates.values().cloned().collect(),
+            quality: seen.rates.values().filter_map(QualityStatus::of).collect(),
+            scores: seen.scores.values().cloned().collect(),
             alerts: seen.alerts.values().cloned().collect(),
             what_ifs: seen.what_ifs.values().cloned().collect(),
         }
@@ -193,18 +199,12 @@ impl Sink for LiveBoard {
     }
 
     fn rate(&self, rate: &Rate) -> Result<(), String> {
-        if rate.open {
-            return Ok(());
-        }
-        let mut seen = self.lock();
-        let known = seen
-            .rates
-            .entry(kind_of_window(&rate.key))
-            .or_insert_with(|| rate.clone());
-        // A correction of an older window is no news of the present.
-        if (known.end_us, known.revision) <= (rate.end_us, rate.revision) {
-            known.clone_from(rate);
-        }
+        note_newest(&mut self.lock().rates, rate);
+        Ok(())
+    }
+
+    fn score_rate(&self, rate: &ScoreRate) -> Result<(), String> {
+        note_newest(&mut self.lock().scores, rate);
         Ok(())
     }
 
@@ -239,6 +239,18 @@ impl Sink for LiveBoard {
     fn passed(&self, frontier_us: u64) -> Result<(), String> {
         self.lock().frontier_us = Some(frontier_us);
         Ok(())
+    }
+}
+
+/// Keeps the newest window of each kind that has ended.
+fn note_newest<T: Clone>(newest: &mut BTreeMap<RateKey, Revision<T>>, rate: &Revision<T>) {
+    if rate.open {
+        return;
+    }
+    let known = newest.entry(kind_of_window(&rate.key)).or_insert_with(|| rate.clone());
+    // A correction of an older window is no news of the present.
+    if (known.end_us, known.revision) <= (rate.end_us, rate.revision) {
+        known.clone_from(rate);
     }
 }
 
