@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::run_directory::{RunDirectory, save};
+use super::same_files::refuse_changed_files;
 use crate::terminal;
 use intakt_operators::Label;
 use intakt_operators::dataflow::TIME_MAX_US;
@@ -78,7 +79,10 @@ pub(crate) fn keep(
         )));
     }
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let was_ended = !there || files.open()?.has_ended()?;
+    let was_ended = match there {
+        true => examine(&files.open()?, cameras)?,
+        false => true,
+    };
     let store = match there {
         true => Store::open(&path, StoreOptions::default())?,
         false => Store::create(&path, &name, StoreOptions::default())?,
@@ -240,6 +244,12 @@ impl Following {
         }
         said
     }
+}
+
+/// Whether the run that is there has ended. Nothing of it is changed before it is known that it can go on.
+fn examine(store: &Store, cameras: &[Camera]) -> Result<bool, PipelineError> {
+    refuse_changed_files(store, cameras)?;
+    Ok(store.has_ended()?)
 }
 
 /// Whoever goes on with another run by mistake is to see it.

@@ -19,6 +19,7 @@ mod lines;
 mod planned;
 mod recording;
 mod run_directory;
+mod same_files;
 mod settings;
 mod watching;
 

@@ -431,3 +431,35 @@ fn the_file_of_a_kept_replay_that_goes_on_holds_each_line_once() {
     Ran::from(replay.output().unwrap()).expect(1);
     assert_eq!(fs::read_to_string(&verdicts).unwrap(), expected.stdout);
 }
+
+#[test]
+fn a_run_does_not_go_on_over_files_that_changed() {
+    let (dir, cameras) = line(20);
+    let run = dir.path().join("run");
+    Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(1);
+    let again = || Ran::from(inspect(&cameras, &run, None).output().unwrap());
+    // One more at the front: each of those that follow would be taken for the one before it.
+    fs::copy(&SHARED.normal, cameras[1].join("00000.a.png")).unwrap();
+    again().expect_error(&[
+        "camera \"right\"",
+        "frame 19",
+        "00019.png",
+        "00018.png",
+        "another directory",
+    ]);
+    fs::remove_file(cameras[1].join("00000.a.png")).unwrap();
+    // One less.
+    fs::rename(cameras[1].join("00003.png"), dir.path().join("00003.png")).unwrap();
+    again().expect_error(&["camera \"right\"", "frame 19", "00019.png", "no file"]);
+    fs::rename(dir.path().join("00003.png"), cameras[1].join("00003.png")).unwrap();
+    // More at the end is more to inspect.
+    fs::copy(&SHARED.normal, cameras[1].join("00020.png")).unwrap();
+    let more = again().expect(0);
+    assert_eq!(more.verdicts().len(), 1);
+    // The same files at another place are the same.
+    let moved = ["left", "right"].map(|name| dir.path().join("moved").join(name));
+    fs::create_dir(dir.path().join("moved")).unwrap();
+    fs::rename(&cameras[0], &moved[0]).unwrap();
+    fs::rename(&cameras[1], &moved[1]).unwrap();
+    Ran::from(inspect(&moved, &run, None).output().unwrap()).expect(0);
+}

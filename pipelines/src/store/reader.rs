@@ -140,6 +140,19 @@ impl Store {
         read().map_err(self.error("read"))
     }
 
+    /// Where the last `frames` frames of a camera came from that were looked at, with their numbers, the last first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn last_origins(&self, camera: &str, frames: u32) -> Result<Vec<(u64, String)>, StoreError> {
+        let Some(number) = self.number(camera).map_err(self.error("read"))? else {
+            return Ok(Vec::new());
+        };
+        let sql = "SELECT seq, origin FROM outcomes INDEXED BY outcomes_frame
+            WHERE camera = ? AND origin IS NOT NULL ORDER BY seq DESC LIMIT ?";
+        self.rows(sql, (number, frames), |row| Ok((from_key(row.get(0)?)?, row.get(1)?)))
+    }
+
     /// All labels in the order in which they arrived.
     pub fn labels(&self) -> Pages<'_, TimedLabel> {
         let sql = "SELECT id, time_us, camera, seq, anomalous, class, captured_at_us, ordinal FROM labels
