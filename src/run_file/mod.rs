@@ -332,7 +332,12 @@ impl Reader<'_> {
     }
 
     fn camera(&mut self, entry: &TypedCamera, span: &Range<usize>, process: usize) -> Option<PlannedCamera> {
-        let (source, words, frames) = self.source(entry, span)?;
+        let Some((source, words, frames)) = self.source(entry, span) else {
+            // What else is wrong with the camera is said too.
+            let mut unused = Intake::FILES;
+            self.adjust(&mut unused, entry);
+            return None;
+        };
         let source = match entry.paced {
             true => Box::new(Paced::new(source)),
             false => source,
