@@ -463,3 +463,17 @@ fn a_run_does_not_go_on_over_files_that_changed() {
     fs::rename(&cameras[1], &moved[1]).unwrap();
     Ran::from(inspect(&moved, &run, None).output().unwrap()).expect(0);
 }
+
+#[test]
+fn what_cannot_be_asked_of_a_run_is_an_error() {
+    let (dir, run) = kept();
+    for show in ["outcomes", "metrics", "labels", "changes", "alerts"] {
+        intakt(&[&"query", &run, &"--show", &show, &"--camera", &"nosuch"])
+            .expect_error(&["camera \"nosuch\"", "\"left\", \"right\""]);
+    }
+    intakt(&[&"query", &run, &"--since", &"2000000", &"--until", &"1000000"])
+        .expect_error(&["--since", "2000000", "--until", "1000000"]);
+    let csv = dir.path().join("out.csv");
+    intakt(&[&"export", &run, &"--csv", &csv, &"--camera", &"nosuch"]).expect_error(&["camera \"nosuch\""]);
+    assert!(!csv.exists());
+}
