@@ -14,7 +14,7 @@ use super::kept::{Kept, keep};
 use super::lines::{self, Begins};
 use super::planned::{Places, Planned};
 use super::recording::{AsJudged, Making};
-use super::run_directory::RunDirectory;
+use super::run_directory::{Counts, RunDirectory};
 use super::watching::{Wanted, Watching};
 use super::{recording, settings};
 use crate::cli::InspectArgs;
@@ -69,7 +69,10 @@ fn kept(
         &mut planned.cameras,
         &planned.elsewhere,
         &mut planned.detectors,
-        &planned.figures,
+        &Counts {
+            figures: &planned.figures,
+            questions: &planned.questions,
+        },
         stop,
     )?;
     if let Some(cluster) = &mut planned.cluster {

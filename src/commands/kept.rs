@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::run_directory::{RunDirectory, save};
+use super::run_directory::{Counts, RunDirectory, save};
 use super::same_files::refuse_changed_files;
 use crate::terminal;
 use intakt_operators::Label;
@@ -18,7 +18,7 @@ use intakt_pipelines::labels::{JournalLine, LabelJournal};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::StopFlag;
 use intakt_pipelines::store::{Change, ChangeKind, Resumed, Store, StoreOptions, StoreSink};
-use intakt_pipelines::{Camera, Controls, Detectors, Figures, Inspection, PipelineError, load_detector};
+use intakt_pipelines::{Camera, Controls, Detectors, Inspection, PipelineError, load_detector};
 
 /// How often it is looked whether somebody labelled something.
 const LABELS_EVERY: Duration = Duration::from_millis(200);
@@ -57,7 +57,7 @@ pub(crate) fn keep(
     cameras: &mut [Camera],
     elsewhere: &[Elsewhere],
     detectors: &mut Detectors,
-    figures: &Figures,
+    counts: &Counts<'_>,
     stop: &StopFlag,
 ) -> Result<Kept, PipelineError> {
     std::fs::create_dir_all(directory).map_err(PipelineError::write(directory))?;
@@ -89,7 +89,7 @@ pub(crate) fn keep(
     };
     let replayable =
         cameras.iter().all(|camera| camera.source.has_own_clock()) && elsewhere.iter().all(|other| other.has_own_clock);
-    save(&files, figures, replayable)?;
+    let differs = save(&files, counts, replayable)?;
     let mut beginning = Beginning {
         from_us: store.committed_frontier_us(),
         was_ended,
@@ -97,6 +97,7 @@ pub(crate) fn keep(
     };
     if there {
         note_new_cameras(&store, cameras, elsewhere)?;
+        differs.iter().for_each(|what| terminal::say(&format!("note: {what}")));
     }
     let changes = set_up(&store, &files, cameras, elsewhere, detectors, &mut beginning)?;
     let mut points = BTreeMap::new();
@@ -115,7 +116,7 @@ pub(crate) fn keep(
         beginning.cameras.insert(camera.clone(), point);
     }
     let resumed = match there {
-        true => Some(Resumed::of(&store, &path, figures.memory_us())?),
+        true => Some(Resumed::of(&store, &path, counts.figures.memory_us())?),
         false => None,
     };
     let told = told(&store)?;

@@ -14,7 +14,7 @@ use intakt_pipelines::store::ChangeKind;
 use intakt_pipelines::{Camera, Detectors, Figures, PipelineError, load_detector, save_detector};
 
 use super::lines::{self, Begins};
-use super::run_directory::{RunDirectory, about, save};
+use super::run_directory::{Counts, RunDirectory, about, save};
 use crate::terminal;
 
 /// A recording that is being made.
@@ -58,7 +58,12 @@ pub(crate) fn make(
             ..RecorderOptions::default()
         },
     )?;
-    save(&RunDirectory(directory), figures, true)?;
+    // Frames are recorded whatever is counted.
+    let counts = Counts {
+        figures,
+        questions: &[],
+    };
+    save(&RunDirectory(directory), &counts, true)?;
     for camera in &cameras {
         let detector = detectors.of(camera);
         let name = format!("{}.intakt", detector.id());

@@ -13,6 +13,7 @@ use super::flips::Flips;
 use super::inspect::outcome_of;
 use super::kept::{Kept, keep};
 use super::lines::{self, Begins};
+use super::run_directory::Counts;
 use super::{cluster, recording, settings};
 use crate::cli::ReplayArgs;
 use crate::progress::Shown;
@@ -78,7 +79,10 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
             &mut cameras,
             &[],
             &mut detectors,
-            &figures,
+            &Counts {
+                figures: &figures,
+                questions: &[],
+            },
             &stop,
         )?),
         None => None,

@@ -20,6 +20,7 @@ use intakt_pipelines::sources::{
     WatchOptions, file_frames,
 };
 use intakt_pipelines::{Camera, Detectors, Figures, Intake, PipelineError, load_detector};
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use self::typed::{SourceKind, Typed, TypedCamera};
@@ -98,6 +99,7 @@ pub(crate) struct RunFile {
 }
 
 /// Another threshold that is asked about on every camera.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Question {
     pub(crate) name: String,
     /// A calibrated score.

@@ -477,3 +477,39 @@ fn what_cannot_be_asked_of_a_run_is_an_error() {
     intakt(&[&"export", &run, &"--csv", &csv, &"--camera", &"nosuch"]).expect_error(&["camera \"nosuch\""]);
     assert!(!csv.exists());
 }
+
+#[test]
+fn a_run_that_goes_on_under_another_run_file_says_what_differs() {
+    let (dir, cameras) = line(10);
+    let run = dir.path().join("run");
+    Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(1);
+    let again = |from: &str, to: &str| {
+        let mut command = inspect(&cameras, &run, None);
+        let run_file = dir.path().join("line.toml");
+        let text = fs::read_to_string(&run_file).unwrap().replace(from, to);
+        fs::write(&run_file, text).unwrap();
+        Ran::from(command.output().unwrap()).expect(0).stderr
+    };
+    let same = again("", "");
+    assert!(!same.contains("note: "), "{same}");
+    for (from, to, said) in [
+        ("\"2s\", \"1m\"", "\"2s\", \"3s\", \"1m\"", "windows"),
+        ("line = \"A\"", "line = \"B\"", "line"),
+        ("> 31 %", "> 30 %", "alerts"),
+        ("[rates]", "[rates]\nlabel_horizon = \"2h\"", "label_horizon"),
+        ("[rates]", "[rates]\nshifts = [\"06:00\"]", "shifts"),
+        (
+            "[rates]",
+            "[[what_if]]\nname = \"never\"\nthreshold = 1.0\n[rates]",
+            "what_if",
+        ),
+    ] {
+        let stderr = again(from, to);
+        let note = stderr
+            .lines()
+            .find(|line| line.starts_with("note: "))
+            .unwrap_or_default();
+        assert!(note.contains(&format!("`{said}` was")), "{said}: {stderr}");
+        again("", "");
+    }
+}
