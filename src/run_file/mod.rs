@@ -300,6 +300,10 @@ impl Reader<'_> {
             };
             self.problem(&typed.span(), "process", &what);
         }
+        if process > 0 && *entry.source.get_ref() == SourceKind::Http {
+            let what = "only process 0 serves the run, so that a source of kind \"http\" is posted to there";
+            self.problem(&typed.span(), "process", what);
+        }
         process
     }
 
