@@ -500,3 +500,22 @@ fn what_labels_and_scores_say_of_the_newest_windows_is_seen_while_the_run_goes_o
     assert_eq!(of_dock("scores").len(), 3, "a minute, a quarter of an hour, an hour");
     served.end();
 }
+
+#[test]
+fn a_label_says_when_its_frame_was_captured() {
+    let (dir, path) = run_file(RUN_FILE);
+    let run = dir.path().join("run");
+    let served = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    let verdict = post_at(&served, 0);
+    tell(
+        &served,
+        "POST /labels",
+        r#"{"camera": "dock", "seq": 0, "truth": "normal"}"#,
+    );
+    let kept = |show: &str| intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout;
+    // The label may be kept before its frame is.
+    until(|| kept("labels") + &kept("outcomes"), |kept| kept.lines().count() == 2);
+    let labels = json_lines(&kept("labels"));
+    assert_eq!(labels[0]["captured_at_us"], verdict["captured_at_us"]);
+    served.end();
+}
