@@ -201,30 +201,22 @@ fn write_cameras(connection: &Connection, batch: &Commit, names: &mut Names<'_>)
     Ok(())
 }
 
-/// Labels come after outcomes: whoever labels a frame that was just judged does not know when it was captured, and the store does.
 fn write_labels(connection: &Connection, batch: &Commit) -> Result<(), Trouble> {
-    // Of frames up to the label's own time, so that what is stored does not depend on how many hops are committed at once.
-    let sql = "SELECT captured_at_us FROM outcomes WHERE camera = (SELECT id FROM names WHERE name = ?) AND seq = ? AND time_us <= ?";
-    let mut captured = connection.prepare(sql)?;
     let mut insert = connection.prepare("INSERT INTO labels VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)")?;
     for timed in &batch.labels {
         let label = &timed.label;
-        let time = key("the time of a label", timed.time_us)?;
-        let captured_at: Option<i64> = captured
-            .query_row(params![label.camera, bits(label.seq), time], |row| row.get(0))
-            .optional()?;
         let class = match &label.truth {
             Truth::Normal => None,
             Truth::Anomalous(class) => Some(class),
         };
         insert.execute(params![
-            time,
+            key("the time of a label", timed.time_us)?,
             key("the ordinal of a label", timed.ordinal)?,
             label.camera,
             bits(label.seq),
             class.is_some(),
             class,
-            captured_at.unwrap_or(bits(label.captured_at_us)),
+            bits(label.captured_at_us),
         ])?;
     }
     Ok(())
