@@ -446,6 +446,9 @@ pub(crate) struct ClusterArgs {
 pub(crate) struct CheckArgs {
     /// Run file (TOML)
     pub(crate) run_file: PathBuf,
+    /// Directory that the run will be kept in, as for `inspect`; nothing is written there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) run: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

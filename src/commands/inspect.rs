@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Jsonl, Sink};
+use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Sink};
 use intakt_pipelines::sources::StopFlag;
 use intakt_pipelines::{
     Controls, Detectors, Inspection, InspectionReport, PipelineError, Progress, RunOptions, inspect,
 };
 
 use super::kept::{Kept, keep};
-use super::lines::jsonl;
+use super::lines::{self, Begins};
 use super::planned::{Places, Planned};
 use super::recording::{AsJudged, Making};
-use super::run_directory::RunDirectory;
+use super::run_directory::{Counts, RunDirectory};
 use super::watching::{Wanted, Watching};
 use super::{recording, settings};
 use crate::cli::InspectArgs;
@@ -69,7 +69,10 @@ fn kept(
         &mut planned.cameras,
         &planned.elsewhere,
         &mut planned.detectors,
-        &planned.figures,
+        &Counts {
+            figures: &planned.figures,
+            questions: &planned.questions,
+        },
         stop,
     )?;
     if let Some(cluster) = &mut planned.cluster {
@@ -112,7 +115,14 @@ impl Running {
         let elsewhere = planned.elsewhere.into_iter().map(|other| other.camera);
         let controls = Controls::new(&cameras, Some(detectors.clone())).with_cameras_elsewhere(elsewhere.collect());
         let (disagreements, answers) = (Arc::<Disagreements>::default(), Arc::<Answers>::default());
-        let mut sinks = sinks(args, process, &progress)?;
+        let committed = kept.as_ref().map(Kept::committed).transpose()?;
+        let begins = match &committed {
+            Some(Some(store)) => Begins::Committed(store),
+            None if goes_on(args) => Begins::AsItIs,
+            // A run begins, with `--resume` or without.
+            Some(None) | None => Begins::Empty,
+        };
+        let mut sinks = sinks(args, process, begins, &progress)?;
         sinks.extend([disagreements.clone() as Arc<dyn Sink>, answers.clone()]);
         let wanted = Wanted {
             directory: places.status.as_deref(),
@@ -253,22 +263,22 @@ fn refuse_overwriting(args: &InspectArgs, reads: &[PathBuf]) -> Result<(), Pipel
 fn sinks(
     args: &InspectArgs,
     process: Option<usize>,
+    begins: Begins<'_>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {
     let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(Counted(progress.clone()))];
-    let goes_on = goes_on(args);
     // What is written in order comes together at process 0; the others have nothing to write.
     if process.unwrap_or(0) == 0 {
-        sinks.push(jsonl(&args.jsonl, goes_on, Jsonl::outcomes)?);
+        sinks.push(lines::outcomes(&args.jsonl, begins)?);
         if let Some(path) = &args.rates {
-            sinks.push(jsonl(path, goes_on, Jsonl::rates)?);
+            sinks.push(lines::rates(path, begins)?);
         }
         if let Some(path) = &args.disagreements {
-            sinks.push(jsonl(path, goes_on, Jsonl::disagreements)?);
+            sinks.push(lines::disagreements(path, begins)?);
         }
     }
     if let Some(path) = &args.at_once {
-        sinks.push(jsonl(path, goes_on, Jsonl::at_once)?);
+        sinks.push(lines::at_once(path, begins)?);
     }
     if let Some(directory) = &args.heatmaps {
         let selection = if args.all {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::run_directory::{RunDirectory, save};
+use super::run_directory::{Counts, RunDirectory, save};
+use super::same_files::refuse_changed_files;
 use crate::terminal;
 use intakt_operators::Label;
 use intakt_operators::dataflow::TIME_MAX_US;
@@ -17,7 +18,7 @@ use intakt_pipelines::labels::{JournalLine, LabelJournal};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::StopFlag;
 use intakt_pipelines::store::{Change, ChangeKind, Resumed, Store, StoreOptions, StoreSink};
-use intakt_pipelines::{Camera, Controls, Detectors, Figures, Inspection, PipelineError, load_detector};
+use intakt_pipelines::{Camera, Controls, Detectors, Inspection, PipelineError, load_detector};
 
 /// How often it is looked whether somebody labelled something.
 const LABELS_EVERY: Duration = Duration::from_millis(200);
@@ -56,7 +57,7 @@ pub(crate) fn keep(
     cameras: &mut [Camera],
     elsewhere: &[Elsewhere],
     detectors: &mut Detectors,
-    figures: &Figures,
+    counts: &Counts<'_>,
     stop: &StopFlag,
 ) -> Result<Kept, PipelineError> {
     std::fs::create_dir_all(directory).map_err(PipelineError::write(directory))?;
@@ -78,14 +79,17 @@ pub(crate) fn keep(
         )));
     }
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let was_ended = !there || files.open()?.has_ended()?;
+    let was_ended = match there {
+        true => examine(&files.open()?, cameras)?,
+        false => true,
+    };
     let store = match there {
         true => Store::open(&path, StoreOptions::default())?,
         false => Store::create(&path, &name, StoreOptions::default())?,
     };
     let replayable =
         cameras.iter().all(|camera| camera.source.has_own_clock()) && elsewhere.iter().all(|other| other.has_own_clock);
-    save(&files, figures, replayable)?;
+    let differs = save(&files, counts, replayable)?;
     let mut beginning = Beginning {
         from_us: store.committed_frontier_us(),
         was_ended,
@@ -93,6 +97,7 @@ pub(crate) fn keep(
     };
     if there {
         note_new_cameras(&store, cameras, elsewhere)?;
+        differs.iter().for_each(|what| terminal::say(&format!("note: {what}")));
     }
     let changes = set_up(&store, &files, cameras, elsewhere, detectors, &mut beginning)?;
     let mut points = BTreeMap::new();
@@ -111,7 +116,7 @@ pub(crate) fn keep(
         beginning.cameras.insert(camera.clone(), point);
     }
     let resumed = match there {
-        true => Some(Resumed::of(&store, &path, figures.memory_us())?),
+        true => Some(Resumed::of(&store, &path, counts.figures.memory_us())?),
         false => None,
     };
     let told = told(&store)?;
@@ -142,6 +147,12 @@ pub(crate) fn keep(
 }
 
 impl Kept {
+    /// The store of a run that goes on, to look at; none where the run begins.
+    pub(crate) fn committed(&self) -> Result<Option<Store>, PipelineError> {
+        let files = RunDirectory(&self.directory);
+        self.resumed.as_ref().map(|_| files.open()).transpose()
+    }
+
     /// Lets the inspection go on where the run stopped, and be kept.
     pub(crate) fn join(mut self, inspection: &mut Inspection) -> Self {
         inspection.resumed = self.resumed.take();
@@ -234,6 +245,12 @@ impl Following {
         }
         said
     }
+}
+
+/// Whether the run that is there has ended. Nothing of it is changed before it is known that it can go on.
+fn examine(store: &Store, cameras: &[Camera]) -> Result<bool, PipelineError> {
+    refuse_changed_files(store, cameras)?;
+    Ok(store.has_ended()?)
 }
 
 /// Whoever goes on with another run by mistake is to see it.

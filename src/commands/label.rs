@@ -10,6 +10,7 @@ use intakt_pipelines::store::{Resumed, Store, StoreOptions, StoreSink};
 use intakt_pipelines::{Camera, Controls, Figures, PipelineError};
 
 use super::kept::Following;
+use super::query::named;
 use super::run_directory::{RunDirectory, about};
 use super::settings;
 use crate::cli::{LabelArgs, MachineArgs};
@@ -67,12 +68,11 @@ fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), Pi
             unknown.seq, unknown.camera
         )));
     }
-    let names: Vec<String> = known.iter().map(|camera| format!("\"{camera}\"")).collect();
     Err(PipelineError::Refused(format!(
         "cannot label frame {} of camera \"{}\": the run has {}",
         unknown.seq,
         unknown.camera,
-        names.join(", ")
+        named(&known)
     )))
 }
 

@@ -13,11 +13,13 @@ pub(crate) mod show;
 pub(crate) mod top;
 
 mod flips;
+mod gate;
 mod kept;
 mod lines;
 mod planned;
 mod recording;
 mod run_directory;
+mod same_files;
 mod settings;
 mod watching;
 

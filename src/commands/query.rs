@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::sync::Arc;
 
 use intakt_pipelines::PipelineError;
 use intakt_pipelines::sinks::outcome_json;
@@ -24,7 +25,7 @@ pub(crate) fn run(args: &QueryArgs) -> Result<Outcome, PipelineError> {
 
 fn print(args: &QueryArgs) -> Result<Outcome, PipelineError> {
     let store = RunDirectory(&args.run).open()?;
-    let filter = filter(&args.filter)?;
+    let filter = filter(&store, &args.filter)?;
     let mut lines = Lines::default();
     match args.show {
         QueryKind::Outcomes => {
@@ -45,7 +46,7 @@ fn print(args: &QueryArgs) -> Result<Outcome, PipelineError> {
 /// Writes the outcomes of a run in other forms.
 pub(crate) fn export_run(args: &ExportArgs) -> Result<Outcome, PipelineError> {
     let store = RunDirectory(&args.run).open()?;
-    let filter = filter(&args.filter)?;
+    let filter = filter(&store, &args.filter)?;
     let forms = [
         (&args.jsonl, ExportFormat::Jsonl),
         (&args.csv, ExportFormat::Csv),
@@ -73,11 +74,23 @@ fn export_to(
     Ok(export(store, filter, format, file)?)
 }
 
-fn filter(args: &FilterArgs) -> Result<OutcomeFilter, PipelineError> {
+fn filter(store: &Store, args: &FilterArgs) -> Result<OutcomeFilter, PipelineError> {
+    if let Some(camera) = &args.camera {
+        refuse_unknown_camera(store, camera)?;
+    }
+    let since_us = settings::time_us("--since", args.since.as_deref())?;
+    let until_us = settings::time_us("--until", args.until.as_deref())?;
+    if let (Some(since), Some(until)) = (&args.since, &args.until)
+        && since_us > until_us
+    {
+        return Err(PipelineError::Refused(format!(
+            "cannot show what is between `--since {since}` and `--until {until}`: the first is later than the second"
+        )));
+    }
     Ok(OutcomeFilter {
         camera: args.camera.clone(),
-        since_us: settings::time_us("--since", args.since.as_deref())?,
-        until_us: settings::time_us("--until", args.until.as_deref())?,
+        since_us,
+        until_us,
         decision: args.decision.map(|decision| match decision {
             DecisionName::Pass => DecisionKind::Pass,
             DecisionName::Reject => DecisionKind::Reject,
@@ -85,7 +98,28 @@ fn filter(args: &FilterArgs) -> Result<OutcomeFilter, PipelineError> {
             DecisionName::Dropped => DecisionKind::Dropped,
         }),
         limit: args.limit,
+        ..OutcomeFilter::default()
     })
+}
+
+fn refuse_unknown_camera(store: &Store, camera: &str) -> Result<(), PipelineError> {
+    let known = store.cameras()?;
+    if known.iter().any(|known| **known == *camera) {
+        return Ok(());
+    }
+    let has = match known.is_empty() {
+        true => "no frame of the run is kept yet".to_owned(),
+        false => format!("the run has frames of {}", named(&known)),
+    };
+    Err(PipelineError::Refused(format!(
+        "cannot show camera \"{camera}\": {has}"
+    )))
+}
+
+/// The names of cameras.
+pub(super) fn named(cameras: &[Arc<str>]) -> String {
+    let names: Vec<String> = cameras.iter().map(|camera| format!("\"{camera}\"")).collect();
+    names.join(", ")
 }
 
 /// Something that happened at a time, about a camera.

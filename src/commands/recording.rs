@@ -13,8 +13,8 @@ use intakt_pipelines::sources::OnChange;
 use intakt_pipelines::store::ChangeKind;
 use intakt_pipelines::{Camera, Detectors, Figures, PipelineError, load_detector, save_detector};
 
-use super::lines::jsonl;
-use super::run_directory::{RunDirectory, about, save};
+use super::lines::{self, Begins};
+use super::run_directory::{Counts, RunDirectory, about, save};
 use crate::terminal;
 
 /// A recording that is being made.
@@ -58,7 +58,12 @@ pub(crate) fn make(
             ..RecorderOptions::default()
         },
     )?;
-    save(&RunDirectory(directory), figures, true)?;
+    // Frames are recorded whatever is counted.
+    let counts = Counts {
+        figures,
+        questions: &[],
+    };
+    save(&RunDirectory(directory), &counts, true)?;
     for camera in &cameras {
         let detector = detectors.of(camera);
         let name = format!("{}.intakt", detector.id());
@@ -73,7 +78,9 @@ pub(crate) fn make(
             time_us: 0,
         });
     }
-    let verdicts = jsonl(&verdicts_of(directory), resume, Jsonl::outcomes)?;
+    // It may hold frames of which the run knows nothing.
+    let begins = if resume { Begins::AsItIs } else { Begins::Empty };
+    let verdicts = lines::outcomes(&verdicts_of(directory), begins)?;
     Ok(Making {
         recorder: Arc::new(recorder),
         verdicts,

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use intakt_operators::detector::Detector;
 use intakt_pipelines::recording::Recording;
-use intakt_pipelines::sinks::{Jsonl, Sink};
+use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::{OnChange, ReplayOptions, Source, recorded_cameras};
 use intakt_pipelines::{Camera, Detectors, Inspection, Intake, PipelineError, Progress, inspect, load_detector};
 
 use super::flips::Flips;
 use super::inspect::outcome_of;
-use super::kept::keep;
-use super::lines::jsonl;
+use super::kept::{Kept, keep};
+use super::lines::{self, Begins};
+use super::run_directory::Counts;
 use super::{cluster, recording, settings};
 use crate::cli::ReplayArgs;
 use crate::progress::Shown;
@@ -37,7 +38,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
         figures.plan.cameras.retain(|camera| asked.contains(camera));
     }
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
-    let sinks = sinks(args, process, flips.as_ref(), &progress)?;
+    refuse_overwriting(args)?;
     // Under another detector or threshold the whole run is looked at, whatever was changed while it was recorded.
     let as_recorded = args.detector.is_none() && args.threshold.is_none();
     let shared = Arc::new(detectors.clone());
@@ -78,11 +79,15 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
             &mut cameras,
             &[],
             &mut detectors,
-            &figures,
+            &Counts {
+                figures: &figures,
+                questions: &[],
+            },
             &stop,
         )?),
         None => None,
     };
+    let sinks = sinks(args, process, kept.as_ref(), flips.as_ref(), &progress)?;
     let mut inspection = Inspection {
         figures,
         stop: stop.clone(),
@@ -112,6 +117,11 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
     } else {
         Outcome::Rejected
     })
+}
+
+fn refuse_overwriting(args: &ReplayArgs) -> Result<(), PipelineError> {
+    let mut outputs = [&args.jsonl, &args.rates].into_iter().flatten();
+    outputs.try_for_each(|path| settings::refuse_overwriting_in(path, &args.recording))
 }
 
 fn refuse_keeping(args: &ReplayArgs) -> Result<(), PipelineError> {
@@ -172,24 +182,26 @@ fn detectors(args: &ReplayArgs, recording: &Recording) -> Result<Detectors, Pipe
 fn sinks(
     args: &ReplayArgs,
     process: Option<usize>,
+    kept: Option<&Kept>,
     flips: Option<&Arc<Flips>>,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<Arc<dyn Sink>>, PipelineError> {
     let mut sinks: Vec<Arc<dyn Sink>> = vec![Arc::new(Counted(progress.clone()))];
-    let everywhere = (flips.is_none()).then_some(Path::new("-"));
     if process.unwrap_or(0) > 0 {
         // What is written in order comes together at process 0.
         return Ok(sinks);
     }
-    let verdicts = args.jsonl.as_deref().or(everywhere);
-    for path in [verdicts, args.rates.as_deref()].into_iter().flatten() {
-        settings::refuse_overwriting_in(path, &args.recording)?;
-    }
-    if let Some(path) = verdicts {
-        sinks.push(jsonl(path, args.keep.resume, Jsonl::outcomes)?);
+    let committed = kept.map(Kept::committed).transpose()?;
+    let begins = match &committed {
+        Some(Some(store)) => Begins::Committed(store),
+        Some(None) | None => Begins::Empty,
+    };
+    let everywhere = (flips.is_none()).then_some(Path::new("-"));
+    if let Some(path) = args.jsonl.as_deref().or(everywhere) {
+        sinks.push(lines::outcomes(path, begins)?);
     }
     if let Some(path) = &args.rates {
-        sinks.push(jsonl(path, args.keep.resume, Jsonl::rates)?);
+        sinks.push(lines::rates(path, begins)?);
     }
     sinks.extend(flips.map(|flips| flips.clone() as Arc<dyn Sink>));
     Ok(sinks)

@@ -4,11 +4,13 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use intakt_operators::dataflow::RatePlan;
+use intakt_operators::dataflow::{RatePlan, Window};
 use intakt_operators::metrics::AlertRule;
 use intakt_pipelines::store::{Store, StoreOptions};
 use intakt_pipelines::{Figures, PipelineError, write_atomically};
 use serde::{Deserialize, Serialize};
+
+use crate::run_file::Question;
 
 /// Where the files of a run are.
 pub(crate) struct RunDirectory<'a>(pub(crate) &'a Path);
@@ -52,6 +54,12 @@ impl RunDirectory<'_> {
     }
 }
 
+/// What a run counts.
+pub(crate) struct Counts<'a> {
+    pub(crate) figures: &'a Figures,
+    pub(crate) questions: &'a [Question],
+}
+
 /// What is to be known of a run beside its store.
 #[derive(Serialize, Deserialize)]
 struct SavedRun {
@@ -60,17 +68,87 @@ struct SavedRun {
     /// Whether all of its sources can be read again, so that it can go on as if it had not been interrupted.
     replayable: bool,
     alerts: Vec<Arc<str>>,
+    #[serde(default)]
+    what_ifs: Vec<Question>,
 }
 
-pub(super) fn save(files: &RunDirectory<'_>, figures: &Figures, replayable: bool) -> Result<(), PipelineError> {
+/// Saves what a run counts. What differs from how it went on so far, a sentence each.
+pub(super) fn save(
+    files: &RunDirectory<'_>,
+    Counts { figures, questions }: &Counts<'_>,
+    replayable: bool,
+) -> Result<Vec<String>, PipelineError> {
     let saved = SavedRun {
         plan: figures.plan.clone(),
         scores: figures.scores,
         replayable,
         alerts: figures.rules.iter().map(|(rule, _)| rule.clone()).collect(),
+        what_ifs: questions.to_vec(),
     };
+    let before = std::fs::read(files.about()).ok();
+    let before = before.and_then(|json| serde_json::from_slice::<SavedRun>(&json).ok());
+    let differs = before.map_or(Vec::new(), |before| differences(&before, &saved));
     let json = serde_json::to_vec_pretty(&saved).map_err(|error| PipelineError::Refused(error.to_string()))?;
-    write_atomically(&files.about(), &json)
+    write_atomically(&files.about(), &json)?;
+    Ok(differs)
+}
+
+fn differences(before: &SavedRun, now: &SavedRun) -> Vec<String> {
+    let pairs = before.in_words().into_iter().zip(now.in_words());
+    let differ = pairs.filter(|(before, now)| before != now);
+    differ
+        .map(|((key, before), (_, now))| {
+            format!("`{key}` was {before}, and is {now} from now on; figures of before stay as they are")
+        })
+        .collect()
+}
+
+impl SavedRun {
+    /// What people set, by its key in a run file.
+    fn in_words(&self) -> [(&'static str, String); 6] {
+        let plan = &self.plan;
+        let length = |length_us| Window::Sliding { length_us }.to_string();
+        let shifts = plan.shifts.iter().flat_map(|shifts| {
+            let starts = shifts.starts_minute.iter();
+            starts.map(|start| {
+                format!(
+                    "{:02}:{:02} ({:+} min)",
+                    start / 60,
+                    start % 60,
+                    shifts.utc_offset_minutes
+                )
+            })
+        });
+        [
+            (
+                "windows",
+                listed(plan.windows_us.iter().map(|length_us| length(*length_us))),
+            ),
+            ("label_horizon", length(plan.horizon_us)),
+            ("shifts", listed(shifts)),
+            (
+                "line",
+                listed(plan.lines.iter().map(|(camera, line)| format!("{line} of {camera}"))),
+            ),
+            ("alerts", listed(self.alerts.iter().map(|rule| format!("\"{rule}\"")))),
+            (
+                "what_if",
+                listed(
+                    self.what_ifs
+                        .iter()
+                        .map(|Question { name, threshold }| format!("{name} at {threshold}")),
+                ),
+            ),
+        ]
+    }
+}
+
+fn listed(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    match items.is_empty() {
+        true => "none".to_owned(),
+        false => items.join(", "),
+    }
 }
 
 /// The figures that the run keeps, and whether it can go on as if it had not been interrupted.

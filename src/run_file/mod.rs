@@ -20,6 +20,7 @@ use intakt_pipelines::sources::{
     WatchOptions, file_frames,
 };
 use intakt_pipelines::{Camera, Detectors, Figures, Intake, PipelineError, load_detector};
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use self::typed::{SourceKind, Typed, TypedCamera};
@@ -98,6 +99,7 @@ pub(crate) struct RunFile {
 }
 
 /// Another threshold that is asked about on every camera.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Question {
     pub(crate) name: String,
     /// A calibrated score.
@@ -298,6 +300,10 @@ impl Reader<'_> {
             };
             self.problem(&typed.span(), "process", &what);
         }
+        if process > 0 && *entry.source.get_ref() == SourceKind::Http {
+            let what = "only process 0 serves the run, so that a source of kind \"http\" is posted to there";
+            self.problem(&typed.span(), "process", what);
+        }
         process
     }
 
@@ -332,7 +338,12 @@ impl Reader<'_> {
     }
 
     fn camera(&mut self, entry: &TypedCamera, span: &Range<usize>, process: usize) -> Option<PlannedCamera> {
-        let (source, words, frames) = self.source(entry, span)?;
+        let Some((source, words, frames)) = self.source(entry, span) else {
+            // What else is wrong with the camera is said too.
+            let mut unused = Intake::FILES;
+            self.adjust(&mut unused, entry);
+            return None;
+        };
         let source = match entry.paced {
             true => Box::new(Paced::new(source)),
             false => source,

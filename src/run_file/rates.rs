@@ -66,7 +66,7 @@ impl Reader<'_> {
                 self.problem(
                     &question.span(),
                     "what_if",
-                    "it needs a run that is kept: `run = \"DIR\"`",
+                    "it needs a run that is kept: `run = \"DIR\"`, or `--run DIR`",
                 );
             }
             if !(0.0..=1.0).contains(&threshold) {
@@ -106,7 +106,7 @@ impl Reader<'_> {
             self.problem(
                 &horizon.span(),
                 "label_horizon",
-                "labels need a run that is kept: `run = \"DIR\"`",
+                "labels need a run that is kept: `run = \"DIR\"`, or `--run DIR`",
             );
         }
         let Some(horizon_us) = self.duration("label_horizon", horizon) else {

@@ -12,13 +12,16 @@ use crate::cli::ServerArgs;
 use crate::server::{Listen, Token};
 
 impl Reader<'_> {
-    /// Where to listen: as the flags say, or the file.
+    /// Where to listen: as the flags say, or the file, whose server is that of process 0.
     pub(super) fn listen(
         &mut self,
         typed: Option<&TypedServer>,
         flags: &ServerArgs,
         cameras: &[Spanned<TypedCamera>],
     ) -> Option<Listen> {
+        if flags.listen.is_none() && !self.place.reads(0) {
+            return None;
+        }
         let in_file = typed.and_then(|server| server.listen.as_ref());
         let address = match (&flags.listen, in_file) {
             (Some(flag), _) => Some((flag.clone(), None)),

@@ -1,9 +1,13 @@
 //! The figures of a run in Prometheus' text format.
 
+mod windows;
+
 use intakt_operators::DropReason;
-use intakt_operators::dataflow::{Alert, LATENCY_BOUNDS_US, LatencyBuckets, Rate, Scope, Window};
+use intakt_operators::dataflow::{Alert, LATENCY_BOUNDS_US, LatencyBuckets, WhatIf};
+use intakt_operators::metrics::Tally;
 use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState};
 
+use self::windows::scope;
 use super::text_format::{Exposition, number};
 
 /// All figures. Families and labels are in a fixed order.
@@ -12,8 +16,9 @@ pub(super) fn exposition(status: &LiveStatus, stages: &[LatencyBuckets]) -> Stri
     cameras(&mut text, &status.cameras);
     histograms(&mut text, stages);
     time(&mut text, status);
-    rates(&mut text, &status.rates);
+    windows::windows(&mut text, status);
     alerts(&mut text, &status.alerts);
+    what_ifs(&mut text, &status.what_ifs);
     text.into_text()
 }
 
@@ -126,44 +131,6 @@ fn time(text: &mut Exposition, status: &LiveStatus) {
     );
 }
 
-/// One figure of a rate; none where there is nothing to divide by.
-type Figure = fn(&Rate) -> Option<f64>;
-
-fn rates(text: &mut Exposition, rates: &[Rate]) {
-    let families: [(&str, &str, Figure); 4] = [
-        (
-            "intakt_window_frames",
-            "Frames in the window, unreadable and dropped ones included.",
-            |rate| Some(rate.after.frames as f64),
-        ),
-        (
-            "intakt_reject_rate",
-            "Rejected frames over all frames of the window.",
-            |rate| rate.after.reject_rate(),
-        ),
-        (
-            "intakt_unreadable_rate",
-            "Unreadable frames over all frames of the window.",
-            |rate| rate.after.unreadable_rate(),
-        ),
-        (
-            "intakt_drop_rate",
-            "Dropped frames over all frames of the window.",
-            |rate| rate.after.drop_rate(),
-        ),
-    ];
-    for (name, help, figure) in families {
-        text.family(name, "gauge", help);
-        for rate in rates {
-            if let Some(value) = figure(rate) {
-                let (scope, of) = scope(&rate.key.scope);
-                let window = window(&rate.key.window);
-                text.sample(name, &[("scope", scope), ("name", of), ("window", &window)], value);
-            }
-        }
-    }
-}
-
 fn alerts(text: &mut Exposition, alerts: &[Alert]) {
     let name = "intakt_alert_open";
     text.family(name, "gauge", "1 for every alert that is open.");
@@ -173,21 +140,32 @@ fn alerts(text: &mut Exposition, alerts: &[Alert]) {
     }
 }
 
-fn scope(scope: &Scope) -> (&'static str, &str) {
-    match scope {
-        Scope::Camera(name) => ("camera", name),
-        Scope::Line(name) => ("line", name),
-        Scope::All => ("all", ""),
-    }
-}
-
-/// The present lot is called `lot`, whatever its name: a label that takes ever new values is one that Prometheus cannot keep.
-fn window(window: &Window) -> String {
-    match window {
-        Window::Sliding { length_us } => format!("{}s", length_us / 1_000_000),
-        Window::Shift => "shift".to_owned(),
-        Window::Lot { .. } => "lot".to_owned(),
-    }
+fn what_ifs(text: &mut Exposition, answers: &[WhatIf]) {
+    let mut family = |name, help, figure: fn(&Tally) -> i64| {
+        text.family(name, "gauge", help);
+        for WhatIf {
+            camera,
+            name: question,
+            after,
+            ..
+        } in answers
+        {
+            if let Some(tally) = after {
+                let labels = [("camera", &**camera), ("question", &**question)];
+                text.sample(name, &labels, figure(tally) as f64);
+            }
+        }
+    };
+    family(
+        "intakt_what_if_frames",
+        "Judged frames of the label horizon that a standing question is about.",
+        |tally| tally.frames,
+    );
+    family(
+        "intakt_what_if_rejects",
+        "Those of them that the threshold of the question would reject.",
+        |tally| tally.rejects,
+    );
 }
 
 #[cfg(test)]
@@ -195,9 +173,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use intakt_operators::dataflow::{Latencies, RateKey};
-    use intakt_operators::metrics::Tally;
-    use intakt_pipelines::sinks::{DroppedCount, TroubleStatus};
+    use intakt_operators::dataflow::{Latencies, Rate, RateKey, Scope, ScoreFigures, ScoreRate, Window};
+    use intakt_pipelines::sinks::{DroppedCount, QualityStatus, TroubleStatus};
 
     use super::*;
 
@@ -237,9 +214,34 @@ mod tests {
                 ..Tally::default()
             },
         };
+        let scores = ScoreRate {
+            key: rate(Scope::All).key,
+            start_us: 0,
+            end_us: 60_000_000,
+            at_us: 60_000_000,
+            open: false,
+            revision: 0,
+            before: None,
+            after: ScoreFigures {
+                p99: Some(0.625),
+                ..ScoreFigures::default()
+            },
+        };
+        let quality = QualityStatus {
+            key: rate(Scope::All).key,
+            end_us: 60_000_000,
+            labelled: 4,
+            precision: Some(0.75),
+            recall: None,
+            f1: None,
+            false_reject_rate: None,
+            escape_rate: None,
+        };
         LiveStatus {
             state: RunState::Running,
             said_at_us: 0,
+            quality: vec![quality],
+            scores: vec![scores],
             frontier_us: Some(1_500_000),
             newest_captured_at_us: Some(2_000_000),
             frontier_lag_seconds: Some(0.5),
@@ -247,6 +249,17 @@ mod tests {
             stages: vec![],
             rates: vec![rate(Scope::Camera(Arc::from("all"))), rate(Scope::All)],
             alerts: vec![],
+            what_ifs: vec![WhatIf {
+                camera: "dock".into(),
+                name: "never".into(),
+                at_us: 60_000_000,
+                before: None,
+                after: Some(Tally {
+                    frames: 8,
+                    rejects: 3,
+                    ..Tally::default()
+                }),
+            }],
         }
     }
 
@@ -276,6 +289,11 @@ mod tests {
             r#"intakt_frontier_lag_seconds 0.5"#,
             r#"intakt_reject_rate{scope="camera",name="all",window="60s"} 0.25"#,
             r#"intakt_reject_rate{scope="all",name="",window="60s"} 0.25"#,
+            r#"intakt_labelled_frames{scope="all",name="",window="60s"} 4"#,
+            r#"intakt_precision{scope="all",name="",window="60s"} 0.75"#,
+            r#"intakt_calibrated_score{scope="all",name="",window="60s",quantile="0.99"} 0.625"#,
+            r#"intakt_what_if_frames{camera="dock",question="never"} 8"#,
+            r#"intakt_what_if_rejects{camera="dock",question="never"} 3"#,
         ] {
             assert!(lines.iter().any(|found| found == line), "{line} is not in {lines:#?}");
         }
@@ -285,6 +303,11 @@ mod tests {
     fn every_sample_follows_the_help_and_type_of_its_family() {
         let mut families = Vec::new();
         let mut family = String::new();
+        let undefined = "intakt_recall{";
+        assert!(
+            !lines().iter().any(|line| line.starts_with(undefined)),
+            "what is undefined is absent"
+        );
         for line in lines() {
             if let Some(help) = line.strip_prefix("# HELP ") {
                 family = help.split(' ').next().unwrap().to_owned();
@@ -304,6 +327,6 @@ mod tests {
                 assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
             }
         }
-        assert!(families.len() >= 14, "{families:?}");
+        assert!(families.len() >= 24, "{families:?}");
     }
 }

@@ -153,14 +153,9 @@ mod tests {
     fn a_run_is_ready_while_it_runs_and_time_passes() {
         let status = |state, newest_captured_at_us, frontier_us| LiveStatus {
             state,
-            said_at_us: 0,
             frontier_us,
             newest_captured_at_us,
-            frontier_lag_seconds: None,
-            cameras: vec![],
-            stages: vec![],
-            rates: vec![],
-            alerts: vec![],
+            ..LiveStatus::default()
         };
         for (state, newest_us, frontier_us, expected) in [
             (RunState::Starting, None, None, false),

@@ -69,6 +69,7 @@ fn status(n_cameras: u64) -> LiveStatus {
         stages: ["aggregate", "decode", "embed", "judge", "patch", "score", "suppress"]
             .map(stage)
             .to_vec(),
+        ..LiveStatus::default()
     }
 }
 

@@ -370,3 +370,31 @@ fn what_cannot_be_run_is_refused_once_and_clearly() {
     first.expect_error(&["cannot join process 1", "its run file"]);
     second.expect_error(&["cannot join process 0", "its run file"]);
 }
+
+#[test]
+fn only_process_0_serves_what_the_run_file_says() {
+    let line = Line::new();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let served = |name: &str, camera: &str| {
+        let path = line.run_file(name, [0, 1, 0], "");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(&path, format!("{text}{camera}[server]\nlisten = \"{free}\"\n")).unwrap();
+        path
+    };
+    let run = served("served.toml", "");
+    let [first, second] = line.start_both(&run, &[]).map(end);
+    let (first, second) = (first.expect(1), second.expect(1));
+    let listening = format!("listening on http://{free}");
+    assert!(first.stderr.contains(&listening), "{}", first.stderr);
+    assert!(!second.stderr.contains("listening"), "{}", second.stderr);
+
+    let posted = served(
+        "posted.toml",
+        "[[camera]]\nname = \"dock\"\nsource = \"http\"\nprocess = 1\n",
+    );
+    let refusal = "process: only process 0 serves the run, so that a source of kind \"http\" is posted to there";
+    intakt(&[&"check", &posted]).expect_error(&["posted.toml:25: ", refusal]);
+    for child in line.start_both(&posted, &[]) {
+        end(child).expect_error(&[refusal]);
+    }
+}

@@ -337,3 +337,70 @@ fn pictures_and_recordings_are_not_written_among_the_frames() {
     ])
     .expect(0);
 }
+
+#[cfg(unix)]
+fn pipe(dir: &std::path::Path) -> std::path::PathBuf {
+    let pipe = dir.join("gate.pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    pipe
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reject_gate_that_nobody_reads_holds_nothing_up() {
+    let dir = tempdir().unwrap();
+    let pipe = pipe(dir.path());
+    let frames = [&SHARED.normal, &SHARED.blotted];
+    let ran = intakt(&[&"inspect", &SHARED.detector, frames[0], frames[1], &"--at-once", &pipe]).expect(1);
+    assert_eq!(ran.verdicts().len(), 2);
+    let waiting = format!("waiting for a reader of {}", pipe.display());
+    assert!(ran.stderr.contains(&waiting), "{}", ran.stderr);
+    assert!(ran.stderr.contains("2 verdicts were for nobody"), "{}", ran.stderr);
+
+    // A live camera, which the first request to terminate ends.
+    let incoming = dir.path().join("incoming");
+    std::fs::create_dir(&incoming).unwrap();
+    std::fs::copy(frames[0], incoming.join("0.png")).unwrap();
+    let run_file = dir.path().join("run.toml");
+    let detector = SHARED.detector.display();
+    let text =
+        format!("detector = \"{detector}\"\n[[camera]]\nname = \"l\"\nsource = \"watch\"\npath = \"incoming\"\n");
+    std::fs::write(&run_file, text).unwrap();
+    let status = dir.path().join("run/status.json");
+    let mut child = Command::new(INTAKT)
+        .arg("inspect")
+        .arg(&run_file)
+        .arg("--run")
+        .arg(dir.path().join("run"))
+        .arg("--at-once")
+        .arg(&pipe)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let judged = || std::fs::read_to_string(&status).is_ok_and(|status| status.contains("\"judged\":1"));
+    while !judged() {
+        assert!(child.try_wait().unwrap().is_none(), "it goes on");
+        std::thread::yield_now();
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+#[cfg(unix)]
+fn a_reject_gate_gets_every_verdict() {
+    let dir = tempdir().unwrap();
+    let pipe = pipe(dir.path());
+    let gate = pipe.clone();
+    let read = std::thread::spawn(move || std::fs::read_to_string(gate).unwrap());
+    let frames = [&SHARED.normal, &SHARED.blotted];
+    let ran = intakt(&[&"inspect", &SHARED.detector, frames[0], frames[1], &"--at-once", &pipe]).expect(1);
+    let (mut logged, read) = (ran.verdicts(), read.join().unwrap());
+    let mut read = json_lines(&read);
+    let by_seq = |verdict: &Value| verdict["seq"].as_u64();
+    logged.sort_by_key(by_seq);
+    read.sort_by_key(by_seq);
+    assert_eq!(read, logged);
+}

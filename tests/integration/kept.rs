@@ -347,3 +347,169 @@ fn a_run_is_queried_and_exported() {
     intakt(&[&"export", &run, &"--csv", &run.join("run.sqlite")]).expect_error(&["reads from"]);
     intakt(&[&"query", &dir.path().join("none")]).expect_error(&["no such file"]);
 }
+
+/// Starts a command, and kills it when it has printed so many lines.
+fn kill_after(command: &mut Command, lines: usize) {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let printed = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(printed.take(lines).count(), lines, "it was going on");
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+/// What a run wrote into its two files of lines: verdicts and rates.
+fn written(files: &[PathBuf; 2]) -> [String; 2] {
+    files.each_ref().map(|file| fs::read_to_string(file).unwrap())
+}
+
+#[test]
+fn files_of_a_run_that_goes_on_hold_each_line_once() {
+    let (dir, cameras) = line(60);
+    let files = |name: &str| ["jsonl", "rates"].map(|kind| dir.path().join(format!("{name}.{kind}")));
+    let command = |name: &str| {
+        let [verdicts, rates] = files(name);
+        let mut command = inspect(&cameras, &dir.path().join(name), None);
+        command.arg("--jsonl").arg(verdicts).arg("--rates").arg(rates);
+        command.args(["--at-once", "-"]);
+        command
+    };
+    Ran::from(command("whole").output().unwrap()).expect(1);
+    for lines in [3, 50, 30] {
+        kill_after(&mut command("killed"), lines);
+    }
+    Ran::from(command("killed").output().unwrap()).expect(1);
+    let whole = written(&files("whole"));
+    assert_eq!(whole[0].lines().count(), 121);
+    assert_eq!(whole[0], query(&dir.path().join("whole"), "outcomes"));
+    assert_eq!(written(&files("killed")), whole);
+
+    // A power loss may take what was written last.
+    let [verdicts, _] = files("killed");
+    for left in [whole[0].len() / 2, 0] {
+        fs::write(&verdicts, &whole[0][..left]).unwrap();
+        Ran::from(command("killed").output().unwrap()).expect(0);
+        assert_eq!(written(&files("killed")), whole);
+    }
+    fs::remove_file(&verdicts).unwrap();
+    Ran::from(command("killed").output().unwrap()).expect(0);
+    assert_eq!(written(&files("killed")), whole);
+    // What was moved away stays there.
+    let rest = whole[0].split_inclusive('\n').skip(70).collect::<String>();
+    fs::write(&verdicts, &rest).unwrap();
+    Ran::from(command("killed").output().unwrap()).expect(0);
+    assert_eq!(fs::read_to_string(&verdicts).unwrap(), rest);
+    // What is not of this run is not cut.
+    fs::write(&verdicts, "shopping list\n").unwrap();
+    Ran::from(command("killed").output().unwrap()).expect_error(&[
+        "killed.jsonl",
+        "is none of the run's",
+        "name another",
+    ]);
+    assert_eq!(fs::read_to_string(&verdicts).unwrap(), "shopping list\n");
+}
+
+#[test]
+fn the_file_of_a_kept_replay_that_goes_on_holds_each_line_once() {
+    let (dir, cameras) = line(40);
+    let [recording, run, verdicts] = ["tape", "run", "run.jsonl"].map(|name| dir.path().join(name));
+    let expected = Ran::from(
+        inspect(&cameras, &dir.path().join("first"), Some(&recording))
+            .output()
+            .unwrap(),
+    );
+    let mut replay = Command::new(INTAKT);
+    replay
+        .arg("replay")
+        .arg(&recording)
+        .arg("--run")
+        .arg(&run)
+        .arg("--resume");
+    replay.arg("--jsonl").arg(&verdicts).args(["--rates", "-"]);
+    for lines in [20, 8] {
+        kill_after(&mut replay, lines);
+    }
+    Ran::from(replay.output().unwrap()).expect(1);
+    assert_eq!(fs::read_to_string(&verdicts).unwrap(), expected.stdout);
+}
+
+#[test]
+fn a_run_does_not_go_on_over_files_that_changed() {
+    let (dir, cameras) = line(20);
+    let run = dir.path().join("run");
+    Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(1);
+    let again = || Ran::from(inspect(&cameras, &run, None).output().unwrap());
+    // One more at the front: each of those that follow would be taken for the one before it.
+    fs::copy(&SHARED.normal, cameras[1].join("00000.a.png")).unwrap();
+    again().expect_error(&[
+        "camera \"right\"",
+        "frame 19",
+        "00019.png",
+        "00018.png",
+        "another directory",
+    ]);
+    fs::remove_file(cameras[1].join("00000.a.png")).unwrap();
+    // One less.
+    fs::rename(cameras[1].join("00003.png"), dir.path().join("00003.png")).unwrap();
+    again().expect_error(&["camera \"right\"", "frame 19", "00019.png", "no file"]);
+    fs::rename(dir.path().join("00003.png"), cameras[1].join("00003.png")).unwrap();
+    // More at the end is more to inspect.
+    fs::copy(&SHARED.normal, cameras[1].join("00020.png")).unwrap();
+    let more = again().expect(0);
+    assert_eq!(more.verdicts().len(), 1);
+    // The same files at another place are the same.
+    let moved = ["left", "right"].map(|name| dir.path().join("moved").join(name));
+    fs::create_dir(dir.path().join("moved")).unwrap();
+    fs::rename(&cameras[0], &moved[0]).unwrap();
+    fs::rename(&cameras[1], &moved[1]).unwrap();
+    Ran::from(inspect(&moved, &run, None).output().unwrap()).expect(0);
+}
+
+#[test]
+fn what_cannot_be_asked_of_a_run_is_an_error() {
+    let (dir, run) = kept();
+    for show in ["outcomes", "metrics", "labels", "changes", "alerts"] {
+        intakt(&[&"query", &run, &"--show", &show, &"--camera", &"nosuch"])
+            .expect_error(&["camera \"nosuch\"", "\"left\", \"right\""]);
+    }
+    intakt(&[&"query", &run, &"--since", &"2000000", &"--until", &"1000000"])
+        .expect_error(&["--since", "2000000", "--until", "1000000"]);
+    let csv = dir.path().join("out.csv");
+    intakt(&[&"export", &run, &"--csv", &csv, &"--camera", &"nosuch"]).expect_error(&["camera \"nosuch\""]);
+    assert!(!csv.exists());
+}
+
+#[test]
+fn a_run_that_goes_on_under_another_run_file_says_what_differs() {
+    let (dir, cameras) = line(10);
+    let run = dir.path().join("run");
+    Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(1);
+    let again = |from: &str, to: &str| {
+        let mut command = inspect(&cameras, &run, None);
+        let run_file = dir.path().join("line.toml");
+        let text = fs::read_to_string(&run_file).unwrap().replace(from, to);
+        fs::write(&run_file, text).unwrap();
+        Ran::from(command.output().unwrap()).expect(0).stderr
+    };
+    let same = again("", "");
+    assert!(!same.contains("note: "), "{same}");
+    for (from, to, said) in [
+        ("\"2s\", \"1m\"", "\"2s\", \"3s\", \"1m\"", "windows"),
+        ("line = \"A\"", "line = \"B\"", "line"),
+        ("> 31 %", "> 30 %", "alerts"),
+        ("[rates]", "[rates]\nlabel_horizon = \"2h\"", "label_horizon"),
+        ("[rates]", "[rates]\nshifts = [\"06:00\"]", "shifts"),
+        (
+            "[rates]",
+            "[[what_if]]\nname = \"never\"\nthreshold = 1.0\n[rates]",
+            "what_if",
+        ),
+    ] {
+        let stderr = again(from, to);
+        let note = stderr
+            .lines()
+            .find(|line| line.starts_with("note: "))
+            .unwrap_or_default();
+        assert!(note.contains(&format!("`{said}` was")), "{said}: {stderr}");
+        again("", "");
+    }
+}

@@ -227,3 +227,33 @@ fn a_device_camera_is_checked() {
         intakt(&[&"check", &path]).expect_error(&["cannot use run file", said]);
     }
 }
+
+#[test]
+fn what_needs_a_kept_run_is_checked_as_it_will_be_run() {
+    let text = format!("{GOOD}\n[rates]\nlabel_horizon = \"2h\"\n[[what_if]]\nname = \"never\"\nthreshold = 1.0\n");
+    let (dir, path) = run_file(&text);
+    let run = dir.path().join("run");
+    let plan = intakt(&[&"check", &path, &"--run", &run]).expect(0).stdout;
+    let kept = format!("kept in {}", run.display());
+    assert!(plan.contains(&kept) && plan.contains("what if \"never\""), "{plan}");
+    assert!(!run.exists(), "nothing is begun");
+    intakt(&[&"inspect", &path, &"--run", &run]).expect(1);
+    for command in ["check", "inspect"] {
+        intakt(&[&command, &path]).expect_error(&["label_horizon", "what_if", "`run = \"DIR\"`, or `--run DIR`"]);
+    }
+}
+
+#[test]
+fn all_that_is_wrong_with_a_camera_is_said_at_once() {
+    let text = GOOD
+        .replace("\"right\"", "\"wrong\"")
+        .replace("depth = 7", "depth = 0\ncredit = 0")
+        .replace("lateness_ms = 250", "lateness_ms = 99999999");
+    let (_dir, path) = run_file(&text);
+    intakt(&[&"check", &path]).expect_error(&[
+        "run.toml:12: path: ",
+        "run.toml:14: depth: 0 is not within",
+        "run.toml:15: credit: 0 is not within",
+        "run.toml:16: lateness_ms: 99999999 is not within",
+    ]);
+}

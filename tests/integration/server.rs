@@ -455,6 +455,34 @@ fn frames_are_logged_while_clocks_jump() {
     }
 }
 
+/// Posts the blotted part as if it had been seen so many seconds after noon.
+fn post_at(served: &Served, second: u64) -> Value {
+    let at_us = 1_767_592_800_000_000 + second * 1_000_000;
+    let blotted = fs::read(&SHARED.blotted).unwrap();
+    let (status, body) = served.post(&format!("?captured_at_us={at_us}"), &blotted);
+    assert_eq!(status, 200, "{body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+fn tell(served: &Served, line: &str, body: &str) {
+    let line = format!("{line} HTTP/1.1\r\ncontent-type: application/json\r\n");
+    let (status, said) = served.exchange(&line, body.as_bytes());
+    assert_eq!(status, 202, "{line}{said}");
+}
+
+/// Asks until what is there is as `wanted`.
+fn until<T: std::fmt::Debug>(ask: impl Fn() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    let began = std::time::Instant::now();
+    loop {
+        let found = ask();
+        if wanted(&found) {
+            return found;
+        }
+        assert!(began.elapsed() < HANG, "{found:#?}");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a_time_that_cannot_be_is_refused() {
     let (_dir, path) = run_file(RUN_FILE);
@@ -465,4 +493,115 @@ fn a_time_that_cannot_be_is_refused() {
     let error = refusal["error"].as_str().unwrap();
     assert!(error.contains("more than a day ahead"), "{error}");
     assert_eq!(served.end().0, 0);
+}
+
+#[test]
+fn standing_questions_are_answered_while_the_run_goes_on() {
+    let (dir, path) = run_file(RUN_FILE);
+    let run = dir.path().join("run");
+    let served = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    post_at(&served, 0);
+    post_at(&served, 1);
+    for (name, threshold) in [("never", "1.0"), ("always", "0.0")] {
+        let line = format!("PUT /cameras/dock/what-if/{name}");
+        tell(&served, &line, &format!("{{\"threshold\": {threshold}}}"));
+    }
+    post_at(&served, 130);
+    post_at(&served, 250);
+    let is_answered = |metrics: &String| {
+        let answers = [
+            r#"intakt_what_if_rejects{camera="dock",question="never"} 0"#,
+            r#"intakt_what_if_rejects{camera="dock",question="always"} 3"#,
+            r#"intakt_what_if_frames{camera="dock",question="always"} 3"#,
+        ];
+        answers.iter().all(|line| metrics.lines().any(|found| found == *line))
+    };
+    until(|| served.get("/metrics").1, is_answered);
+    let status: Value = serde_json::from_str(&served.get("/status").1).unwrap();
+    let always = &status["what_ifs"][0];
+    assert_eq!(
+        (&always["name"], &always["after"]["rejects"]),
+        (&"always".into(), &3.into())
+    );
+
+    tell(&served, "DELETE /cameras/dock/what-if/always", "");
+    post_at(&served, 255);
+    until(
+        || served.get("/metrics").1,
+        |metrics| !metrics.contains("question=\"always\""),
+    );
+    served.end();
+}
+
+#[test]
+fn what_labels_and_scores_say_of_the_newest_windows_is_seen_while_the_run_goes_on() {
+    let (dir, path) = run_file(RUN_FILE);
+    let run = dir.path().join("run");
+    let served = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    let undefined = served.get("/metrics").1;
+    assert!(!undefined.contains("intakt_precision{"), "{undefined}");
+    post_at(&served, 0);
+    post_at(&served, 1);
+    let labels =
+        r#"[{"camera": "dock", "seq": 0, "truth": "anomalous"}, {"camera": "dock", "seq": 1, "truth": "normal"}]"#;
+    tell(&served, "POST /labels", labels);
+    post_at(&served, 130);
+    post_at(&served, 250);
+    let is_labelled = |metrics: &String| {
+        let figures = [
+            r#"intakt_labelled_frames{scope="camera",name="dock",window="3600s"} 2"#,
+            r#"intakt_precision{scope="camera",name="dock",window="3600s"} 0.5"#,
+            r#"intakt_recall{scope="all",name="",window="3600s"} 1"#,
+            r#"intakt_false_reject_rate{scope="camera",name="dock",window="3600s"} 1"#,
+            r#"intakt_escape_rate{scope="camera",name="dock",window="3600s"} 0"#,
+            r#"intakt_auroc{scope="camera",name="dock",window="3600s"} 0.5"#,
+        ];
+        figures.iter().all(|line| metrics.lines().any(|found| found == *line))
+    };
+    let metrics = until(|| served.get("/metrics").1, is_labelled);
+    for figure in [
+        r#"intakt_f1{scope="camera",name="dock",window="3600s"} "#,
+        r#"intakt_calibrated_score{scope="camera",name="dock",window="3600s",quantile="0.5"} "#,
+        r#"intakt_calibrated_score{scope="all",name="",window="900s",quantile="0.99"} "#,
+        r#"intakt_score_drift{scope="camera",name="dock",window="3600s"} "#,
+    ] {
+        assert!(
+            metrics.lines().any(|line| line.starts_with(figure)),
+            "{figure}: {metrics}"
+        );
+    }
+    let status: Value = serde_json::from_str(&served.get("/status").1).unwrap();
+    let of_dock = |list: &str| {
+        let found = status[list].as_array().unwrap().iter();
+        found
+            .filter(|entry| entry["name"] == "dock")
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let hour = of_dock("quality")
+        .into_iter()
+        .find(|entry| entry["length_us"] == 3_600_000_000_u64);
+    let hour = hour.unwrap();
+    assert_eq!((&hour["labelled"], &hour["precision"]), (&2.into(), &0.5.into()));
+    assert_eq!(of_dock("scores").len(), 3, "a minute, a quarter of an hour, an hour");
+    served.end();
+}
+
+#[test]
+fn a_label_says_when_its_frame_was_captured() {
+    let (dir, path) = run_file(RUN_FILE);
+    let run = dir.path().join("run");
+    let served = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    let verdict = post_at(&served, 0);
+    tell(
+        &served,
+        "POST /labels",
+        r#"{"camera": "dock", "seq": 0, "truth": "normal"}"#,
+    );
+    let kept = |show: &str| intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout;
+    // The label may be kept before its frame is.
+    until(|| kept("labels") + &kept("outcomes"), |kept| kept.lines().count() == 2);
+    let labels = json_lines(&kept("labels"));
+    assert_eq!(labels[0]["captured_at_us"], verdict["captured_at_us"]);
+    served.end();
 }

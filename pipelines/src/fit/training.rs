@@ -61,7 +61,7 @@ pub(crate) fn streams(items: &[Item], workers: usize) -> Vec<Camera> {
             .into_iter()
             .map(|(index, path)| (path, Some(index as u64)))
             .collect();
-        let stream = file_frames(camera, files);
+        let stream = CameraStream::from(file_frames(camera, files));
         let frames = stream.frames.zip(indices).map(|(mut frame, index)| {
             frame.seq = index;
             frame

@@ -6,11 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use intakt_operators::dataflow::{
-    Alert, AlertState, JudgedFrame, Latencies, LatencyBuckets, Rate, RateKey, Scope, Window,
+    Alert, AlertState, JudgedFrame, Latencies, LatencyBuckets, Rate, RateKey, Revision, Scope, ScoreRate, WhatIf,
+    Window,
 };
 use intakt_operators::{Decision, DropReason, DroppedFrame, Outcome, Verdict};
 
-pub use self::status::{CameraStatus, DroppedCount, LastVerdict, LiveStatus, RunState, StageStatus, TroubleStatus};
+pub use self::status::{
+    CameraStatus, DroppedCount, LastVerdict, LiveStatus, QualityStatus, RunState, StageStatus, TroubleStatus,
+};
 use super::Sink;
 use crate::sources::{Clock, StopFlag};
 
@@ -21,7 +24,7 @@ const TROUBLE_CHARS_MAX: usize = 500;
 /// is what counts.
 const UNLOGGED_MAX: usize = 4_096;
 
-/// Keeps the picture of a run. What it holds is bounded by cameras, scopes and kinds of windows, however long the run.
+/// Keeps the picture of a run. What it holds is bounded by cameras, scopes, kinds of windows and questions, however long the run.
 pub struct LiveBoard {
     seen: Mutex<Seen>,
     latencies: Latencies,
@@ -37,8 +40,11 @@ struct Seen {
     newest_captured_at_us: Option<u64>,
     cameras: BTreeMap<Arc<str>, SeenCamera>,
     rates: BTreeMap<RateKey, Rate>,
+    scores: BTreeMap<RateKey, ScoreRate>,
     /// By rule and scope.
     alerts: BTreeMap<(Arc<str>, Scope), Alert>,
+    /// By camera and name.
+    what_ifs: BTreeMap<(Arc<str>, Arc<str>), WhatIf>,
 }
 
 #[derive(Default)]
@@ -95,7 +101,10 @@ impl LiveBoard {
             cameras: seen.cameras.iter().map(|(name, camera)| camera.status(name)).collect(),
             stages,
             rates: seen.rates.values().cloned().collect(),
+            quality: seen.rates.values().filter_map(QualityStatus::of).collect(),
+            scores: seen.scores.values().cloned().collect(),
             alerts: seen.alerts.values().cloned().collect(),
+            what_ifs: seen.what_ifs.values().cloned().collect(),
         }
     }
 
@@ -215,18 +224,12 @@ impl Sink for LiveBoard {
     }
 
     fn rate(&self, rate: &Rate) -> Result<(), String> {
-        if rate.open {
-            return Ok(());
-        }
-        let mut seen = self.lock();
-        let known = seen
-            .rates
-            .entry(kind_of_window(&rate.key))
-            .or_insert_with(|| rate.clone());
-        // A correction of an older window is no news of the present.
-        if (known.end_us, known.revision) <= (rate.end_us, rate.revision) {
-            known.clone_from(rate);
-        }
+        note_newest(&mut self.lock().rates, rate);
+        Ok(())
+    }
+
+    fn score_rate(&self, rate: &ScoreRate) -> Result<(), String> {
+        note_newest(&mut self.lock().scores, rate);
         Ok(())
     }
 
@@ -248,9 +251,31 @@ impl Sink for LiveBoard {
         Ok(())
     }
 
+    fn what_if(&self, answer: &WhatIf) -> Result<(), String> {
+        let key = (answer.camera.clone(), answer.name.clone());
+        let what_ifs = &mut self.lock().what_ifs;
+        match answer.after {
+            Some(_) => drop(what_ifs.insert(key, answer.clone())),
+            None => drop(what_ifs.remove(&key)),
+        }
+        Ok(())
+    }
+
     fn passed(&self, frontier_us: u64) -> Result<(), String> {
         self.lock().frontier_us = Some(frontier_us);
         Ok(())
+    }
+}
+
+/// Keeps the newest window of each kind that has ended.
+fn note_newest<T: Clone>(newest: &mut BTreeMap<RateKey, Revision<T>>, rate: &Revision<T>) {
+    if rate.open {
+        return;
+    }
+    let known = newest.entry(kind_of_window(&rate.key)).or_insert_with(|| rate.clone());
+    // A correction of an older window is no news of the present.
+    if (known.end_us, known.revision) <= (rate.end_us, rate.revision) {
+        known.clone_from(rate);
     }
 }
 

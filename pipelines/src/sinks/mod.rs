@@ -14,7 +14,9 @@ pub use contact_sheet::{Cell, Tone, contact_sheet};
 pub use heatmap::heatmap;
 pub use heatmaps::{HeatmapSelection, Heatmaps, picture};
 pub use jsonl::{Jsonl, outcome_json};
-pub use live::{CameraStatus, DroppedCount, LastVerdict, LiveBoard, LiveStatus, RunState, StageStatus, TroubleStatus};
+pub use live::{
+    CameraStatus, DroppedCount, LastVerdict, LiveBoard, LiveStatus, QualityStatus, RunState, StageStatus, TroubleStatus,
+};
 pub use status_file::{STATUS_FILE_NAME, STATUS_WRITTEN_EVERY, StatusFile};
 
 use std::sync::Arc;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use intakt_operators::Frame;
 
-use super::CameraStream;
+use super::{CameraStream, Next, Source, StopFlag};
 
 /// Largest image file that is read, bytes: an uncompressed 64-megapixel RGB image of 16 bits fits. A larger one is
 /// unreadable, before any of it is in memory.
@@ -17,10 +17,44 @@ pub const FILE_BYTES_MAX: u64 = 512 << 20;
 /// which a copy changes.
 pub const FRAME_INTERVAL_US: u64 = 100_000;
 
+/// A camera whose frames are files.
+pub struct FileFrames {
+    files: Vec<PathBuf>,
+    stream: CameraStream,
+}
+
+impl Source for FileFrames {
+    fn camera(&self) -> &Arc<str> {
+        self.stream.camera()
+    }
+
+    fn is_live(&self) -> bool {
+        self.stream.is_live()
+    }
+
+    fn files(&self) -> Option<&[PathBuf]> {
+        Some(&self.files)
+    }
+
+    fn resume_at(&mut self, seq: u64) {
+        self.stream.resume_at(seq);
+    }
+
+    fn next(&mut self, stop: &StopFlag) -> Next {
+        self.stream.next(stop)
+    }
+}
+
+impl From<FileFrames> for CameraStream {
+    fn from(frames: FileFrames) -> Self {
+        frames.stream
+    }
+}
+
 /// The stream of a camera whose frames are files, in the order given. A file without a capture time is one
 /// [`FRAME_INTERVAL_US`] after the one before it.
-pub fn file_frames(camera: Arc<str>, files: Vec<(PathBuf, Option<u64>)>) -> CameraStream {
-    let name = camera.clone();
+pub fn file_frames(camera: Arc<str>, files: Vec<(PathBuf, Option<u64>)>) -> FileFrames {
+    let (name, paths) = (camera.clone(), files.iter().map(|(path, _)| path.clone()).collect());
     let mut last_us: Option<u64> = None;
     let frames = files.into_iter().enumerate().map(move |(seq, (path, captured_at_us))| {
         let following = last_us.map_or(0, |last| last + FRAME_INTERVAL_US);
@@ -35,9 +69,10 @@ pub fn file_frames(camera: Arc<str>, files: Vec<(PathBuf, Option<u64>)>) -> Came
             recorded: None,
         }
     });
-    CameraStream {
-        camera,
-        frames: Box::new(frames),
+    let frames = Box::new(frames);
+    FileFrames {
+        files: paths,
+        stream: CameraStream { camera, frames },
     }
 }
 

@@ -22,7 +22,7 @@ mod v4l2;
 mod video;
 mod watch;
 
-pub use files::{FILE_BYTES_MAX, FRAME_INTERVAL_US, file_frames, read_file};
+pub use files::{FILE_BYTES_MAX, FRAME_INTERVAL_US, FileFrames, file_frames, read_file};
 pub use mjpeg::{Mjpeg, MjpegOptions};
 pub use paced::Paced;
 pub use posted::{NoLongerTaken, OnNumbered, Posted, Poster, posted};

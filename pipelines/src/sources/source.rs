@@ -1,5 +1,6 @@
 //! What every source of frames keeps to.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -33,6 +34,11 @@ pub trait Source: Send {
     /// second of a run is kept although it was interrupted.
     fn has_own_clock(&self) -> bool {
         !self.is_live()
+    }
+
+    /// The files that its frames are, in their order, where all of them are there beforehand.
+    fn files(&self) -> Option<&[PathBuf]> {
+        None
     }
 
     /// Continues at frame `seq`. A source that can be read again leaves out the frames before it; a live one numbers on.

@@ -1,6 +1,8 @@
 //! Selects outcomes: by camera, event time and decision.
 
-use rusqlite::named_params;
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension, named_params};
 
 use super::error::Trouble;
 use super::outcome_reader::{OUTCOME_COLUMNS, OutcomeReader};
@@ -44,6 +46,8 @@ pub struct OutcomeFilter {
     pub until_us: Option<u64>,
     /// With this decision.
     pub decision: Option<DecisionKind>,
+    /// Behind the outcome of this frame, by camera and sequence; nothing if it has none.
+    pub behind: Option<(Arc<str>, u64)>,
     /// At most so many, the earliest.
     pub limit: Option<u64>,
 }
@@ -62,13 +66,20 @@ impl Store {
         }
     }
 
-    /// Nothing, if the camera is not known.
+    /// Nothing, if a camera or a frame is not known.
     fn selection(&self, filter: &OutcomeFilter) -> Result<Option<Selection>, Trouble> {
         let camera = match &filter.camera {
             None => None,
             Some(name) => match self.number(name)? {
                 None => return Ok(None),
                 known => known,
+            },
+        };
+        let behind = match &filter.behind {
+            None => 0,
+            Some((camera, seq)) => match self.outcome_id(camera, *seq)? {
+                None => return Ok(None),
+                Some(id) => id,
             },
         };
         let first = filter.since_us.map_or(Ok(1), |since_us| self.first_id_from(since_us))?;
@@ -78,9 +89,18 @@ impl Store {
         Ok(Some(Selection {
             sql: sql(camera.is_some(), filter.decision),
             camera,
-            before_first: first - 1,
+            before_first: behind.max(first - 1),
             end,
         }))
+    }
+
+    fn outcome_id(&self, camera: &str, seq: u64) -> Result<Option<i64>, Trouble> {
+        let (Some(number), Ok(seq)) = (self.number(camera)?, i64::try_from(seq)) else {
+            return Ok(None);
+        };
+        let sql = "SELECT id FROM outcomes WHERE camera = ? AND seq = ?";
+        let found = self.connection.query_row(sql, (number, seq), |row| row.get(0));
+        Ok(found.optional()?)
     }
 
     /// Id of the first outcome at `time_us` or later, by bisection: ids have no gaps and grow with time.

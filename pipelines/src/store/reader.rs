@@ -140,8 +140,32 @@ impl Store {
         read().map_err(self.error("read"))
     }
 
-    /// All labels in the order in which they arrived.
+    /// Where the last `frames` frames of a camera came from that were looked at, with their numbers, the last first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn last_origins(&self, camera: &str, frames: u32) -> Result<Vec<(u64, String)>, StoreError> {
+        let Some(number) = self.number(camera).map_err(self.error("read"))? else {
+            return Ok(Vec::new());
+        };
+        let sql = "SELECT seq, origin FROM outcomes INDEXED BY outcomes_frame
+            WHERE camera = ? AND origin IS NOT NULL ORDER BY seq DESC LIMIT ?";
+        self.rows(sql, (number, frames), |row| Ok((from_key(row.get(0)?)?, row.get(1)?)))
+    }
+
+    /// All labels in the order in which they arrived, with the capture time of their frames where these have an outcome: whoever
+    /// labelled a frame that was just judged did not know it.
     pub fn labels(&self) -> Pages<'_, TimedLabel> {
+        let sql = "SELECT labels.id, labels.time_us, labels.camera, labels.seq, anomalous, class,
+                coalesce(outcomes.captured_at_us, labels.captured_at_us), ordinal
+            FROM labels LEFT JOIN names ON names.name = labels.camera
+            LEFT JOIN outcomes ON outcomes.camera = names.id AND outcomes.seq = labels.seq
+            WHERE labels.id > ? ORDER BY labels.id LIMIT ?";
+        Pages::new(move |after| self.page(sql, (after, PAGE_ROWS), label))
+    }
+
+    /// The same as they were said: a run that goes on is told again what it was told.
+    pub(super) fn labels_as_said(&self) -> Pages<'_, TimedLabel> {
         let sql = "SELECT id, time_us, camera, seq, anomalous, class, captured_at_us, ordinal FROM labels
             WHERE id > ? ORDER BY id LIMIT ?";
         Pages::new(move |after| self.page(sql, (after, PAGE_ROWS), label))

@@ -73,7 +73,7 @@ impl Resumed {
 
 fn labels(store: &Store, since_us: u64) -> Result<Vec<(u64, ArrivedLabel)>, PipelineError> {
     let mut labels = Vec::new();
-    for timed in store.labels() {
+    for timed in store.labels_as_said() {
         let TimedLabel {
             time_us,
             ordinal,

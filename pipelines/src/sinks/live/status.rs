@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use intakt_operators::dataflow::{Alert, LatencySummary, Rate};
+use intakt_operators::dataflow::{Alert, LatencySummary, Rate, RateKey, ScoreRate, WhatIf};
 use intakt_operators::{Decision, DropReason};
 use serde::{Deserialize, Serialize};
 
 /// A run at one moment. Every camera's figures are of the same moment, so `captured` is never less than what became of the
 /// frames.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LiveStatus {
     /// How far the run is.
     pub state: RunState,
@@ -27,15 +27,25 @@ pub struct LiveStatus {
     pub stages: Vec<StageStatus>,
     /// The newest window of every scope and kind of window.
     pub rates: Vec<Rate>,
+    /// What labels say of those windows, where there are any.
+    #[serde(default)]
+    pub quality: Vec<QualityStatus>,
+    /// How the scores of the newest window of every scope and kind of window are spread. They move once a minute.
+    #[serde(default)]
+    pub scores: Vec<ScoreRate>,
     /// The alerts that are open, by rule and scope.
     pub alerts: Vec<Alert>,
+    /// The newest answers to standing questions, by camera and name.
+    #[serde(default)]
+    pub what_ifs: Vec<WhatIf>,
 }
 
 /// How far a run is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// No worker stands ready yet.
+    #[default]
     Starting,
     /// Frames are looked at.
     Running,
@@ -98,6 +108,51 @@ pub struct LastVerdict {
     pub decision: Decision,
     /// The score mapped to 0…1 with the threshold at 0.5.
     pub calibrated_score: f64,
+}
+
+/// Verdicts of a window against labels. What is undefined is left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QualityStatus {
+    /// Scope and window.
+    #[serde(flatten)]
+    pub key: RateKey,
+    /// End of the window (exclusive), microseconds of event time.
+    pub end_us: u64,
+    /// Frames that passed or were rejected, and have a label.
+    pub labelled: u64,
+    /// Share of the rejected that are anomalous.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<f64>,
+    /// Share of the anomalous that were rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recall: Option<f64>,
+    /// Harmonic mean of precision and recall.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub f1: Option<f64>,
+    /// Share of the normal that were rejected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub false_reject_rate: Option<f64>,
+    /// Share of the anomalous that passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escape_rate: Option<f64>,
+}
+
+impl QualityStatus {
+    /// What labels say of a window; none without labels.
+    pub(super) fn of(rate: &Rate) -> Option<Self> {
+        let confusion = rate.after.confusion();
+        let labelled = confusion.tp + confusion.fp + confusion.tn + confusion.fn_;
+        (labelled > 0).then(|| Self {
+            key: rate.key.clone(),
+            end_us: rate.end_us,
+            labelled,
+            precision: confusion.precision(),
+            recall: confusion.recall(),
+            f1: confusion.f1(),
+            false_reject_rate: confusion.false_reject_rate(),
+            escape_rate: confusion.escape_rate(),
+        })
+    }
 }
 
 /// What is or was wrong with a camera.

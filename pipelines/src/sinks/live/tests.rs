@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use intakt_operators::dataflow::Scope;
+use intakt_operators::dataflow::{Scope, ScoreFigures};
 use intakt_operators::metrics::Tally;
 
 use super::*;
@@ -166,6 +166,69 @@ fn the_newest_window_of_each_kind_is_shown() {
     }
     let frames: Vec<i64> = board.status().rates.iter().map(|rate| rate.after.frames).collect();
     assert_eq!(frames, [10, 2]);
+}
+
+#[test]
+fn what_labels_and_scores_say_is_that_of_the_newest_window() {
+    let board = board(&StopFlag::default());
+    let minute = Window::Sliding { length_us: 60_000_000 };
+    let labelled = |end_us, normal_rejected| {
+        let mut rate = rate(minute.clone(), end_us, 0, 9);
+        rate.after.normal_rejected = normal_rejected;
+        rate
+    };
+    let scored = |end_us, p50| {
+        let of = rate(minute.clone(), end_us, 0, 9);
+        ScoreRate {
+            key: of.key,
+            start_us: 0,
+            end_us,
+            at_us: of.at_us,
+            open: false,
+            revision: 0,
+            before: None,
+            after: ScoreFigures {
+                p50: Some(p50),
+                ..ScoreFigures::default()
+            },
+        }
+    };
+    board.rate(&labelled(60, 0)).expect("noted");
+    assert_eq!(board.status().quality, [], "nobody has labelled anything");
+    for (end_us, normal_rejected, p50) in [(120, 2, 0.3), (90, 7, 0.9)] {
+        board.rate(&labelled(end_us, normal_rejected)).expect("noted");
+        board.score_rate(&scored(end_us, p50)).expect("noted");
+    }
+    let status = board.status();
+    assert_eq!(status.scores, [scored(120, 0.3)]);
+    let quality = &status.quality[0];
+    assert_eq!((quality.labelled, quality.false_reject_rate), (2, Some(1.0)));
+    let json = serde_json::to_string(quality).expect("writes");
+    assert!(!json.contains("recall"), "nothing is anomalous: {json}");
+}
+
+#[test]
+fn the_newest_answer_to_each_question_is_shown_while_it_is_asked() {
+    let board = board(&StopFlag::default());
+    let answer = |name: &str, rejects: Option<i64>| WhatIf {
+        camera: "left".into(),
+        name: name.into(),
+        at_us: 60_000_000,
+        before: None,
+        after: rejects.map(|rejects| Tally {
+            rejects,
+            ..Tally::default()
+        }),
+    };
+    for (name, rejects) in [
+        ("strict", Some(1)),
+        ("lax", Some(0)),
+        ("strict", Some(7)),
+        ("lax", None),
+    ] {
+        board.what_if(&answer(name, rejects)).expect("noted");
+    }
+    assert_eq!(board.status().what_ifs, [answer("strict", Some(7))]);
 }
 
 #[test]

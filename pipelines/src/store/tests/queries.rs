@@ -17,7 +17,15 @@ fn kind(outcome: &Outcome) -> DecisionKind {
 }
 
 fn naive(all: &[TimedOutcome], filter: &OutcomeFilter) -> Vec<(u64, String, u64)> {
-    let wanted = all.iter().filter(|timed| {
+    let of = |timed: &TimedOutcome| (timed.outcome.camera().clone(), timed.outcome.seq());
+    let behind = match &filter.behind {
+        None => 0,
+        Some(frame) => all
+            .iter()
+            .position(|timed| of(timed) == *frame)
+            .map_or(all.len(), |place| place + 1),
+    };
+    let wanted = all[behind..].iter().filter(|timed| {
         filter
             .camera
             .as_deref()
@@ -61,6 +69,10 @@ fn queries_match_a_naive_filter() {
                 Some(DecisionKind::Unreadable),
                 Some(DecisionKind::Dropped),
             ][random.below(5) as usize],
+            behind: match random.below(4) {
+                0 => Some((CAMERAS[0].into(), random.below(1_200))),
+                _ => None,
+            },
             limit: [None, Some(0), Some(1), Some(1_024), Some(1_500)][random.below(5) as usize],
         };
         let found: Vec<_> = store.query(&filter).map(|timed| key(&timed.unwrap())).collect();
