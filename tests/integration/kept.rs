@@ -377,7 +377,8 @@ fn files_of_a_run_that_goes_on_hold_each_line_once() {
     for lines in [3, 50, 30] {
         kill_after(&mut command("killed"), lines);
     }
-    Ran::from(command("killed").output().unwrap()).expect(1);
+    let ended = Ran::from(command("killed").output().unwrap());
+    assert!((0..2).contains(&ended.code), "{}", ended.stderr);
     let whole = written(&files("whole"));
     assert_eq!(whole[0].lines().count(), 121);
     assert_eq!(whole[0], query(&dir.path().join("whole"), "outcomes"));
@@ -428,7 +429,9 @@ fn the_file_of_a_kept_replay_that_goes_on_holds_each_line_once() {
     for lines in [20, 8] {
         kill_after(&mut replay, lines);
     }
-    Ran::from(replay.output().unwrap()).expect(1);
+    let ended = Ran::from(replay.output().unwrap());
+    // What is left may have passed.
+    assert!((0..2).contains(&ended.code), "{}", ended.stderr);
     assert_eq!(fs::read_to_string(&verdicts).unwrap(), expected.stdout);
 }
 

@@ -3,6 +3,7 @@
 use std::thread;
 
 use crossbeam::channel::{Sender, unbounded};
+use intakt_kernels::network::Crew;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -20,14 +21,16 @@ impl Pool {
     ///
     /// Each is its own rayon pool of one thread, so that a tensor library that spreads over rayon stays on it: frames run
     /// side by side, not one frame over all cores, and what a frame's arithmetic is split into does not depend on the
-    /// number of threads.
+    /// number of threads. A network is the exception: it gives the same bytes however it is split, so a frame that is alone has
+    /// the idle threads' cores too.
     ///
     /// # Errors
     /// The operating system's, when it gives no more threads.
     pub fn new(threads: usize) -> std::io::Result<Self> {
         let (jobs, queue) = unbounded::<Job>();
+        let crew = Crew::new(threads.max(1));
         for index in 0..threads.max(1) {
-            let queue = queue.clone();
+            let (queue, crew) = (queue.clone(), crew.clone());
             thread::Builder::new()
                 .name(format!("{POOL_THREAD_PREFIX}{index}"))
                 .spawn(move || {
@@ -37,6 +40,7 @@ impl Pool {
                         .build();
                     assert!(rayon.is_ok(), "a fresh thread belongs to no rayon pool");
                     for job in queue {
+                        let _at_work = crew.begin();
                         job();
                     }
                 })?;

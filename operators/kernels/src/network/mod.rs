@@ -5,6 +5,7 @@
 //! order whatever the machine and the number of threads, so all of them give the same bytes.
 
 mod bias;
+mod crew;
 mod element;
 mod finish;
 mod graph;
@@ -24,6 +25,7 @@ mod avx512;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+pub use self::crew::{AtWork, Crew};
 use self::element::Unit;
 use self::graph::Node;
 pub use self::graph::{Conv, Network, NodeId, Window};
@@ -185,11 +187,11 @@ fn of_raw_pixels(network: &Network, conv: &Conv) -> (Vec<f32>, Vec<f64>) {
 
 impl Plan {
     /// The feature maps of an RGB image of `(height, width, 3)` bytes, in the order of the taps, each `(height, width, channels)`
-    /// as [`Plan::taps`] says.
+    /// as [`Plan::taps`] says. A thread of a pool with a [`Crew`] is helped by those that are idle.
     ///
     /// Panics unless the image has the plan's size.
     pub fn run(&mut self, rgb: &[u8]) -> Vec<Vec<f32>> {
-        self.run_and(rgb, &mut Team::new(1), 1, None)
+        crew::with_idle(|team, threads| self.run_with(team, threads, rgb))
     }
 
     /// The same with up to `threads` threads of a team: the bytes are the same for all numbers of them.

@@ -1,0 +1,94 @@
+//! Who helps: the cores that a pool of threads leaves idle.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, TryLockError};
+
+use super::Team;
+
+/// The cores of a pool of threads. A network that runs on one of its threads is helped by a team while others have nothing to
+/// do, so that a frame that comes alone is ready sooner; frames that come together run side by side, which is faster in sum.
+pub struct Crew {
+    threads: usize,
+    at_work: AtomicUsize,
+    team: Mutex<Team>,
+}
+
+/// A thread of the pool at work, until it is dropped.
+pub struct AtWork<'a>(&'a Crew);
+
+thread_local! {
+    /// The crew of the pool that this thread is at work for.
+    static CREW: RefCell<Option<Arc<Crew>>> = const { RefCell::new(None) };
+}
+
+impl Crew {
+    /// For a pool of so many threads; helpers are started here.
+    ///
+    /// Panics where the system gives no thread.
+    pub fn new(threads: usize) -> Arc<Self> {
+        Arc::new(Self {
+            threads,
+            at_work: AtomicUsize::new(0),
+            team: Mutex::new(Team::new(threads)),
+        })
+    }
+
+    /// The calling thread, which is one of the pool's, begins with a piece of work.
+    pub fn begin(self: &Arc<Self>) -> AtWork<'_> {
+        self.at_work.fetch_add(1, Ordering::Relaxed);
+        CREW.with_borrow_mut(|crew| {
+            if !crew.as_ref().is_some_and(|crew| Arc::ptr_eq(crew, self)) {
+                *crew = Some(self.clone());
+            }
+        });
+        AtWork(self)
+    }
+
+    /// Threads that the caller may run a network on, itself included.
+    fn free(&self) -> usize {
+        1 + self.threads.saturating_sub(self.at_work.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Lets `work` have a team and says how many of it are idle: the calling thread alone, where it belongs to no pool, or others are
+/// at work or have the team already.
+pub(super) fn with_idle<R>(work: impl FnOnce(&mut Team, usize) -> R) -> R {
+    let crew = CREW.with_borrow(Option::clone);
+    let Some(crew) = crew.filter(|crew| crew.free() > 1) else {
+        return work(&mut Team::new(1), 1);
+    };
+    match crew.team.try_lock() {
+        Ok(mut team) => work(&mut team, crew.free()),
+        // A panic of a member was the caller's; the team itself goes on.
+        Err(TryLockError::Poisoned(team)) => work(&mut team.into_inner(), crew.free()),
+        Err(TryLockError::WouldBlock) => work(&mut Team::new(1), 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn idle_threads_help_and_busy_ones_do_not() {
+        let idle = || with_idle(|team, threads| (team.threads(), threads));
+        assert_eq!(idle(), (1, 1), "this thread belongs to no pool");
+        let crew = Crew::new(3);
+        let first = crew.begin();
+        assert_eq!(idle(), (3, 3));
+        let second = crew.begin();
+        assert_eq!(idle(), (3, 2));
+        let third = crew.begin();
+        assert_eq!(idle(), (1, 1));
+        drop((first, second, third));
+        let _again = crew.begin();
+        with_idle(|_, _| assert_eq!(idle(), (1, 1), "one network has the team"));
+    }
+}
