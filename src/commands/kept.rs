@@ -16,7 +16,7 @@ use intakt_pipelines::cluster::Beginning;
 use intakt_pipelines::labels::{JournalLine, LabelJournal};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::StopFlag;
-use intakt_pipelines::store::{Change, ChangeKind, Resumed, Store, StoreOptions, StoreSink};
+use intakt_pipelines::store::{Change, ChangeKind, ResumePoint, Resumed, Store, StoreOptions, StoreSink};
 use intakt_pipelines::{Camera, Controls, Detectors, Figures, Inspection, PipelineError, load_detector};
 
 /// How often it is looked whether somebody labelled something.
@@ -31,8 +31,8 @@ pub(crate) struct Kept {
     /// What other processes have to know of that.
     pub(crate) beginning: Beginning,
     directory: PathBuf,
-    /// By camera, the first frame that is not judged.
-    pub(crate) next_seqs: BTreeMap<Arc<str>, u64>,
+    /// By camera whose frames come again, how many of them are left out because they are judged.
+    pub(crate) judged_before: BTreeMap<Arc<str>, u64>,
     /// Whether all sources can be read again.
     pub(crate) is_replayable: bool,
     told: BTreeSet<u64>,
@@ -44,7 +44,7 @@ pub(crate) struct Kept {
 #[derive(Clone)]
 pub(crate) struct Elsewhere {
     pub(crate) camera: Arc<str>,
-    pub(crate) is_live: bool,
+    /// Whether it can be read again.
     pub(crate) has_own_clock: bool,
 }
 
@@ -101,11 +101,11 @@ pub(crate) fn keep(
         let point = store.resume_point(&name)?;
         points.insert(name, camera.go_on(&point, was_ended));
     }
-    for Elsewhere { camera, is_live, .. } in elsewhere {
+    for Elsewhere { camera, has_own_clock } in elsewhere {
         let point = store.resume_point(camera)?;
-        let goes_on = match is_live {
-            true => point.of_live(was_ended),
-            false => point.clone(),
+        let goes_on = match has_own_clock {
+            true => point.clone(),
+            false => point.of_live(was_ended),
         };
         points.insert(camera.clone(), goes_on);
         beginning.cameras.insert(camera.clone(), point);
@@ -124,17 +124,18 @@ pub(crate) fn keep(
             store.committed_frontier_us() as f64 / 1e6
         ));
     }
-    let next_seqs = points
-        .iter()
-        .map(|(camera, point)| (camera.clone(), point.next_seq))
-        .collect();
+    let judged = |(camera, point): (&Arc<str>, &ResumePoint)| {
+        let overtook = point.already_stored.len() as u64;
+        (camera.clone(), point.next_seq + overtook)
+    };
+    let judged_before = points.iter().map(judged).collect();
     let sink = StoreSink::start(store, points, changes, replayable.then(|| stop.clone()))?;
     Ok(Kept {
         sink: Arc::new(sink),
         resumed,
         beginning,
         directory: directory.to_owned(),
-        next_seqs,
+        judged_before,
         is_replayable: replayable,
         told,
         _lock: lock,

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
@@ -56,6 +57,11 @@ fn inspect(cameras: &[PathBuf; 2], run: &Path, record: Option<&Path>) -> Command
 
 fn query(run: &Path, show: &str) -> String {
     intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout
+}
+
+/// The same of a run that may not have begun yet.
+fn query_if_any(run: &Path, show: &str) -> String {
+    intakt(&[&"query", &run, &"--show", &show]).stdout
 }
 
 /// Everything that a run holds.
@@ -118,6 +124,33 @@ fn a_run_that_is_killed_again_and_again_ends_like_one_that_was_not() {
         2,
         "twice more than 31 % of the second camera"
     );
+}
+
+#[test]
+fn a_paced_folder_that_was_killed_goes_on_where_it_was() {
+    let (dir, cameras) = line(25);
+    let run = dir.path().join("run");
+    let paced = || {
+        let command = inspect(&cameras, &run, None);
+        let run_file = dir.path().join("line.toml");
+        let text = fs::read_to_string(&run_file).unwrap();
+        fs::write(&run_file, text.replace("line = \"A\"", "paced = true")).unwrap();
+        command
+    };
+    let mut child = paced().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    while query_if_any(&run, "outcomes").is_empty() {
+        thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Ran::from(paced().output().unwrap()).expect(1);
+    let outcomes = json_lines(&query(&run, "outcomes"));
+    for (camera, frames) in [("left", 26), ("right", 25)] {
+        let of_camera = outcomes.iter().filter(|outcome| outcome["camera"] == camera);
+        let mut seqs: Vec<_> = of_camera.map(|outcome| outcome["seq"].as_u64().unwrap()).collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, Vec::from_iter(0..frames), "{camera}");
+    }
 }
 
 #[test]

@@ -29,8 +29,8 @@ pub trait Source: Send {
     /// the others' wait.
     fn is_live(&self) -> bool;
 
-    /// Whether its frames have the same times whenever it is read. Others are not waited for when they are silent, and the last
-    /// second of a run is kept although it was interrupted.
+    /// Whether it can be read again, and its frames then have the same numbers and times. What the others have taken is gone, or
+    /// comes under another number; so the last second of a run is kept although it was interrupted.
     fn has_own_clock(&self) -> bool {
         !self.is_live()
     }
