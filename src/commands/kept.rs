@@ -79,7 +79,7 @@ pub(crate) fn keep(
     }
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
     let was_ended = !there || files.open()?.has_ended()?;
-    let store = match there {
+    let mut store = match there {
         true => Store::open(&path, StoreOptions::default())?,
         false => Store::create(&path, &name, StoreOptions::default())?,
     };
@@ -110,6 +110,7 @@ pub(crate) fn keep(
         points.insert(camera.clone(), goes_on);
         beginning.cameras.insert(camera.clone(), point);
     }
+    store.begin(&points)?;
     let resumed = match there {
         true => Some(Resumed::of(&store, &path, figures.memory_us())?),
         false => None,

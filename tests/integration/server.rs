@@ -340,6 +340,25 @@ fn a_label_after_a_kill_does_not_let_numbers_be_given_twice() {
 }
 
 #[test]
+fn numbers_are_not_given_twice_when_nothing_of_a_start_was_kept() {
+    let (dir, path) = run_file(RUN_FILE);
+    let run = dir.path().join("run");
+    let more = ["--run", run.to_str().unwrap(), "--resume"];
+    let image = fs::read(&SHARED.normal).unwrap();
+    // Killed before its first second is over, each time.
+    for first in [0, 10_000, 20_000] {
+        let served = Served::start(&path, &more);
+        assert_eq!([(); 2].map(|()| served.number_of(&image)), [first, first + 1]);
+        served.kill();
+    }
+    let served = Served::start(&path, &more);
+    assert_eq!(served.number_of(&image), 30_000);
+    served.end();
+    let served = Served::start(&path, &more);
+    assert_eq!(served.number_of(&image), 30_001, "nothing was lost");
+}
+
+#[test]
 fn an_inspection_without_posted_cameras_is_served_too() {
     let (dir, path) = run_file(&RUN_FILE.replace("\"http\"", "\"watch\"\npath = \"incoming\""));
     fs::create_dir(dir.path().join("incoming")).unwrap();

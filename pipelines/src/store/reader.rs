@@ -33,14 +33,14 @@ impl ResumePoint {
         self.already_stored.last().map_or(self.next_seq, |last| last + 1)
     }
 
-    /// The point of a live camera, none of whose frames comes again. Unless the run `was_ended`, its end may have taken frames with
-    /// it whose numbers somebody knows, from an answer or a recording: then it is the next round number, so that none is given
-    /// twice.
+    /// The point of a camera that cannot be read again. Unless the run `was_ended`, its end may have taken frames with it whose
+    /// numbers somebody knows, from an answer or a recording: then it is the next round number, so that none is given twice. As
+    /// each start notes where it begins ([`Store::begin`]), that is beyond a start of which nothing else was kept.
     pub fn of_live(&self, was_ended: bool) -> Self {
         let unused = self.next_unused_seq();
         let next_seq = match was_ended {
             true => unused,
-            false => unused.next_multiple_of(ROUND_SEQS),
+            false => (unused + 1).next_multiple_of(ROUND_SEQS),
         };
         Self {
             next_seq,
