@@ -15,7 +15,7 @@ use intakt_operators::detector::Detector;
 use intakt_pipelines::cluster::Beginning;
 use intakt_pipelines::labels::{JournalLine, LabelJournal};
 use intakt_pipelines::sinks::Sink;
-use intakt_pipelines::sources::StopFlag;
+use intakt_pipelines::sources::{Judged, StopFlag};
 use intakt_pipelines::store::{Change, ChangeKind, ResumePoint, Resumed, Store, StoreOptions, StoreSink};
 use intakt_pipelines::{Camera, Controls, Detectors, Figures, Inspection, PipelineError, load_detector};
 
@@ -99,7 +99,10 @@ pub(crate) fn keep(
     for camera in cameras.iter_mut() {
         let name = camera.source.camera().clone();
         let point = store.resume_point(&name)?;
-        points.insert(name, camera.go_on(&point, was_ended));
+        points.insert(name.clone(), camera.go_on(&point, was_ended));
+        if there {
+            camera.source.leave_out(judged(&path, name));
+        }
     }
     for Elsewhere { camera, has_own_clock } in elsewhere {
         let point = store.resume_point(camera)?;
@@ -248,6 +251,16 @@ fn note_new_cameras(store: &Store, cameras: &[Camera], elsewhere: &[Elsewhere]) 
         }
     }
     Ok(())
+}
+
+/// What the store at `path` holds of a camera, for a source that wants to know.
+fn judged(path: &Path, camera: Arc<str>) -> Judged {
+    let path = path.to_owned();
+    Box::new(move |tell| {
+        let store = Store::open_read_only(&path, StoreOptions::default());
+        let told = store.and_then(|store| store.origins(&camera, tell));
+        told.map_err(|error| error.to_string())
+    })
 }
 
 fn told(store: &Store) -> Result<BTreeSet<u64>, PipelineError> {

@@ -38,9 +38,16 @@ pub trait Source: Send {
     /// Continues at frame `seq`. A source that can be read again leaves out the frames before it; a live one numbers on.
     fn resume_at(&mut self, seq: u64);
 
+    /// Leaves out what was judged before the run was interrupted, where that is not told by the number: what still lies in a folder.
+    fn leave_out(&mut self, _judged: Judged) {}
+
     /// Waits for what comes next, at most [`STOP_WAIT_MAX`] longer than `stop` is not set.
     fn next(&mut self, stop: &StopFlag) -> Next;
 }
+
+/// Tells of every frame of a camera that has a verdict, in order, where it came from and when it was captured, microseconds; as
+/// long as whoever listens wants to hear more.
+pub type Judged = Box<dyn Fn(&mut dyn FnMut(&str, u64) -> bool) -> Result<(), String> + Send>;
 
 /// What a source has to say.
 #[derive(Debug)]

@@ -86,6 +86,33 @@ impl Store {
         })
     }
 
+    /// Tells of every frame of a camera that has a verdict, in order, where it came from and when it was captured, microseconds, until
+    /// `tell` wants to hear no more. Nothing of it is held.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn origins(&self, camera: &str, tell: &mut dyn FnMut(&str, u64) -> bool) -> Result<(), StoreError> {
+        let sql = "SELECT origin, captured_at_us FROM outcomes INDEXED BY outcomes_camera
+            WHERE camera = ? AND origin IS NOT NULL ORDER BY id";
+        let mut read = || -> Result<(), Trouble> {
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query([self.number(camera)?])?;
+            while let Some(row) = rows.next()? {
+                let captured_at_us = bits_in(row, 1)?;
+                if !tell(
+                    row.get_ref(0)?
+                        .as_str()
+                        .map_err(|error| Trouble::Damaged(error.to_string()))?,
+                    captured_at_us,
+                ) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        read().map_err(self.error("read"))
+    }
+
     /// When a frame was captured, microseconds, if its outcome is in the store.
     ///
     /// # Errors
