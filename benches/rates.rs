@@ -149,6 +149,7 @@ fn what_if() {
 fn ask(camera: &Arc<str>, threshold: f64) -> AlternativeThreshold {
     AlternativeThreshold {
         camera: camera.clone(),
+        ordinal: 0,
         name: "lower".into(),
         threshold: Some(threshold),
     }

@@ -62,17 +62,17 @@ pub struct Camera {
     pub intake: Intake,
     /// Frames that the source gives again although they were judged before the run was interrupted. They are left out.
     pub judged_before: BTreeSet<u64>,
-    /// Numbers below this are taken, of a live camera, by frames that were recorded and perhaps not judged for good.
+    /// Numbers below this are taken, of a source that cannot be read again, by frames that were recorded and perhaps not judged for good.
     pub numbers_from: u64,
     /// What is said about the camera while it runs.
     pub controls: ControlQueue,
 }
 
 impl Camera {
-    /// Lets it go on where the run stopped: a source that can be read again behind what is committed, a live one with numbers
-    /// that are free. `was_ended` says that nothing was lost at the end. Where it goes on.
+    /// Lets it go on where the run stopped: a source that can be read again behind what is committed, others with numbers that
+    /// are free. `was_ended` says that nothing was lost at the end. Where it goes on.
     pub fn go_on(&mut self, point: &ResumePoint, was_ended: bool) -> ResumePoint {
-        if !self.source.is_live() {
+        if self.source.has_own_clock() {
             self.source.resume_at(point.next_seq);
             self.judged_before.clone_from(&point.already_stored);
             return point.clone();

@@ -94,20 +94,31 @@ pub(crate) fn figures<'scope>(
         Control::Label(label) => Some(label),
         _ => None,
     });
-    let lots = controls
-        .clone()
-        .flat_map(|Controlled { camera, control, .. }| match control {
-            Control::LotStarted(lot) => Some(LotStarted { camera, lot }),
+    let lots = controls.clone().flat_map(
+        |Controlled {
+             camera,
+             ordinal,
+             control,
+         }| match control {
+            Control::LotStarted(lot) => Some(LotStarted { camera, ordinal, lot }),
             _ => None,
-        });
-    let questions = controls.flat_map(|Controlled { camera, control, .. }| match control {
-        Control::WhatIf { name, threshold } => Some(AlternativeThreshold {
-            camera,
-            name,
-            threshold,
-        }),
-        _ => None,
-    });
+        },
+    );
+    let questions = controls.flat_map(
+        |Controlled {
+             camera,
+             ordinal,
+             control,
+         }| match control {
+            Control::WhatIf { name, threshold } => Some(AlternativeThreshold {
+                camera,
+                ordinal,
+                name,
+                threshold,
+            }),
+            _ => None,
+        },
+    );
     let labels = labels.concat(once(scope, &known.labels));
     let lots = lots.concat(once(scope, &known.lots));
     let changes = outcomes.match_labels(labels, plan.horizon_us);

@@ -153,7 +153,7 @@ impl Running {
                 None => making.verdicts.clone(),
             });
         }
-        let judged = |camera: &Arc<str>| kept.as_ref()?.next_seqs.get(camera).copied();
+        let judged = |camera: &Arc<str>| kept.as_ref()?.judged_before.get(camera).copied();
         let judged_before = names.iter().filter_map(judged).sum();
         let left = |frames: u64| frames.saturating_sub(judged_before);
         progress.begin("inspecting", planned.frames.map_or(0, left));

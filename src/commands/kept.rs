@@ -16,8 +16,8 @@ use intakt_operators::detector::Detector;
 use intakt_pipelines::cluster::Beginning;
 use intakt_pipelines::labels::{JournalLine, LabelJournal};
 use intakt_pipelines::sinks::Sink;
-use intakt_pipelines::sources::StopFlag;
-use intakt_pipelines::store::{Change, ChangeKind, Resumed, Store, StoreOptions, StoreSink};
+use intakt_pipelines::sources::{Judged, StopFlag};
+use intakt_pipelines::store::{Change, ChangeKind, ResumePoint, Resumed, Store, StoreOptions, StoreSink};
 use intakt_pipelines::{Camera, Controls, Detectors, Inspection, PipelineError, load_detector};
 
 /// How often it is looked whether somebody labelled something.
@@ -32,8 +32,8 @@ pub(crate) struct Kept {
     /// What other processes have to know of that.
     pub(crate) beginning: Beginning,
     directory: PathBuf,
-    /// By camera, the first frame that is not judged.
-    pub(crate) next_seqs: BTreeMap<Arc<str>, u64>,
+    /// By camera whose frames come again, how many of them are left out because they are judged.
+    pub(crate) judged_before: BTreeMap<Arc<str>, u64>,
     /// Whether all sources can be read again.
     pub(crate) is_replayable: bool,
     told: BTreeSet<u64>,
@@ -45,7 +45,7 @@ pub(crate) struct Kept {
 #[derive(Clone)]
 pub(crate) struct Elsewhere {
     pub(crate) camera: Arc<str>,
-    pub(crate) is_live: bool,
+    /// Whether it can be read again.
     pub(crate) has_own_clock: bool,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn keep(
         true => examine(&files.open()?, cameras)?,
         false => true,
     };
-    let store = match there {
+    let mut store = match there {
         true => Store::open(&path, StoreOptions::default())?,
         false => Store::create(&path, &name, StoreOptions::default())?,
     };
@@ -104,17 +104,21 @@ pub(crate) fn keep(
     for camera in cameras.iter_mut() {
         let name = camera.source.camera().clone();
         let point = store.resume_point(&name)?;
-        points.insert(name, camera.go_on(&point, was_ended));
+        points.insert(name.clone(), camera.go_on(&point, was_ended));
+        if there {
+            camera.source.leave_out(judged(&path, name));
+        }
     }
-    for Elsewhere { camera, is_live, .. } in elsewhere {
+    for Elsewhere { camera, has_own_clock } in elsewhere {
         let point = store.resume_point(camera)?;
-        let goes_on = match is_live {
-            true => point.of_live(was_ended),
-            false => point.clone(),
+        let goes_on = match has_own_clock {
+            true => point.clone(),
+            false => point.of_live(was_ended),
         };
         points.insert(camera.clone(), goes_on);
         beginning.cameras.insert(camera.clone(), point);
     }
+    store.begin(&points)?;
     let resumed = match there {
         true => Some(Resumed::of(&store, &path, counts.figures.memory_us())?),
         false => None,
@@ -129,17 +133,18 @@ pub(crate) fn keep(
             store.committed_frontier_us() as f64 / 1e6
         ));
     }
-    let next_seqs = points
-        .iter()
-        .map(|(camera, point)| (camera.clone(), point.next_seq))
-        .collect();
+    let judged = |(camera, point): (&Arc<str>, &ResumePoint)| {
+        let overtook = point.already_stored.len() as u64;
+        (camera.clone(), point.next_seq + overtook)
+    };
+    let judged_before = points.iter().map(judged).collect();
     let sink = StoreSink::start(store, points, changes, replayable.then(|| stop.clone()))?;
     Ok(Kept {
         sink: Arc::new(sink),
         resumed,
         beginning,
         directory: directory.to_owned(),
-        next_seqs,
+        judged_before,
         is_replayable: replayable,
         told,
         _lock: lock,
@@ -263,6 +268,16 @@ fn note_new_cameras(store: &Store, cameras: &[Camera], elsewhere: &[Elsewhere]) 
         }
     }
     Ok(())
+}
+
+/// What the store at `path` holds of a camera, for a source that wants to know.
+fn judged(path: &Path, camera: Arc<str>) -> Judged {
+    let path = path.to_owned();
+    Box::new(move |tell| {
+        let store = Store::open_read_only(&path, StoreOptions::default());
+        let told = store.and_then(|store| store.origins(&camera, tell));
+        told.map_err(|error| error.to_string())
+    })
 }
 
 fn told(store: &Store) -> Result<BTreeSet<u64>, PipelineError> {

@@ -43,14 +43,15 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
         return Ok(Outcome::Passed);
     };
     let (figures, replayable) = about(&files)?;
-    if replayable && !store.has_ended()? {
+    let had_ended = store.has_ended()?;
+    if replayable && !had_ended {
         terminal::say(&format!(
             "labels noted: {}; the run was interrupted, and takes them in when it goes on (`--resume`)",
             labels.len()
         ));
         return Ok(Outcome::Passed);
     }
-    correct_figures(&files, figures).map_err(|error| {
+    correct_figures(&files, figures, had_ended).map_err(|error| {
         PipelineError::Stopped(format!(
             "{error}\n  note: the labels are kept, and taken in by the next `label`, or when the run goes on"
         ))
@@ -76,7 +77,8 @@ fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), Pi
     )))
 }
 
-fn correct_figures(files: &RunDirectory<'_>, figures: Figures) -> Result<Outcome, PipelineError> {
+/// A run that was killed is still one that was killed afterwards: its cameras may have used numbers that nobody has kept.
+fn correct_figures(files: &RunDirectory<'_>, figures: Figures, had_ended: bool) -> Result<Outcome, PipelineError> {
     let store = Store::open(&files.store(), StoreOptions::default())?;
     let resumed = Resumed::of(&store, &files.store(), figures.memory_us())?;
     let mut cameras: Vec<Camera> = store.cameras()?.into_iter().map(silent).collect();
@@ -104,7 +106,7 @@ fn correct_figures(files: &RunDirectory<'_>, figures: Figures) -> Result<Outcome
         vec![Arc::new(OnlyRetractions(sink.clone()))],
         &settings::run_options(machine)?,
     )?;
-    sink.finish(true)?;
+    sink.finish_correction(had_ended)?;
     terminal::say(&format!(
         "labels taken in: {said}; `intakt query {} --show metrics` lists what they changed",
         files.0.display()

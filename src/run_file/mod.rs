@@ -258,8 +258,7 @@ impl Reader<'_> {
             } else {
                 elsewhere.push(Elsewhere {
                     camera: entry.name.get_ref().as_str().into(),
-                    is_live: entry.paced || entry.source.get_ref().is_live(),
-                    has_own_clock: !entry.paced && entry.source.get_ref().has_own_clock(),
+                    has_own_clock: entry.source.get_ref().has_own_clock(),
                 });
             }
         }

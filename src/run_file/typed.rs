@@ -127,7 +127,7 @@ impl SourceKind {
         matches!(self, Self::Mjpeg | Self::Rtsp | Self::Http | Self::V4l2)
     }
 
-    /// Whether its frames have the same times whenever it is read.
+    /// Whether it can be read again, and its frames then have the same numbers and times.
     pub(super) fn has_own_clock(self) -> bool {
         !self.is_live() && self != Self::Watch
     }

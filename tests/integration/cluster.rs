@@ -107,6 +107,13 @@ fn end(child: Child) -> Ran {
     child.wait_with_output().unwrap().into()
 }
 
+/// The process that a supervisor has started.
+fn child_of(supervisor: &Child) -> u32 {
+    let pid = supervisor.id();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    children.trim().parse().unwrap()
+}
+
 /// Sends a signal to a process, by name.
 fn signal(pid: u32, name: &str) {
     let sent = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
@@ -199,6 +206,39 @@ fn a_run_of_two_processes_is_kept_and_goes_on_after_one_was_killed() {
             .stdout
             .contains("\"labelled\"")
     );
+}
+
+#[test]
+fn paced_cameras_of_a_run_that_is_kept_go_on_where_they_were_when_a_process_was_killed() {
+    let line = Line::new();
+    // The one that is killed reads the longest.
+    let run = line.run_file("run.toml", [1, 0, 0], "paced = true");
+    let kept = line.path("kept");
+    let more = ["--run", kept.to_str().unwrap(), "--supervise"];
+    let [first, second] = line.start_both(&run, &more);
+    let outcomes = || intakt(&[&"query", &kept]).stdout;
+    while outcomes().is_empty() {
+        std::thread::yield_now();
+    }
+    signal(child_of(&second), "KILL");
+    let (first, second) = (end(first), end(second).expect(1));
+    assert!(
+        first.code < 2 && first.stderr.contains("going on with run"),
+        "{}",
+        first.stderr
+    );
+    assert!(
+        second.stderr.contains("all are there, generation 2"),
+        "{}",
+        second.stderr
+    );
+    let outcomes = json_lines(&outcomes());
+    for (camera, frames) in CAMERAS {
+        let of_camera = outcomes.iter().filter(|outcome| outcome["camera"] == camera);
+        let mut seqs: Vec<_> = of_camera.map(|outcome| outcome["seq"].as_u64().unwrap()).collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, Vec::from_iter(0..frames), "{camera}");
+    }
 }
 
 #[test]
@@ -312,9 +352,7 @@ fn supervised_processes_start_again_together_when_one_is_killed() {
     let expected = intakt(&[&"inspect", &one]).expect(1);
     let [mut first, second] = line.start_both(&run, &["--supervise"]);
     let (lines, begun) = first_line(&mut first);
-    let pid = second.id();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
-    signal(children.trim().parse().unwrap(), "KILL");
+    signal(child_of(&second), "KILL");
     let ran = rest(first, lines, begun).expect(1);
     let second = end(second).expect(1);
     assert!(

@@ -4,11 +4,12 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::support::{INTAKT, Ran, SHARED, intakt, json_lines, label};
+use crate::support::{INTAKT, Ran, SHARED, intakt, json_lines, label, stem};
 
 /// Two cameras with so many frames each, every third of the second one defective, and a broken one.
 fn line(frames: usize) -> (TempDir, [PathBuf; 2]) {
@@ -56,6 +57,11 @@ fn inspect(cameras: &[PathBuf; 2], run: &Path, record: Option<&Path>) -> Command
 
 fn query(run: &Path, show: &str) -> String {
     intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout
+}
+
+/// The same of a run that may not have begun yet.
+fn query_if_any(run: &Path, show: &str) -> String {
+    intakt(&[&"query", &run, &"--show", &show]).stdout
 }
 
 /// Everything that a run holds.
@@ -118,6 +124,79 @@ fn a_run_that_is_killed_again_and_again_ends_like_one_that_was_not() {
         2,
         "twice more than 31 % of the second camera"
     );
+}
+
+#[test]
+fn a_paced_folder_that_was_killed_goes_on_where_it_was() {
+    let (dir, cameras) = line(25);
+    let run = dir.path().join("run");
+    let paced = || {
+        let command = inspect(&cameras, &run, None);
+        let run_file = dir.path().join("line.toml");
+        let text = fs::read_to_string(&run_file).unwrap();
+        fs::write(&run_file, text.replace("line = \"A\"", "paced = true")).unwrap();
+        command
+    };
+    let mut child = paced().stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    while query_if_any(&run, "outcomes").is_empty() {
+        thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    Ran::from(paced().output().unwrap()).expect(1);
+    let outcomes = json_lines(&query(&run, "outcomes"));
+    for (camera, frames) in [("left", 26), ("right", 25)] {
+        let of_camera = outcomes.iter().filter(|outcome| outcome["camera"] == camera);
+        let mut seqs: Vec<_> = of_camera.map(|outcome| outcome["seq"].as_u64().unwrap()).collect();
+        seqs.sort_unstable();
+        assert_eq!(seqs, Vec::from_iter(0..frames), "{camera}");
+    }
+}
+
+/// Starts a run, or goes on with it, and sends it a signal once so many outcomes are in the store.
+fn run_until(run_file: &Path, run: &Path, outcomes: usize, signal: &str) {
+    let mut command = Command::new(INTAKT);
+    command
+        .arg("inspect")
+        .arg(run_file)
+        .arg("--run")
+        .arg(run)
+        .arg("--resume");
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while query_if_any(run, "outcomes").lines().count() < outcomes {
+        thread::yield_now();
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
+    child.wait().unwrap();
+}
+
+#[test]
+fn files_of_a_hot_folder_are_looked_at_once_however_often_the_run_goes_on() {
+    let dir = tempdir().unwrap();
+    let [folder, run, run_file] = ["incoming", "run", "run.toml"].map(|name| dir.path().join(name));
+    let text = "[[camera]]\nname = \"left\"\nsource = \"watch\"\npath = \"incoming\"\n";
+    fs::write(
+        &run_file,
+        format!("detector = \"{}\"\n{text}", SHARED.detector.display()),
+    )
+    .unwrap();
+    fs::create_dir(&folder).unwrap();
+    let put = |name: &str| assert_ne!(fs::copy(&SHARED.normal, folder.join(name)).unwrap(), 0);
+    put("a.png");
+    put("b.png");
+    run_until(&run_file, &run, 2, "-INT");
+    put("c.png");
+    run_until(&run_file, &run, 3, "-KILL");
+    fs::remove_file(folder.join("b.png")).unwrap();
+    put("d.png");
+    run_until(&run_file, &run, 4, "-INT");
+    let outcomes = json_lines(&query(&run, "outcomes"));
+    let looked_at: Vec<_> = outcomes
+        .iter()
+        .map(|outcome| (stem(outcome), outcome["seq"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(looked_at, [("a", 0), ("b", 1), ("c", 2), ("d", 10_000)]);
 }
 
 #[test]

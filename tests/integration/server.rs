@@ -53,10 +53,15 @@ impl Served {
             .stderr(Stdio::piped());
         let mut child = streams.spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        let address = line.trim().strip_prefix("listening on http://");
-        let address = address.unwrap_or_else(|| panic!("{line}")).to_owned();
+        let mut before = String::new();
+        let address = loop {
+            let mut line = String::new();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0, "it does not listen: {before}");
+            match line.trim().strip_prefix("listening on http://") {
+                Some(address) => break address.to_owned(),
+                None => before += &line,
+            }
+        };
         // Nothing of what it says may stop it.
         thread::spawn(move || said.read_to_end(&mut Vec::new()));
         let served = Self { child, address };
@@ -113,6 +118,19 @@ impl Served {
         stream.read_to_string(&mut reply).unwrap();
         let (head, body) = reply.split_once("\r\n\r\n").unwrap();
         (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    /// Posts an image; the number that it is given.
+    fn number_of(&self, image: &[u8]) -> u64 {
+        let (status, body) = self.post("", image);
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()["seq"].as_u64().unwrap()
+    }
+
+    /// Ends it without letting it know.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Interrupts it; how it ended, and the verdicts that it wrote.
@@ -329,6 +347,42 @@ fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
         assert_eq!(killed, whole, "{show}");
     }
     assert_eq!(intakt(&[&"query", &whole, &"--show", &"changes"]).stdout, changes);
+}
+
+#[test]
+fn a_label_after_a_kill_does_not_let_numbers_be_given_twice() {
+    let (dir, path) = run_file(RUN_FILE);
+    let run = dir.path().join("run");
+    let more = ["--run", run.to_str().unwrap(), "--resume"];
+    let image = fs::read(&SHARED.normal).unwrap();
+    let served = Served::start(&path, &more);
+    assert_eq!([(); 3].map(|()| served.number_of(&image)), [0, 1, 2]);
+    while intakt(&[&"query", &run]).stdout.is_empty() {
+        thread::yield_now();
+    }
+    served.kill();
+    label(&run, "dock", 0, "normal").expect(0);
+    let served = Served::start(&path, &more);
+    assert_eq!(served.number_of(&image), 10_000);
+}
+
+#[test]
+fn numbers_are_not_given_twice_when_nothing_of_a_start_was_kept() {
+    let (dir, path) = run_file(RUN_FILE);
+    let run = dir.path().join("run");
+    let more = ["--run", run.to_str().unwrap(), "--resume"];
+    let image = fs::read(&SHARED.normal).unwrap();
+    // Killed before its first second is over, each time.
+    for first in [0, 10_000, 20_000] {
+        let served = Served::start(&path, &more);
+        assert_eq!([(); 2].map(|()| served.number_of(&image)), [first, first + 1]);
+        served.kill();
+    }
+    let served = Served::start(&path, &more);
+    assert_eq!(served.number_of(&image), 30_000);
+    served.end();
+    let served = Served::start(&path, &more);
+    assert_eq!(served.number_of(&image), 30_001, "nothing was lost");
 }
 
 #[test]

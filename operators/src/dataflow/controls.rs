@@ -98,6 +98,9 @@ impl ControlQueue {
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::super::{Patience, Watermark};
     use super::*;
 
     #[test]
@@ -115,6 +118,20 @@ mod tests {
         assert_eq!(queue.take(Some(6), false), Some((Control::Setup(2), Some(place))));
         queue.say(Control::Setup(3), Some(place)).unwrap();
         assert_eq!(queue.take(None, true), Some((Control::Setup(3), Some(place))));
+    }
+
+    #[test]
+    #[ignore = "the watermark takes what is said for a frame: time runs ahead of the clock, and the frames of a lot are late for it"]
+    fn what_is_said_on_an_idle_line_does_not_let_time_run_ahead() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut watermark = Watermark::new([Patience::LIVE], 0, start);
+        watermark.stamp(0, 1_000_000, start);
+        assert_eq!(watermark.advance(at(3_000), |_| false), 3_000_000);
+        assert_eq!(watermark.stamp_control(None), 3_000_000);
+        assert_eq!(watermark.advance(at(3_050), |_| false), 3_000_000);
+        let frame = watermark.stamp(0, 4_100_000, at(3_100));
+        assert_eq!(frame.time_us, 4_100_000, "it is not late");
     }
 
     #[test]

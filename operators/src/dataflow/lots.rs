@@ -15,11 +15,14 @@ use timely::dataflow::operators::generic::Operator;
 use super::rates::{Place, Span};
 use super::{HOP_US, RateKey, Scope, Window};
 
-/// From the hop of its time in the dataflow on, the camera sees parts of this lot. Of two in one hop the later holds.
+/// From the hop of its time in the dataflow on, the camera sees parts of this lot. Of two in one hop the one that was
+/// said later holds.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct LotStarted {
     /// Name of the camera.
     pub camera: Arc<str>,
+    /// Its position among what was said about the camera.
+    pub ordinal: u64,
     /// Name of the lot.
     pub lot: Arc<str>,
 }

@@ -107,17 +107,34 @@ pub(super) fn history(seed: u64) -> History {
         }
         if dice.roll(40) == 0 {
             let threshold = (dice.roll(5) > 0).then_some(dice.roll(50) as f64 / 50.0);
-            let name = ["strict", "lax"][dice.roll(2) as usize].into();
-            let asked = AlternativeThreshold {
+            let name: Arc<str> = ["strict", "lax"][dice.roll(2) as usize].into();
+            let asked = |ordinal, threshold| AlternativeThreshold {
                 camera: camera.clone(),
-                name,
+                ordinal,
+                name: name.clone(),
                 threshold,
             };
-            history.thresholds.push((time_us, asked));
+            let ordinal = history.thresholds.len() as u64;
+            history.thresholds.push((time_us, asked(ordinal, threshold)));
+            if ordinal.is_multiple_of(3) {
+                // A lower one at the same time, or nobody asks any more.
+                let later = ordinal.is_multiple_of(2).then_some(0.1);
+                history.thresholds.push((time_us, asked(ordinal + 1, later)));
+            }
         }
         if dice.roll(30) == 0 {
             let lot: Arc<str> = format!("lot {}", dice.roll(9)).into();
-            history.lots.push((time_us, LotStarted { camera, lot }));
+            let ordinal = history.lots.len() as u64;
+            let started = |ordinal, lot| LotStarted {
+                camera: camera.clone(),
+                ordinal,
+                lot,
+            };
+            history.lots.push((time_us, started(ordinal, lot)));
+            if ordinal.is_multiple_of(3) {
+                // It was a mistake.
+                history.lots.push((time_us, started(ordinal + 1, "another".into())));
+            }
         }
     }
     history.outcomes.retain(|(time_us, _)| *time_us < END_US);

@@ -20,11 +20,13 @@ use super::{Expire, FrameChange, SCORE_HOP_US};
 use crate::metrics::{ScoreCount, Tally, first_rejected_bucket};
 
 /// From its time in the dataflow on, a threshold that is asked about: another one under the same name replaces it. Of two
-/// at one time the higher holds.
+/// at one time the one that was said later holds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AlternativeThreshold {
     /// Name of the camera.
     pub camera: Arc<str>,
+    /// Its position among what was said about the camera.
+    pub ordinal: u64,
     /// What the question is called.
     pub name: Arc<str>,
     /// The calibrated score above which a frame would be rejected, 0…1, acting as the next multiple of 1/4096; none when nobody
@@ -117,14 +119,12 @@ fn standing<'scope>(
                 };
                 let at = asked.entry(*capability.time());
                 let (_, changes) = at.or_insert_with(|| (capability, BTreeMap::new()));
-                for AlternativeThreshold {
-                    camera,
-                    name,
-                    threshold,
-                } in thresholds.drain(..)
-                {
-                    let bucket = changes.entry((camera, name)).or_insert(None);
-                    *bucket = threshold.map(first_rejected_bucket).max(*bucket);
+                for asked in thresholds.drain(..) {
+                    let bucket = asked.threshold.map(first_rejected_bucket);
+                    let later = changes.entry((asked.camera, asked.name)).or_insert((0, None));
+                    if asked.ordinal >= later.0 {
+                        *later = (asked.ordinal, bucket);
+                    }
                 }
             });
             while let Some(entry) = asked.first_entry()
@@ -132,7 +132,7 @@ fn standing<'scope>(
             {
                 let (time, (capability, changes)) = entry.remove_entry();
                 let mut session = output.session(&capability);
-                for ((camera, name), bucket) in changes {
+                for ((camera, name), (_, bucket)) in changes {
                     let key = (camera.clone(), name.clone());
                     let before = match bucket {
                         Some(bucket) => current.insert(key, bucket),

@@ -15,21 +15,15 @@ fn answers(history: &History, workers: usize) -> Vec<WhatIf> {
     answers.into_iter().map(|(_, answer)| answer).collect()
 }
 
-/// The thresholds in force at a time; of those of one time the highest, or none if nobody asks.
+/// The thresholds in force at a time: those that were said last.
 fn in_force(history: &History, at_us: u64) -> BTreeMap<(Arc<str>, Arc<str>), f64> {
-    type Latest = BTreeMap<(Arc<str>, Arc<str>), (u64, Option<f64>)>;
-    let mut latest = Latest::new();
-    for (time, asked) in history.thresholds.iter().filter(|(time, _)| *time <= at_us) {
-        let entry = latest
-            .entry((asked.camera.clone(), asked.name.clone()))
-            .or_insert((*time, asked.threshold));
-        if *time > entry.0 || (*time == entry.0 && asked.threshold > entry.1) {
-            *entry = (*time, asked.threshold);
-        }
+    let mut latest = BTreeMap::new();
+    for (_, asked) in history.thresholds.iter().filter(|(time, _)| *time <= at_us) {
+        latest.insert((asked.camera.clone(), asked.name.clone()), asked.threshold);
     }
     latest
         .into_iter()
-        .filter_map(|(key, (_, threshold))| Some((key, threshold?)))
+        .filter_map(|(key, threshold)| Some((key, threshold?)))
         .collect()
 }
 

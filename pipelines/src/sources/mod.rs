@@ -28,7 +28,7 @@ pub use paced::Paced;
 pub use posted::{NoLongerTaken, OnNumbered, Posted, Poster, posted};
 pub use recording::{OnChange, RecordedSource, ReplayLog, ReplayNotes, ReplayOptions, recorded_cameras};
 pub use rtsp::{Rtsp, RtspOptions};
-pub use source::{Clock, DEVICE_THREAD, Next, STOP_WAIT_MAX, Source, StopFlag, SystemClock};
+pub use source::{Clock, DEVICE_THREAD, Judged, Next, STOP_WAIT_MAX, Source, StopFlag, SystemClock};
 pub use stream::CameraStream;
 #[cfg(all(feature = "v4l2", target_os = "linux"))]
 pub use v4l2::{V4l2, V4l2Options};

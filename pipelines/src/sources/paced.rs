@@ -31,6 +31,11 @@ impl Source for Paced {
         true
     }
 
+    /// Its files can be read again.
+    fn has_own_clock(&self) -> bool {
+        self.source.has_own_clock()
+    }
+
     fn resume_at(&mut self, seq: u64) {
         self.source.resume_at(seq);
     }

@@ -30,8 +30,8 @@ pub trait Source: Send {
     /// the others' wait.
     fn is_live(&self) -> bool;
 
-    /// Whether its frames have the same times whenever it is read. Others are not waited for when they are silent, and the last
-    /// second of a run is kept although it was interrupted.
+    /// Whether it can be read again, and its frames then have the same numbers and times. What the others have taken is gone, or
+    /// comes under another number; so the last second of a run is kept although it was interrupted.
     fn has_own_clock(&self) -> bool {
         !self.is_live()
     }
@@ -44,9 +44,16 @@ pub trait Source: Send {
     /// Continues at frame `seq`. A source that can be read again leaves out the frames before it; a live one numbers on.
     fn resume_at(&mut self, seq: u64);
 
+    /// Leaves out what was judged before the run was interrupted, where that is not told by the number: what still lies in a folder.
+    fn leave_out(&mut self, _judged: Judged) {}
+
     /// Waits for what comes next, at most [`STOP_WAIT_MAX`] longer than `stop` is not set.
     fn next(&mut self, stop: &StopFlag) -> Next;
 }
+
+/// Tells of every frame of a camera that has a verdict, in order, where it came from and when it was captured, microseconds; as
+/// long as whoever listens wants to hear more.
+pub type Judged = Box<dyn Fn(&mut dyn FnMut(&str, u64) -> bool) -> Result<(), String> + Send>;
 
 /// What a source has to say.
 #[derive(Debug)]

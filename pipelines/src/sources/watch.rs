@@ -8,10 +8,13 @@ use std::time::{Duration, SystemTime};
 
 use intakt_operators::Frame;
 
-use super::{Clock, Next, Source, StopFlag, read_file};
+use super::{Clock, Judged, Next, Source, StopFlag, read_file};
 
 /// Files in the folder beyond which none is taken: their names take some hundred megabytes, and every look lists them all.
 pub const WATCHED_FILES_MAX: usize = 1_000_000;
+
+/// Longest time from the first sight of a file to its last change; it also covers clocks of network shares that are a little off.
+const WRITING_MAX: Duration = Duration::from_secs(60);
 
 /// Extensions of files that are frames, in lower case.
 const IMAGE_EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
@@ -25,8 +28,6 @@ pub struct WatchOptions {
     pub settle: Duration,
     /// Time between two looks: 0.2 s by default. Looking works on network shares, where notifications do not.
     pub look_every: Duration,
-    /// Names (without the folder) of files that were inspected before and are not taken again.
-    pub done: BTreeSet<OsString>,
 }
 
 impl Default for WatchOptions {
@@ -34,7 +35,6 @@ impl Default for WatchOptions {
         Self {
             settle: Duration::from_millis(500),
             look_every: Duration::from_millis(200),
-            done: BTreeSet::new(),
         }
     }
 }
@@ -47,6 +47,9 @@ impl Default for WatchOptions {
 /// extension (`a.png.part`) are left alone. A file that vanishes before it is complete was never a frame; one that vanishes
 /// afterwards is a frame without bytes.
 ///
+/// A file that was judged before the run was interrupted ([`Source::leave_out`]) and still lies there is not taken again; one
+/// with its name and a date that is more than a minute later than its first sight is another one.
+///
 /// It keeps the names of the files in the folder, at most [`WATCHED_FILES_MAX`], and forgets those that are gone; but not at
 /// a look that finds nothing, because a share that is not mounted looks like that.
 pub struct Watch {
@@ -57,6 +60,8 @@ pub struct Watch {
     seq: u64,
     /// Names that were taken, or are to be left alone.
     taken: BTreeSet<OsString>,
+    /// What was judged before the run was interrupted, until it is known what of it still lies here.
+    judged: Option<Judged>,
     /// Files that may still be written.
     growing: BTreeMap<OsString, Growing>,
     /// Complete files, with the time of their first sight.
@@ -70,8 +75,10 @@ pub struct Watch {
 struct Growing {
     first_seen_us: u64,
     same_since_us: u64,
-    size_and_date: (u64, Option<SystemTime>),
+    size_and_date: SizeAndDate,
 }
+
+type SizeAndDate = (u64, Option<SystemTime>);
 
 impl Watch {
     /// Watches `folder`, which need not be there yet.
@@ -79,7 +86,8 @@ impl Watch {
         Self {
             camera,
             folder,
-            taken: options.done.clone(),
+            taken: BTreeSet::new(),
+            judged: None,
             options,
             clock,
             seq: 0,
@@ -105,9 +113,12 @@ impl Watch {
     }
 
     /// Lists the folder and sorts out which files are complete.
-    fn look(&mut self) -> Result<(), String> {
+    fn look(&mut self, stop: &StopFlag) -> Result<(), String> {
         let now_us = self.clock.now_us();
         let found = list(&self.folder)?;
+        if !self.recall(&found, stop)? {
+            return Ok(());
+        }
         if !found.is_empty() {
             self.taken.retain(|name| found.contains_key(name));
         }
@@ -125,8 +136,34 @@ impl Watch {
         Ok(())
     }
 
+    /// Learns which of the files that lie here were judged before the run was interrupted. Whether that is known: not while nothing
+    /// lies here, and not if it was stopped.
+    fn recall(&mut self, found: &BTreeMap<OsString, SizeAndDate>, stop: &StopFlag) -> Result<bool, String> {
+        let Some(judged) = self.judged.as_ref().filter(|_| !found.is_empty()) else {
+            return Ok(true);
+        };
+        let origin = |name: &OsString| self.folder.join(name).to_string_lossy().into_owned();
+        let by_origin: BTreeMap<String, &OsString> = found.keys().map(|name| (origin(name), name)).collect();
+        let mut newest_us: BTreeMap<&OsString, u64> = BTreeMap::new();
+        judged(&mut |origin, captured_at_us| {
+            if let Some(name) = by_origin.get(origin) {
+                newest_us.insert(name, captured_at_us);
+            }
+            !stop.is_stopped()
+        })?;
+        if stop.is_stopped() {
+            return Ok(false);
+        }
+        let same = newest_us
+            .into_iter()
+            .filter(|(name, captured_at_us)| is_same(found[*name].1, *captured_at_us));
+        self.taken.extend(same.map(|(name, _)| name.clone()));
+        self.judged = None;
+        Ok(true)
+    }
+
     /// When the file was first seen, if it is complete.
-    fn completed(&mut self, name: &OsStr, seen: (u64, Option<SystemTime>), now_us: u64) -> Option<u64> {
+    fn completed(&mut self, name: &OsStr, seen: SizeAndDate, now_us: u64) -> Option<u64> {
         let new = || Growing {
             first_seen_us: now_us,
             same_since_us: now_us,
@@ -152,13 +189,17 @@ impl Source for Watch {
         false
     }
 
-    /// Numbers on from `seq`; which files were inspected is told by [`WatchOptions::done`].
+    /// Numbers on from `seq`; which files were inspected is told by [`Source::leave_out`].
     fn has_own_clock(&self) -> bool {
         false
     }
 
     fn resume_at(&mut self, seq: u64) {
         self.seq = seq;
+    }
+
+    fn leave_out(&mut self, judged: Judged) {
+        self.judged = Some(judged);
     }
 
     fn next(&mut self, stop: &StopFlag) -> Next {
@@ -170,7 +211,7 @@ impl Source for Watch {
                 break;
             }
             self.looked = true;
-            let trouble = self.look().err();
+            let trouble = self.look(stop).err();
             if self.trouble != trouble {
                 self.trouble.clone_from(&trouble);
                 if let Some(trouble) = trouble {
@@ -183,7 +224,7 @@ impl Source for Watch {
 }
 
 /// Size and date of the frames in the folder, by name.
-fn list(folder: &Path) -> Result<BTreeMap<OsString, (u64, Option<SystemTime>)>, String> {
+fn list(folder: &Path) -> Result<BTreeMap<OsString, SizeAndDate>, String> {
     let failed = |error| {
         format!(
             "cannot list the folder \"{}\": {error}; looking again",
@@ -213,6 +254,12 @@ fn list(folder: &Path) -> Result<BTreeMap<OsString, (u64, Option<SystemTime>)>, 
     Ok(found)
 }
 
+/// Whether a file of this date is the one that was first seen then, microseconds.
+fn is_same(date: Option<SystemTime>, first_seen_us: u64) -> bool {
+    let last_change = SystemTime::UNIX_EPOCH + Duration::from_micros(first_seen_us) + WRITING_MAX;
+    date.is_none_or(|date| date <= last_change)
+}
+
 /// Whether the name is that of an image that is not hidden.
 fn is_frame(name: &OsStr) -> bool {
     let hidden = name.as_encoded_bytes().starts_with(b".");
@@ -222,6 +269,7 @@ fn is_frame(name: &OsStr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::SystemClock;
     use super::super::compliance::{Subject, TickingClock, frame, trouble};
     use super::*;
 
@@ -230,7 +278,6 @@ mod tests {
         WatchOptions {
             settle: Duration::from_millis(5),
             look_every: Duration::from_millis(1),
-            done: BTreeSet::new(),
         }
     }
 
@@ -286,12 +333,12 @@ mod tests {
         let mut source = watch(folder.path(), options());
         for n in 1..20 {
             put(folder.path(), "a.png", &vec![7; n]);
-            source.look().expect("lists");
+            source.look(&StopFlag::default()).expect("lists");
             assert!(source.ready.is_empty(), "still growing at {n} bytes");
         }
         for look in 0..5 {
             assert!(source.ready.is_empty(), "complete after {look} looks");
-            source.look().expect("lists");
+            source.look(&StopFlag::default()).expect("lists");
         }
         assert_eq!(source.ready, [("a.png".into(), 0)]);
     }
@@ -307,10 +354,10 @@ mod tests {
             },
         );
         put(folder.path(), "a.png.part", b"half");
-        source.look().expect("lists");
+        source.look(&StopFlag::default()).expect("lists");
         assert!(source.ready.is_empty());
         std::fs::rename(folder.path().join("a.png.part"), folder.path().join("a.png")).expect("renamed");
-        source.look().expect("lists");
+        source.look(&StopFlag::default()).expect("lists");
         assert_eq!(source.ready.len(), 1);
     }
 
@@ -328,16 +375,29 @@ mod tests {
         assert_eq!(frame(&mut source, &stop).seq, 2);
     }
 
+    /// What a store would tell of these files.
+    fn judged(folder: &Path, files: &[(&str, u64)]) -> Judged {
+        let origin = |name: &str| folder.join(name).to_string_lossy().into_owned();
+        let files: Vec<_> = files
+            .iter()
+            .map(|(name, captured_at_us)| (origin(name), *captured_at_us))
+            .collect();
+        Box::new(move |tell| {
+            let _ = files
+                .iter()
+                .all(|(origin, captured_at_us)| tell(origin, *captured_at_us));
+            Ok(())
+        })
+    }
+
     #[test]
-    fn inspected_files_are_not_taken_again_and_forgotten_when_gone() {
+    fn judged_files_are_not_taken_again_and_forgotten_when_gone() {
         let folder = tempfile::tempdir().expect("a folder");
         put(folder.path(), "a.png", b"a");
         put(folder.path(), "b.png", b"b");
-        let done = ["a.png", "gone.png"].map(OsString::from).into();
-        let (mut source, stop) = (
-            watch(folder.path(), WatchOptions { done, ..options() }),
-            StopFlag::default(),
-        );
+        let (mut source, stop) = (watch(folder.path(), options()), StopFlag::default());
+        let now_us = SystemClock.now_us();
+        source.leave_out(judged(folder.path(), &[("a.png", now_us), ("gone.png", now_us)]));
         source.resume_at(1);
         let frame = frame(&mut source, &stop);
         assert_eq!((frame.seq, frame.bytes.as_deref()), (1, Ok(&b"b"[..])));
@@ -345,11 +405,49 @@ mod tests {
 
         std::fs::remove_file(folder.path().join("a.png")).expect("removed");
         std::fs::remove_file(folder.path().join("b.png")).expect("removed");
-        source.look().expect("lists");
+        source.look(&stop).expect("lists");
         assert_eq!(source.taken.len(), 2, "a share that is not mounted looks empty");
         put(folder.path(), "c.png", b"c");
-        source.look().expect("lists");
+        source.look(&stop).expect("lists");
         assert!(source.taken.is_empty());
+    }
+
+    #[test]
+    fn a_file_that_has_replaced_a_judged_one_is_taken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let written_us = 1_767_592_800_000_000;
+        for name in ["same.png", "slow.png", "replaced.png", "twice.png"] {
+            put(folder.path(), name, b"x");
+            let file = std::fs::File::options().append(true).open(folder.path().join(name));
+            let date = SystemTime::UNIX_EPOCH + Duration::from_micros(written_us);
+            file.and_then(|file| file.set_modified(date)).expect("dated");
+        }
+        let mut source = watch(folder.path(), options());
+        let files = [
+            ("replaced.png", written_us - 61_000_000),
+            ("same.png", written_us + 1),
+            ("slow.png", written_us - 59_000_000),
+            ("twice.png", 0),
+            ("twice.png", written_us),
+        ];
+        source.leave_out(judged(folder.path(), &files));
+        source.look(&StopFlag::default()).expect("lists");
+        assert_eq!(source.growing.keys().collect::<Vec<_>>(), ["replaced.png"]);
+    }
+
+    #[test]
+    fn what_was_judged_is_asked_for_when_the_folder_is_there() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let folder = parent.path().join("share");
+        let mut source = watch(&folder, options());
+        source.leave_out(judged(&folder, &[("a.png", SystemClock.now_us())]));
+        let stop = StopFlag::default();
+        assert!(source.look(&stop).is_err());
+        std::fs::create_dir(&folder).expect("made");
+        source.look(&stop).expect("lists");
+        put(&folder, "a.png", b"a");
+        put(&folder, "b.png", b"b");
+        assert!(frame(&mut source, &stop).origin.ends_with("b.png"));
     }
 
     #[test]
@@ -359,7 +457,7 @@ mod tests {
         let (mut source, stop) = (watch(&folder, options()), StopFlag::default());
         assert!(trouble(&mut source, &stop).starts_with("cannot list the folder"));
         for _ in 0..3 {
-            assert!(source.look().is_err());
+            assert!(source.look(&StopFlag::default()).is_err());
         }
         std::fs::create_dir(&folder).expect("made");
         put(&folder, "a.png", b"a");

@@ -33,14 +33,14 @@ impl ResumePoint {
         self.already_stored.last().map_or(self.next_seq, |last| last + 1)
     }
 
-    /// The point of a live camera, none of whose frames comes again. Unless the run `was_ended`, its end may have taken frames with
-    /// it whose numbers somebody knows, from an answer or a recording: then it is the next round number, so that none is given
-    /// twice.
+    /// The point of a camera that cannot be read again. Unless the run `was_ended`, its end may have taken frames with it whose
+    /// numbers somebody knows, from an answer or a recording: then it is the next round number, so that none is given twice. As
+    /// each start notes where it begins ([`Store::begin`]), that is beyond a start of which nothing else was kept.
     pub fn of_live(&self, was_ended: bool) -> Self {
         let unused = self.next_unused_seq();
         let next_seq = match was_ended {
             true => unused,
-            false => unused.next_multiple_of(ROUND_SEQS),
+            false => (unused + 1).next_multiple_of(ROUND_SEQS),
         };
         Self {
             next_seq,
@@ -84,6 +84,33 @@ impl Store {
             next_seq: from_key(next_seq)?,
             already_stored: stored.map(|seq| from_key(seq?)).collect::<Result<_, Trouble>>()?,
         })
+    }
+
+    /// Tells of every frame of a camera that has a verdict, in order, where it came from and when it was captured, microseconds, until
+    /// `tell` wants to hear no more. Nothing of it is held.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn origins(&self, camera: &str, tell: &mut dyn FnMut(&str, u64) -> bool) -> Result<(), StoreError> {
+        let sql = "SELECT origin, captured_at_us FROM outcomes INDEXED BY outcomes_camera
+            WHERE camera = ? AND origin IS NOT NULL ORDER BY id";
+        let mut read = || -> Result<(), Trouble> {
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query([self.number(camera)?])?;
+            while let Some(row) = rows.next()? {
+                let captured_at_us = bits_in(row, 1)?;
+                if !tell(
+                    row.get_ref(0)?
+                        .as_str()
+                        .map_err(|error| Trouble::Damaged(error.to_string()))?,
+                    captured_at_us,
+                ) {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        read().map_err(self.error("read"))
     }
 
     /// When a frame was captured, microseconds, if its outcome is in the store.

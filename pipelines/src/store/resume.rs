@@ -96,7 +96,9 @@ fn lots(store: &Store) -> Result<Vec<(u64, LotStarted)>, PipelineError> {
             kind: ChangeKind::Lot(lot),
         } = change?
         {
-            lots.push((time_us, LotStarted { camera, lot }));
+            // They are stored in the order in which they were said.
+            let ordinal = lots.len() as u64;
+            lots.push((time_us, LotStarted { camera, ordinal, lot }));
         }
     }
     lots.sort_by_key(|(time_us, _)| *time_us);

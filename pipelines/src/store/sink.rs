@@ -69,8 +69,21 @@ impl StoreSink {
     /// # Errors
     /// Why the store could not take it. What was committed before stays.
     pub fn finish(&self, ended: bool) -> Result<(), PipelineError> {
+        self.close(ended, ended)
+    }
+
+    /// The same for what was corrected afterwards: all of it is kept, and the run has ended only if it `had_ended` before.
+    ///
+    /// # Errors
+    /// As [`StoreSink::finish`].
+    pub fn finish_correction(&self, had_ended: bool) -> Result<(), PipelineError> {
+        self.close(true, had_ended)
+    }
+
+    /// Commits the `rest` too, if it is to be kept.
+    fn close(&self, rest: bool, ended: bool) -> Result<(), PipelineError> {
         let commits = lock(&self.commits).take();
-        if let (Some(commits), true) = (commits, ended) {
+        if let (Some(commits), true) = (commits, rest) {
             // It is gone where a commit has failed, which is told below.
             let _ = commits.send(lock(&self.buffer).rest());
         }

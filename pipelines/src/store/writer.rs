@@ -7,6 +7,7 @@ use intakt_operators::{Decision, Outcome, Region, Truth, Verdict};
 use rusqlite::{Connection, OptionalExtension, Statement, TransactionBehavior, params};
 
 use super::error::{StoreError, Trouble};
+use super::reader::ResumePoint;
 use super::records::{Change, ChangeKind, Commit, TimedOutcome};
 use super::sql_value::{bits, key, word};
 use super::store::Store;
@@ -28,6 +29,19 @@ impl Store {
         self.names = names;
         self.frontier_us = batch.frontier_us;
         Ok(())
+    }
+
+    /// Notes where each camera begins, before it gives a number to any frame.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    pub fn begin(&mut self, cameras: &BTreeMap<Arc<str>, ResumePoint>) -> Result<(), StoreError> {
+        let begin = |(camera, point): (&Arc<str>, &ResumePoint)| (camera.clone(), point.next_seq);
+        self.commit(&Commit {
+            frontier_us: self.frontier_us,
+            next_seq: cameras.iter().map(begin).collect(),
+            ..Commit::default()
+        })
     }
 
     fn check_times(&self, batch: &Commit) {

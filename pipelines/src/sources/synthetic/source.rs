@@ -109,6 +109,7 @@ mod tests {
     fn paced_frames_are_live_and_the_same() {
         let (mut paced, stop) = (Paced::new(Box::new(source(3))), StopFlag::default());
         assert!(!source(3).is_live() && paced.is_live());
+        assert!(paced.has_own_clock(), "it can be read again");
         paced.resume_at(3);
         assert_eq!(frame(&mut paced, &stop).bytes, source(3).frame(3).bytes);
         assert!(matches!(paced.next(&stop), Next::Ended));

@@ -159,6 +159,21 @@ fn a_frame_that_overtook_others_is_told_at_resume() {
 }
 
 #[test]
+fn a_start_that_was_killed_has_used_numbers_although_nothing_of_it_was_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("run.sqlite");
+    drop(create(&path));
+    for first in [10_000, 20_000, 30_000] {
+        let mut store = Store::open(&path, StoreOptions::default()).unwrap();
+        let point = store.resume_point("dock").unwrap().of_live(false);
+        assert_eq!(point.next_seq, first);
+        store.begin(&[("dock".into(), point)].into()).unwrap();
+    }
+    let ended = Store::open(&path, StoreOptions::default()).unwrap();
+    assert_eq!(ended.resume_point("dock").unwrap().of_live(true).next_seq, 30_000);
+}
+
+#[test]
 fn the_partition_into_commits_leaves_no_trace() {
     let directory = tempfile::tempdir().unwrap();
     let (by_hop, at_once) = (directory.path().join("by_hop"), directory.path().join("at_once"));
