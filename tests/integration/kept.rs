@@ -377,7 +377,7 @@ fn a_run_is_neither_overwritten_nor_resumed_by_mistake() {
     let cameras = ["left", "right"].map(|name| dir.path().join(name));
     let again = Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(0);
     assert!(
-        again.stdout.is_empty() && again.stderr.contains("going on with run"),
+        again.stdout.is_empty() && again.stderr.contains("61 outcomes are kept, up to"),
         "{}",
         again.stderr
     );
