@@ -125,13 +125,9 @@ pub(crate) fn keep(
     };
     let told = told(&store)?;
     if there {
-        terminal::say(&format!(
-            "going on with run \"{}\" (start {}): {} frames are judged, up to {:.3} s of event time",
-            directory.display(),
-            store.generation(),
-            points.values().map(|point| point.next_seq).sum::<u64>(),
-            store.committed_frontier_us() as f64 / 1e6
-        ));
+        let (run, start) = (directory.display(), store.generation());
+        let kept = what_is_kept(store.n_outcomes()?, store.committed_frontier_us());
+        terminal::say(&format!("going on with run \"{run}\" (start {start}): {kept}"));
     }
     let judged = |(camera, point): (&Arc<str>, &ResumePoint)| {
         let overtook = point.already_stored.len() as u64;
@@ -270,6 +266,15 @@ fn note_new_cameras(store: &Store, cameras: &[Camera], elsewhere: &[Elsewhere]) 
     Ok(())
 }
 
+fn what_is_kept(outcomes: u64, frontier_us: u64) -> String {
+    let up_to = format!("up to {:.3} s of event time", frontier_us as f64 / 1e6);
+    match outcomes {
+        0 => "no outcome is kept yet".to_owned(),
+        1 => format!("1 outcome is kept, {up_to}"),
+        many => format!("{many} outcomes are kept, {up_to}"),
+    }
+}
+
 /// What the store at `path` holds of a camera, for a source that wants to know.
 fn judged(path: &Path, camera: Arc<str>) -> Judged {
     let path = path.to_owned();
@@ -361,4 +366,18 @@ fn switched(
         };
     }
     Ok(current)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_of_which_nothing_is_kept_has_come_to_no_time() {
+        assert_eq!(what_is_kept(0, 1_000_000), "no outcome is kept yet");
+        assert_eq!(
+            what_is_kept(11, 1_500_000),
+            "11 outcomes are kept, up to 1.500 s of event time"
+        );
+    }
 }

@@ -16,6 +16,9 @@ use super::settings;
 use crate::cli::{LabelArgs, MachineArgs};
 use crate::{Outcome, terminal};
 
+/// Frames that are named because they were not there; of more it is said how many.
+const UNMATCHED_NAMED_MAX: usize = 10;
+
 /// Notes the labels, and corrects the figures that they change: at once, if the run is not going on; else the run does.
 pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
     let files = RunDirectory(&args.run);
@@ -55,7 +58,34 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
         PipelineError::Stopped(format!(
             "{error}\n  note: the labels are kept, and taken in by the next `label`, or when the run goes on"
         ))
-    })
+    })?;
+    note_unmatched(&store, &labels)?;
+    Ok(Outcome::Passed)
+}
+
+/// Whoever mistyped a number is to see it.
+fn note_unmatched(store: &Store, labels: &[GivenLabel]) -> Result<(), PipelineError> {
+    let (mut named, mut unmatched) = (Vec::new(), 0);
+    for GivenLabel { camera, seq, .. } in labels {
+        if store.captured_at_us(camera, *seq)?.is_some() {
+            continue;
+        }
+        unmatched += 1;
+        if named.len() < UNMATCHED_NAMED_MAX {
+            named.push(format!("frame {seq} of camera \"{camera}\""));
+        }
+    }
+    let more = match unmatched - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    if unmatched > 0 {
+        terminal::say(&format!(
+            "note: no such frame was there: {}{more}; what was said of it is kept, and counts for nothing",
+            named.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), PipelineError> {
@@ -78,7 +108,7 @@ fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), Pi
 }
 
 /// A run that was killed is still one that was killed afterwards: its cameras may have used numbers that nobody has kept.
-fn correct_figures(files: &RunDirectory<'_>, figures: Figures, had_ended: bool) -> Result<Outcome, PipelineError> {
+fn correct_figures(files: &RunDirectory<'_>, figures: Figures, had_ended: bool) -> Result<(), PipelineError> {
     let store = Store::open(&files.store(), StoreOptions::default())?;
     let resumed = Resumed::of(&store, &files.store(), figures.memory_us())?;
     let mut cameras: Vec<Camera> = store.cameras()?.into_iter().map(silent).collect();
@@ -111,7 +141,7 @@ fn correct_figures(files: &RunDirectory<'_>, figures: Figures, had_ended: bool) 
         "labels taken in: {said}; `intakt query {} --show metrics` lists what they changed",
         files.0.display()
     ));
-    Ok(Outcome::Passed)
+    Ok(())
 }
 
 /// Keeps what labels correct. They move time on by a second, in which nothing happened: no alert opens or closes by that.

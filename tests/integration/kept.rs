@@ -261,7 +261,8 @@ fn labels_that_come_late_correct_the_figures_and_say_what_was_before() {
         format!("right,{seq},{truth}\n")
     });
     fs::write(&table, format!("camera,seq,truth\n{}", rows.collect::<String>())).unwrap();
-    intakt(&[&"label", &run, &"--csv", &table]).expect(0);
+    let labelled = intakt(&[&"label", &run, &"--csv", &table]).expect(0);
+    assert!(!labelled.stderr.contains("no such frame"), "{}", labelled.stderr);
     assert_eq!(figure(&run, "precision")["after"], 1.0);
     assert_eq!(figure(&run, "labelled")["after"], 30.0);
     // A label that was wrong, corrected, and said twice.
@@ -279,6 +280,15 @@ fn labels_that_come_late_correct_the_figures_and_say_what_was_before() {
     }
     assert_eq!(figure(&run, "precision")["revision"], 2);
     assert_eq!(json_lines(&query(&run, "labels")).len(), 33);
+    let mistyped = label(&run, "right", 999, "normal").expect(0);
+    assert!(
+        mistyped
+            .stderr
+            .contains("no such frame was there: frame 999 of camera \"right\";"),
+        "{}",
+        mistyped.stderr
+    );
+    assert_eq!(json_lines(&query(&run, "labels")).len(), 34, "it is kept");
 }
 
 #[test]
@@ -377,7 +387,7 @@ fn a_run_is_neither_overwritten_nor_resumed_by_mistake() {
     let cameras = ["left", "right"].map(|name| dir.path().join(name));
     let again = Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(0);
     assert!(
-        again.stdout.is_empty() && again.stderr.contains("going on with run"),
+        again.stdout.is_empty() && again.stderr.contains("61 outcomes are kept, up to"),
         "{}",
         again.stderr
     );

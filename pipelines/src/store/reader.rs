@@ -131,6 +131,17 @@ impl Store {
         read().map_err(self.error("read"))
     }
 
+    /// How many frames have an outcome.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn n_outcomes(&self) -> Result<u64, StoreError> {
+        // They are numbered without gaps, and counting would read them all.
+        let sql = "SELECT coalesce(max(id), 0) FROM outcomes";
+        let read = || from_key(self.connection.query_row(sql, [], |row| row.get(0))?);
+        read().map_err(self.error("read"))
+    }
+
     /// The cameras that have a position.
     ///
     /// # Errors
