@@ -146,6 +146,45 @@ fn detectors_and_verdicts_of_real_images_do_not_depend_on_the_machine() {
     }
 }
 
+/// Image and pixel AUROC of a PaDiM detector in this precision.
+fn padim_in(precision: &str, category: &str) -> [f64; 2] {
+    let dir = tempdir().unwrap();
+    let (detector, json) = (dir.path().join("padim.intakt"), dir.path().join("figures.json"));
+    let (images, weights) = (data().join("mvtec").join(category), resnet18());
+    let fit: [&dyn AsRef<OsStr>; 12] = [
+        &"fit",
+        &images,
+        &"-o",
+        &detector,
+        &"--detector",
+        &"padim",
+        &"--backbone",
+        &"resnet18",
+        &"--weights",
+        &weights,
+        &"--precision",
+        &precision,
+    ];
+    intakt(&fit).expect(0);
+    let shown = intakt(&[&"show", &detector]).expect(0).stdout;
+    assert!(shown.contains(&format!(", {precision}, weights ")), "{shown}");
+    intakt(&[&"evaluate", &detector, &images, &"--json", &json]).expect(0);
+    let figures: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    ["image_auroc", "pixel_auroc"].map(|key| figures[key].as_f64().unwrap())
+}
+
+#[test]
+#[ignore = "needs the real images: INTAKT_DATA"]
+fn padim_in_int8_detects_what_it_does_in_f32() {
+    for category in ["bottle", "hazelnut_reduced", "transistor_reduced"] {
+        let [exact, int8] = ["f32", "int8"].map(|precision| padim_in(precision, category));
+        println!("{category}: image and pixel AUROC {exact:?} in f32, {int8:?} in int8");
+        for (exact, int8) in exact.iter().zip(int8) {
+            assert!((exact - int8).abs() <= 0.003, "{category}: {exact} and {int8}");
+        }
+    }
+}
+
 /// The bars of the streaming system: a camera at 30 frames a second is kept up with, or drops are counted and named.
 #[test]
 #[ignore = "needs the real images: INTAKT_DATA"]
