@@ -2,6 +2,8 @@
 //!
 //! `cargo bench --bench network` prints medians; `-- --layers` every step of them.
 
+#![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
+
 use std::time::Instant;
 
 use intakt_kernels::network::{CompiledNetwork, Conv, Network, NodeId, Plan, Team, Window};
