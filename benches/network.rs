@@ -117,7 +117,7 @@ fn main() {
         let in_f32 = CompiledNetwork::f32(&network);
         let mut largest = vec![0.0; network.ranged().count()];
         let mut plan = in_f32.plan(SIDE_PX, SIDE_PX).expect("large enough");
-        plan.observe(&rgb, &network, &mut largest);
+        plan.observe(&rgb, &mut largest);
         let in_int8 = CompiledNetwork::int8(&network, &largest).expect("finite weights");
         for (precision, compiled) in [("int8", &in_int8), ("f32", &in_f32)] {
             let mut plan = compiled.plan(SIDE_PX, SIDE_PX).expect("large enough");

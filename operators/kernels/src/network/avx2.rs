@@ -12,16 +12,7 @@ pub(super) fn sums_u8(tile: &Tile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) 
     tile.check(pixels);
     for first in (0..BLOCK).step_by(LANES) {
         // SAFETY: `Unit::available` has AVX2 only where it was detected, and what is read is inside the slices by `check`.
-        unsafe {
-            match pixels {
-                1 => tile_u8::<1>(tile, first, sums),
-                2 => tile_u8::<2>(tile, first, sums),
-                3 => tile_u8::<3>(tile, first, sums),
-                4 => tile_u8::<4>(tile, first, sums),
-                5 => tile_u8::<5>(tile, first, sums),
-                _ => tile_u8::<6>(tile, first, sums),
-            }
-        }
+        unsafe { by_pixels!(pixels, tile_u8(tile, first, sums)) }
     }
 }
 
@@ -30,16 +21,7 @@ pub(super) fn sums_f32(tile: &Tile<'_, f32>, pixels: usize, sums: &mut Sums<f32>
     tile.check(pixels);
     for first in (0..BLOCK).step_by(2 * LANES) {
         // SAFETY: as in `sums_u8`, and FMA was detected too.
-        unsafe {
-            match pixels {
-                1 => tile_f32::<1>(tile, first, sums),
-                2 => tile_f32::<2>(tile, first, sums),
-                3 => tile_f32::<3>(tile, first, sums),
-                4 => tile_f32::<4>(tile, first, sums),
-                5 => tile_f32::<5>(tile, first, sums),
-                _ => tile_f32::<6>(tile, first, sums),
-            }
-        }
+        unsafe { by_pixels!(pixels, tile_f32(tile, first, sums)) }
     }
 }
 

@@ -13,32 +13,14 @@ pub(super) fn sums_u8(tile: &Tile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) 
     tile.check(pixels);
     // SAFETY: `Unit::available` has AVX-512 only where every feature that `tile_u8` enables was detected, and what it reads is
     // inside the slices by `check`.
-    unsafe {
-        match pixels {
-            1 => tile_u8::<1>(tile, sums),
-            2 => tile_u8::<2>(tile, sums),
-            3 => tile_u8::<3>(tile, sums),
-            4 => tile_u8::<4>(tile, sums),
-            5 => tile_u8::<5>(tile, sums),
-            _ => tile_u8::<6>(tile, sums),
-        }
-    }
+    unsafe { by_pixels!(pixels, tile_u8(tile, sums)) }
 }
 
 /// Sums of `pixels` positions, each product fused with its addition.
 pub(super) fn sums_f32(tile: &Tile<'_, f32>, pixels: usize, sums: &mut Sums<f32>) {
     tile.check(pixels);
     // SAFETY: as in `sums_u8`.
-    unsafe {
-        match pixels {
-            1 => tile_f32::<1>(tile, sums),
-            2 => tile_f32::<2>(tile, sums),
-            3 => tile_f32::<3>(tile, sums),
-            4 => tile_f32::<4>(tile, sums),
-            5 => tile_f32::<5>(tile, sums),
-            _ => tile_f32::<6>(tile, sums),
-        }
-    }
+    unsafe { by_pixels!(pixels, tile_f32(tile, sums)) }
 }
 
 // Kept apart from what is done with the sums: in one function the compiler keeps them in memory, at half the speed.

@@ -4,6 +4,9 @@
 //! the memory for images of one size and runs on the calling thread, or on those of a [`Team`]. Every value is computed in one
 //! order whatever the machine and the number of threads, so all of them give the same bytes.
 
+#[macro_use]
+mod tile;
+
 mod bias;
 mod crew;
 mod element;
@@ -15,7 +18,6 @@ mod plan;
 mod quantise;
 mod run;
 mod team;
-mod tile;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -33,7 +35,7 @@ use self::pack::PackedConv;
 use self::plan::Compiled;
 pub use self::plan::Extent;
 use self::quantise::{PRODUCTS_MAX, activation_scale, quantise_weights};
-use self::run::Running;
+use self::run::{Run, Running};
 pub use self::team::Team;
 
 #[cfg(test)]
@@ -43,20 +45,18 @@ mod tests;
 pub struct CompiledNetwork(Kind);
 
 enum Kind {
-    F32(Arc<Compiled<f32>>),
-    Int8(Arc<Compiled<u8>>),
+    F32(Compiled<f32>),
+    Int8(Compiled<u8>),
 }
 
 /// A network for images of one size, with all the memory that running it takes.
 pub struct Plan {
-    running: PlanKind,
+    running: Box<dyn Run>,
+    /// Height and width of the images.
     size: [usize; 2],
     unit: Unit,
-}
-
-enum PlanKind {
-    F32(Running<f32>),
-    Int8(Running<u8>),
+    /// Nodes whose activations have ranges.
+    ranged: Vec<NodeId>,
 }
 
 impl CompiledNetwork {
@@ -66,12 +66,12 @@ impl CompiledNetwork {
             Node::Conv { conv, .. } => Some(Arc::new(PackedConv::f32(conv))),
             _ => None,
         });
-        Self(Kind::F32(Arc::new(Compiled {
+        Self(Kind::F32(Compiled {
             convs: convs.collect(),
             scales: vec![1.0; network.nodes.len()],
             raw_weight: None,
             network: network.clone(),
-        })))
+        }))
     }
 
     /// In 8 bits. `largest` are the activations of [`Network::ranged`] that just fit; larger ones become those.
@@ -112,20 +112,22 @@ impl CompiledNetwork {
                     "a window of {products} values is too large for sums of 32 bits"
                 ));
             }
-            if *input == network.image() {
-                let (weight, raw) = of_raw_pixels(network, conv);
-                convs.push(Some(Arc::new(PackedConv::u8(conv, &weight, 1.0))));
-                raw_weight = Some(raw);
-            } else {
-                convs.push(Some(Arc::new(PackedConv::u8(conv, &conv.weight, scales[input.0]))));
+            let is_first = *input == network.image();
+            let quantised = match is_first {
+                true => quantise_weights(&weight_for_raw_pixels(network, conv), conv.bias.len()),
+                false => quantise_weights(&conv.weight, conv.bias.len()),
+            };
+            convs.push(Some(Arc::new(PackedConv::u8(conv, &quantised, scales[input.0]))));
+            if is_first {
+                raw_weight = Some(quantised.weight());
             }
         }
-        Ok(Self(Kind::Int8(Arc::new(Compiled {
+        Ok(Self(Kind::Int8(Compiled {
             network: network.clone(),
             convs,
             scales,
             raw_weight,
-        }))))
+        })))
     }
 
     /// For images of this size, in pixels.
@@ -137,14 +139,15 @@ impl CompiledNetwork {
     }
 
     fn plan_on(&self, unit: Unit, height: usize, width: usize) -> Result<Plan, String> {
-        let running = match &self.0 {
-            Kind::F32(compiled) => PlanKind::F32(Running::new(compiled, compiled.schedule(height, width)?)),
-            Kind::Int8(compiled) => PlanKind::Int8(Running::new(compiled, compiled.schedule(height, width)?)),
+        let (network, running): (_, Box<dyn Run>) = match &self.0 {
+            Kind::F32(compiled) => (&compiled.network, Box::new(Running::new(compiled, height, width)?)),
+            Kind::Int8(compiled) => (&compiled.network, Box::new(Running::new(compiled, height, width)?)),
         };
         Ok(Plan {
             running,
             size: [height, width],
             unit,
+            ranged: network.ranged().collect(),
         })
     }
 
@@ -168,21 +171,12 @@ pub fn has_fast_int8() -> bool {
     return false;
 }
 
-/// The weights of the first layer for raw pixels, and what they are once quantised.
-fn of_raw_pixels(network: &Network, conv: &Conv) -> (Vec<f32>, Vec<f64>) {
+/// The weights of the first layer, to be multiplied with raw pixels of 0 … 255.
+fn weight_for_raw_pixels(network: &Network, conv: &Conv) -> Vec<f32> {
     let area = conv.window.kernel * conv.window.kernel;
-    let weight: Vec<f32> = conv
-        .weight
-        .iter()
-        .enumerate()
-        .map(|(at, weight)| (f64::from(*weight) / (255.0 * f64::from(network.std[at / area % 3]))) as f32)
-        .collect();
-    let quantised = quantise_weights(&weight, conv.bias.len());
-    let raw = quantised.values.iter().enumerate();
-    let raw = raw
-        .map(|(at, q)| f64::from(*q) * f64::from(quantised.scales[at / (3 * area)]))
-        .collect();
-    (weight, raw)
+    let weights = conv.weight.iter().enumerate();
+    let weights = weights.map(|(at, weight)| f64::from(*weight) / (255.0 * f64::from(network.std[at / area % 3])));
+    weights.map(|weight| weight as f32).collect()
 }
 
 impl Plan {
@@ -198,95 +192,70 @@ impl Plan {
     ///
     /// Panics unless the image has the plan's size.
     pub fn run_with(&mut self, team: &mut Team, threads: usize, rgb: &[u8]) -> Vec<Vec<f32>> {
-        self.run_and(rgb, team, threads, None)
+        self.each_step(team, threads, rgb, &|_| ());
+        self.running.results()
     }
 
-    /// The same, and lets `largest` grow to the activations of [`Network::ranged`] where they are larger. Only in `f32` do they
-    /// mean anything.
+    /// Lets `largest` grow to the activations of [`Network::ranged`] where they are larger. Only in `f32` do they mean anything.
     ///
-    /// Panics unless `largest` has one for each of them.
-    pub fn observe(&mut self, rgb: &[u8], network: &Network, largest: &mut [f32]) -> Vec<Vec<f32>> {
-        let ranged: Vec<NodeId> = network.ranged().collect();
-        assert_eq!(ranged.len(), largest.len(), "one range for each activation");
-        self.run_and(
-            rgb,
-            &mut Team::new(1),
-            1,
-            Some(&mut |node, value| {
-                if let Some(at) = ranged.iter().position(|ranged| *ranged == node) {
-                    largest[at] = largest[at].max(value);
-                }
-            }),
-        )
+    /// Panics unless `largest` has one for each of them, and the image the plan's size.
+    pub fn observe(&mut self, rgb: &[u8], largest: &mut [f32]) {
+        assert_eq!(self.ranged.len(), largest.len(), "one range for each activation");
+        let largest = Mutex::new(largest);
+        self.each_step(&mut Team::new(1), 1, rgb, &|at| {
+            // SAFETY: there is one member, and it is here.
+            let Some((node, value)) = (unsafe { self.running.largest(at) }) else {
+                return;
+            };
+            if let Some(range) = self.ranged.iter().position(|ranged| *ranged == node) {
+                let mut largest = largest.lock().unwrap_or_else(PoisonError::into_inner);
+                largest[range] = largest[range].max(value);
+            }
+        });
     }
 
     /// Runs the image with a team and takes the time of every step.
     ///
     /// Panics unless the image has the plan's size.
     pub fn profile(&mut self, team: &mut Team, threads: usize, rgb: &[u8]) -> Vec<StepTime> {
-        let [height, width] = self.size;
-        assert_eq!(rgb.len(), 3 * height * width, "an image of {width}x{height} pixels");
-        fn of<E: run::Pixels>(
-            running: &Running<E>,
-            unit: Unit,
-            rgb: &[u8],
-            team: &mut Team,
-            threads: usize,
-        ) -> Vec<StepTime> {
-            let times = Mutex::new(Vec::new());
-            team.run(threads, &|member, barrier| {
-                for at in 0..running.schedule.steps.len() {
-                    let started = Instant::now();
-                    // SAFETY: as in `run_all`.
-                    unsafe { running.step(at, unit, rgb, member, barrier.members()) };
-                    barrier.wait();
-                    if member == 0 {
-                        let (what, multiplications) = running.schedule.describe(at);
-                        let time = StepTime {
-                            what,
-                            multiplications,
-                            seconds: started.elapsed().as_secs_f64(),
-                        };
-                        times.lock().unwrap_or_else(PoisonError::into_inner).push(time);
-                    }
-                }
+        let seen = Mutex::new((Instant::now(), Vec::new()));
+        self.each_step(team, threads, rgb, &|at| {
+            let (began, times) = &mut *seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let (what, multiplications) = self.running.describe(at);
+            times.push(StepTime {
+                what,
+                multiplications,
+                seconds: began.elapsed().as_secs_f64(),
             });
-            times.into_inner().unwrap_or_else(PoisonError::into_inner)
-        }
-        match &self.running {
-            PlanKind::F32(running) => of(running, self.unit, rgb, team, threads),
-            PlanKind::Int8(running) => of(running, self.unit, rgb, team, threads),
-        }
+            *began = Instant::now();
+        });
+        seen.into_inner().unwrap_or_else(PoisonError::into_inner).1
     }
 
     /// Extents of the results.
     pub fn taps(&self) -> Vec<Extent> {
-        fn of<E: element::Element>(running: &Running<E>) -> Vec<Extent> {
-            let schedule = &running.schedule;
-            schedule.taps.iter().map(|&tap| schedule.wides[tap]).collect()
-        }
-        match &self.running {
-            PlanKind::F32(running) => of(running),
-            PlanKind::Int8(running) => of(running),
-        }
+        self.running.taps()
     }
 
     /// Bytes of all maps.
     pub fn bytes(&self) -> usize {
-        match &self.running {
-            PlanKind::F32(running) => running.bytes(),
-            PlanKind::Int8(running) => running.bytes(),
-        }
+        self.running.bytes()
     }
 
-    fn run_and(&mut self, rgb: &[u8], team: &mut Team, threads: usize, see: Option<See<'_>>) -> Vec<Vec<f32>> {
+    /// Lets the team take all steps; its first member says after each that it is done. Whoever calls it has the plan for itself.
+    fn each_step(&self, team: &mut Team, threads: usize, rgb: &[u8], done: &(dyn Fn(usize) + Sync)) {
         let [height, width] = self.size;
         assert_eq!(rgb.len(), 3 * height * width, "an image of {width}x{height} pixels");
-        match (&mut self.running, see) {
-            (PlanKind::F32(running), None) => run_all(running, self.unit, rgb, team, threads),
-            (PlanKind::F32(running), Some(see)) => see_all(running, self.unit, rgb, see),
-            (PlanKind::Int8(running), _) => run_all(running, self.unit, rgb, team, threads),
-        }
+        team.run(threads, &|member, barrier| {
+            for at in 0..self.running.n_steps() {
+                // SAFETY: all members are at this step, because they meet after each, and the callers borrow the plan mutably.
+                unsafe { self.running.step(at, self.unit, rgb, member, barrier.members()) };
+                barrier.wait();
+                if member == 0 {
+                    done(at);
+                }
+            }
+        });
     }
 }
 
@@ -299,36 +268,4 @@ pub struct StepTime {
     pub multiplications: u64,
     /// Wall time.
     pub seconds: f64,
-}
-
-/// What is told of the largest activation of a node.
-type See<'a> = &'a mut dyn FnMut(NodeId, f32);
-
-fn run_all<E: run::Pixels>(
-    running: &mut Running<E>,
-    unit: Unit,
-    rgb: &[u8],
-    team: &mut Team,
-    threads: usize,
-) -> Vec<Vec<f32>> {
-    let shared = &*running;
-    team.run(threads, &|member, barrier| {
-        for at in 0..shared.schedule.steps.len() {
-            // SAFETY: all members are at this step, because they meet after each, and the plan is borrowed by this team alone.
-            unsafe { shared.step(at, unit, rgb, member, barrier.members()) };
-            barrier.wait();
-        }
-    });
-    running.taps()
-}
-
-fn see_all(running: &mut Running<f32>, unit: Unit, rgb: &[u8], see: See<'_>) -> Vec<Vec<f32>> {
-    for at in 0..running.schedule.steps.len() {
-        // SAFETY: there is one member, and the plan is borrowed by it alone.
-        unsafe { running.step(at, unit, rgb, 0, 1) };
-        if let Some(largest) = running.largest(at) {
-            see(running.schedule.nodes[at], largest);
-        }
-    }
-    running.taps()
 }

@@ -3,7 +3,7 @@
 use super::element::Element;
 use super::graph::Conv;
 use super::memory::{Buffer, Zeroed};
-use super::quantise::quantise_weights;
+use super::quantise::QuantisedWeights;
 use super::tile::BLOCK;
 
 /// The weights of a convolution, ready to be multiplied. Channels are padded with zeros to whole blocks, the runs of a window's
@@ -71,9 +71,8 @@ impl PackedConv<f32> {
 }
 
 impl PackedConv<u8> {
-    /// The weights in 8 bits, for inputs of this scale. Values are returned too, as [`quantise_weights`] gives them.
-    pub(super) fn u8(conv: &Conv, weight: &[f32], input_scale: f32) -> Self {
-        let quantised = quantise_weights(weight, conv.bias.len());
+    /// The weights in 8 bits, for inputs of this scale.
+    pub(super) fn u8(conv: &Conv, quantised: &QuantisedWeights, input_scale: f32) -> Self {
         let scales = quantised.scales.iter().map(|scale| scale * input_scale).collect();
         Self::pack(conv, &quantised.values, scales)
     }

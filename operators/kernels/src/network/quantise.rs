@@ -30,6 +30,16 @@ pub(super) struct QuantisedWeights {
     pub(super) scales: Vec<f32>,
 }
 
+impl QuantisedWeights {
+    /// What they are worth.
+    pub(super) fn weight(&self) -> Vec<f64> {
+        let per_channel = self.values.len() / self.scales.len();
+        let values = self.values.iter().enumerate();
+        let weight = values.map(|(at, q)| f64::from(*q) * f64::from(self.scales[at / per_channel]));
+        weight.collect()
+    }
+}
+
 /// The nearest weights of 8 bits, each output channel by itself.
 ///
 /// Panics unless `weight` holds as many values for each of `out_channels`.

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use super::element::{Element, Unit};
 use super::finish::{Added, Finish};
-use super::graph::Window;
+use super::graph::{NodeId, Window};
 use super::memory::Buffer;
-use super::plan::{AddedFrom, Compiled, ConvStep, MapLayout, Schedule, Step};
+use super::plan::{AddedFrom, Compiled, ConvStep, Extent, MapLayout, Schedule, Step};
 use super::tile::{BLOCK, PIXELS_MAX, Sums, Tile};
 
 /// Bytes of weights up to which all of them stay in the second-level cache while rows go by; beyond that one block of output
@@ -15,7 +15,7 @@ const WEIGHT_BYTES_RESIDENT_MAX: usize = 256 * 1024;
 
 /// A schedule with its memory.
 pub(super) struct Running<E: Element> {
-    pub(super) schedule: Schedule<E>,
+    schedule: Schedule<E>,
     maps: Vec<Buffer<E>>,
     wides: Vec<Buffer<f32>>,
     /// By channel and byte: what a pixel is worth; for pixels that are normalised.
@@ -45,8 +45,40 @@ impl Pixels for f32 {
     }
 }
 
+/// A plan whatever it computes in.
+pub(super) trait Run: Send + Sync {
+    fn n_steps(&self) -> usize;
+
+    /// A step in words, and its multiplications.
+    fn describe(&self, at: usize) -> (String, u64);
+
+    /// Extents of the results.
+    fn taps(&self) -> Vec<Extent>;
+
+    /// Bytes of all maps.
+    fn bytes(&self) -> usize;
+
+    /// The rows that a member of a team computes of a step.
+    ///
+    /// # Safety
+    /// All members are at the same step, each member is there once, and nobody else uses the memory.
+    unsafe fn step(&self, at: usize, unit: Unit, rgb: &[u8], member: usize, members: usize);
+
+    /// The node of a step and the largest activation of its map; none where it has no map.
+    ///
+    /// # Safety
+    /// Nobody takes a step meanwhile.
+    unsafe fn largest(&self, at: usize) -> Option<(NodeId, f32)>;
+
+    /// The network's results.
+    fn results(&mut self) -> Vec<Vec<f32>>;
+}
+
 impl<E: Pixels> Running<E> {
-    pub(super) fn new(compiled: &Compiled<E>, schedule: Schedule<E>) -> Self {
+    /// # Errors
+    /// As [`Compiled::schedule`].
+    pub(super) fn new(compiled: &Compiled<E>, height: usize, width: usize) -> Result<Self, String> {
+        let schedule = compiled.schedule(height, width)?;
         let network = &compiled.network;
         let table = compiled.raw_weight.is_none().then(|| {
             let value =
@@ -55,7 +87,7 @@ impl<E: Pixels> Running<E> {
                 std::array::from_fn(|byte| value(channel, byte))
             }))
         });
-        Self {
+        Ok(Self {
             maps: schedule.maps.iter().map(|layout| Buffer::zeros(layout.len())).collect(),
             wides: schedule
                 .wides
@@ -64,59 +96,7 @@ impl<E: Pixels> Running<E> {
                 .collect(),
             schedule,
             table,
-        }
-    }
-
-    /// Bytes of all maps.
-    pub(super) fn bytes(&self) -> usize {
-        let maps: usize = self.maps.iter().map(Buffer::len).sum();
-        let wides: usize = self.wides.iter().map(Buffer::len).sum();
-        maps * size_of::<E>() + wides * size_of::<f32>()
-    }
-
-    /// The rows that a member of a team computes of a step.
-    ///
-    /// # Safety
-    /// All members are at the same step, each member is there once, and nobody else uses the memory.
-    pub(super) unsafe fn step(&self, at: usize, unit: Unit, rgb: &[u8], member: usize, members: usize) {
-        let share = |height: usize| height * member / members..height * (member + 1) / members;
-        match &self.schedule.steps[at] {
-            Step::Image { to } => {
-                let layout = self.schedule.maps[*to];
-                let rows = share(layout.extent.height);
-                // SAFETY: the caller's promise, and members have different rows.
-                unsafe { self.image(rgb, *to, rows) };
-            }
-            Step::MaxPool { from, to, window } => {
-                let rows = share(self.schedule.maps[*to].extent.height);
-                // SAFETY: the caller's promise; a step does not write to what it reads.
-                let (from, to) = unsafe { (self.map(*from), self.rows_of_map(*to, rows.clone())) };
-                max_pool(from, to, *window, rows);
-            }
-            Step::Conv(conv) => {
-                let rows = share(conv.out.height);
-                // SAFETY: the caller's promise.
-                unsafe { self.conv(conv, unit, rows) };
-            }
-        }
-    }
-
-    /// The largest activation of a step's map; none where it has no map.
-    pub(super) fn largest(&mut self, at: usize) -> Option<E> {
-        let Step::Conv(ConvStep {
-            map: Some((map, _)), ..
-        }) = &self.schedule.steps[at]
-        else {
-            return None;
-        };
-        let values = self.maps[*map].as_mut_slice();
-        values.iter().copied().reduce(|a, b| if b > a { b } else { a })
-    }
-
-    /// The network's results.
-    pub(super) fn taps(&mut self) -> Vec<Vec<f32>> {
-        let taps = self.schedule.taps.iter();
-        taps.map(|&tap| self.wides[tap].as_mut_slice().to_vec()).collect()
+        })
     }
 
     /// A map, to be read.
@@ -196,6 +176,68 @@ impl<E: Pixels> Running<E> {
         } else {
             blocks.for_each(|block| rows.clone().for_each(|y| work.row(y, block)));
         }
+    }
+}
+
+impl<E: Pixels> Run for Running<E> {
+    fn n_steps(&self) -> usize {
+        self.schedule.steps.len()
+    }
+
+    fn describe(&self, at: usize) -> (String, u64) {
+        self.schedule.describe(at)
+    }
+
+    fn taps(&self) -> Vec<Extent> {
+        let taps = self.schedule.taps.iter();
+        taps.map(|&tap| self.schedule.wides[tap]).collect()
+    }
+
+    fn bytes(&self) -> usize {
+        let maps: usize = self.maps.iter().map(Buffer::len).sum();
+        let wides: usize = self.wides.iter().map(Buffer::len).sum();
+        maps * size_of::<E>() + wides * size_of::<f32>()
+    }
+
+    unsafe fn step(&self, at: usize, unit: Unit, rgb: &[u8], member: usize, members: usize) {
+        let share = |height: usize| height * member / members..height * (member + 1) / members;
+        match &self.schedule.steps[at] {
+            Step::Image { to } => {
+                let layout = self.schedule.maps[*to];
+                let rows = share(layout.extent.height);
+                // SAFETY: the caller's promise, and members have different rows.
+                unsafe { self.image(rgb, *to, rows) };
+            }
+            Step::MaxPool { from, to, window } => {
+                let rows = share(self.schedule.maps[*to].extent.height);
+                // SAFETY: the caller's promise; a step does not write to what it reads.
+                let (from, to) = unsafe { (self.map(*from), self.rows_of_map(*to, rows.clone())) };
+                max_pool(from, to, *window, rows);
+            }
+            Step::Conv(conv) => {
+                let rows = share(conv.out.height);
+                // SAFETY: the caller's promise.
+                unsafe { self.conv(conv, unit, rows) };
+            }
+        }
+    }
+
+    unsafe fn largest(&self, at: usize) -> Option<(NodeId, f32)> {
+        let Step::Conv(ConvStep {
+            map: Some((map, _)), ..
+        }) = &self.schedule.steps[at]
+        else {
+            return None;
+        };
+        // SAFETY: the caller's promise.
+        let (_, values) = unsafe { self.map(*map) };
+        let largest = values.iter().copied().reduce(|a, b| if b > a { b } else { a })?;
+        Some((self.schedule.nodes[at], largest.value(1.0)))
+    }
+
+    fn results(&mut self) -> Vec<Vec<f32>> {
+        let taps = self.schedule.taps.iter();
+        taps.map(|&tap| self.wides[tap].as_mut_slice().to_vec()).collect()
     }
 }
 

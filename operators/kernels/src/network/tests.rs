@@ -236,12 +236,12 @@ fn naive_int8(network: &Network, size: [usize; 2], rgb: &[u8], largest: &[f32]) 
             }
             Node::Conv { input, conv, add, relu } => {
                 let (is_first, kernel) = (*input == network.image(), conv.window.kernel);
-                let (weight, raw) = match is_first {
-                    true => of_raw_pixels(network, conv),
-                    false => (Vec::new(), Vec::new()),
+                let weight = match is_first {
+                    true => weight_for_raw_pixels(network, conv),
+                    false => conv.weight.to_vec(),
                 };
-                let weight = if is_first { &weight } else { &conv.weight.to_vec() };
-                let quantised = quantise_weights(weight, conv.bias.len());
+                let quantised = quantise_weights(&weight, conv.bias.len());
+                let raw = quantised.weight();
                 let sums = sums(&bytes[input.0], conv, |at, value| {
                     f64::from(quantised.values[at]) * f64::from(value)
                 });
@@ -390,7 +390,7 @@ fn the_largest_activations_are_observed() {
     CompiledNetwork::f32(&network)
         .plan(20, 20)
         .unwrap()
-        .observe(&rgb, &network, &mut largest);
+        .observe(&rgb, &mut largest);
     let n_observed = largest.iter().filter(|value| **value > 0.0).count();
     // The last is only tapped, so it needs no range.
     assert!(n_observed + 1 >= expected.len());

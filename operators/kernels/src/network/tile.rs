@@ -13,6 +13,21 @@ pub(super) const BLOCK: usize = 64;
 /// Positions of a tile.
 pub(super) const PIXELS_MAX: usize = 6;
 
+/// Calls the version of a function that is compiled for so many positions.
+#[cfg(target_arch = "x86_64")]
+macro_rules! by_pixels {
+    ($pixels:expr, $tile:ident($($arg:expr),*)) => {
+        match $pixels {
+            1 => $tile::<1>($($arg),*),
+            2 => $tile::<2>($($arg),*),
+            3 => $tile::<3>($($arg),*),
+            4 => $tile::<4>($($arg),*),
+            5 => $tile::<5>($($arg),*),
+            _ => $tile::<6>($($arg),*),
+        }
+    };
+}
+
 /// Sums by position and channel of the block.
 #[repr(align(64))]
 pub(super) struct Sums<S>(pub(super) [[S; BLOCK]; PIXELS_MAX]);

@@ -34,10 +34,7 @@ const SIZES_KEPT: usize = 4;
 
 /// A residual network, cut off after its deepest tap.
 pub struct ResNet {
-    name: &'static str,
-    layers: Vec<Layer>,
-    convs: Vec<FoldedConv>,
-    network: Network,
+    folded: Folded,
     compiled: CompiledNetwork,
     /// What fits of each activation; none in `f32`.
     ranges: Option<Vec<f32>>,
@@ -45,11 +42,20 @@ pub struct ResNet {
     plans: Mutex<BTreeMap<(usize, usize), Vec<Plan>>>,
 }
 
+/// What the network is, whatever it computes in.
+#[derive(Clone)]
+struct Folded {
+    name: &'static str,
+    layers: Vec<Layer>,
+    convs: Vec<FoldedConv>,
+    network: Network,
+}
+
 impl std::fmt::Debug for ResNet {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ResNet")
-            .field("name", &self.name)
-            .field("layers", &self.layers)
+            .field("name", &self.folded.name)
+            .field("layers", &self.folded.layers)
             .finish_non_exhaustive()
     }
 }
@@ -64,12 +70,12 @@ impl std::fmt::Debug for ResNet {
 /// read hold more than this network.
 pub fn load_pretrained(name: &str, layers: &[String], tensors: &BTreeMap<String, Tensor>) -> Result<ResNet, String> {
     let checkpoint = Checkpoint::new(tensors)?;
-    let network = ResNet::load(name, layers, &mut |key, shape| checkpoint.conv(key, shape))?;
-    let convs: Vec<_> = network.convs.iter().map(|conv| conv.key.as_str()).collect();
+    let folded = Folded::load(name, layers, &mut |key, shape| checkpoint.conv(key, shape))?;
+    let convs: Vec<_> = folded.convs.iter().map(|conv| conv.key.as_str()).collect();
     let depths = Architecture::named(name)?.depths(layers)?;
     let deepest = depths.iter().copied().max().unwrap_or(0);
-    checkpoint.check_all_read(network.name, &LAYER_NAMES[..=deepest], &convs)?;
-    Ok(network)
+    checkpoint.check_all_read(folded.name, &LAYER_NAMES[..=deepest], &convs)?;
+    ResNet::new(folded, None)
 }
 
 /// Builds the network `name`, tapped at `layers`, from what [`Backbone::tensors`] returned. The round trip is exact.
@@ -77,7 +83,7 @@ pub fn load_pretrained(name: &str, layers: &[String], tensors: &BTreeMap<String,
 /// # Errors
 /// As [`load_pretrained`].
 pub fn from_folded(name: &str, layers: &[String], tensors: &BTreeMap<String, Tensor>) -> Result<ResNet, String> {
-    let network = ResNet::load(name, layers, &mut |key, shape| {
+    let folded = Folded::load(name, layers, &mut |key, shape| {
         let weight = checkpoint::values(tensors, &format!("{key}.weight"), &shape)?;
         let bias = checkpoint::values(tensors, &format!("{key}.bias"), &shape[..1])?;
         Ok(FoldedConv {
@@ -87,12 +93,12 @@ pub fn from_folded(name: &str, layers: &[String], tensors: &BTreeMap<String, Ten
             bias: bias.into(),
         })
     })?;
-    if !tensors.contains_key(RANGES) {
-        return Ok(network);
-    }
-    let n_ranges = network.network.ranged().count();
-    let ranges = checkpoint::values(tensors, RANGES, &[n_ranges])?.to_vec();
-    network.with_ranges(ranges)
+    let n_ranges = folded.network.ranged().count();
+    let ranges = match tensors.contains_key(RANGES) {
+        true => Some(checkpoint::values(tensors, RANGES, &[n_ranges])?.to_vec()),
+        false => None,
+    };
+    ResNet::new(folded, ranges)
 }
 
 /// The largest activations that were seen on images.
@@ -112,7 +118,7 @@ impl ActivationRanges {
     }
 }
 
-impl ResNet {
+impl Folded {
     fn load<'a>(name: &str, layers: &[String], source: &'a mut ConvSource<'a>) -> Result<Self, String> {
         let architecture = Architecture::named(name)?;
         let depths = architecture.depths(layers)?;
@@ -125,10 +131,24 @@ impl ResNet {
         Ok(Self {
             name: architecture.name,
             layers: depths.into_iter().map(layer).collect(),
-            compiled: CompiledNetwork::f32(&network),
             convs,
             network,
-            ranges: None,
+        })
+    }
+}
+
+impl ResNet {
+    /// In 8-bit integers with these `ranges`, or in `f32`.
+    fn new(folded: Folded, ranges: Option<Vec<f32>>) -> Result<Self, String> {
+        let compiled = match &ranges {
+            None => CompiledNetwork::f32(&folded.network),
+            Some(ranges) => CompiledNetwork::int8(&folded.network, ranges)
+                .map_err(|reason| format!("cannot run {} in 8-bit integers: {reason}", folded.name))?,
+        };
+        Ok(Self {
+            folded,
+            compiled,
+            ranges,
             plans: Mutex::default(),
         })
     }
@@ -138,8 +158,8 @@ impl ResNet {
     /// # Errors
     /// As [`Backbone::feature_maps`].
     pub fn observe(&self, image: &Image) -> Result<ActivationRanges, String> {
-        let mut largest = vec![0.0; self.network.ranged().count()];
-        self.run(image, |plan| plan.observe(&image.rgb, &self.network, &mut largest))?;
+        let mut largest = vec![0.0; self.folded.network.ranged().count()];
+        self.run(image, |plan| plan.observe(&image.rgb, &mut largest))?;
         Ok(ActivationRanges(largest))
     }
 
@@ -148,32 +168,23 @@ impl ResNet {
     /// # Errors
     /// A sentence, if an activation was not finite.
     pub fn to_int8(&self, observed: &ActivationRanges) -> Result<Self, String> {
-        self.with_ranges(observed.0.iter().map(|largest| largest * HEADROOM).collect())
-    }
-
-    fn with_ranges(&self, ranges: Vec<f32>) -> Result<Self, String> {
-        let compiled = CompiledNetwork::int8(&self.network, &ranges)
-            .map_err(|reason| format!("cannot run {} in 8-bit integers: {reason}", self.name))?;
-        Ok(Self {
-            name: self.name,
-            layers: self.layers.clone(),
-            convs: self.convs.clone(),
-            network: self.network.clone(),
-            compiled,
-            ranges: Some(ranges),
-            plans: Mutex::default(),
-        })
+        let ranges = observed.0.iter().map(|largest| largest * HEADROOM).collect();
+        Self::new(self.folded.clone(), Some(ranges))
     }
 
     /// Lets a plan for images of this size do something, and keeps it for the next.
     fn run<R>(&self, image: &Image, work: impl FnOnce(&mut Plan) -> R) -> Result<R, String> {
         let (height, width) = (image.height_px as usize, image.width_px as usize);
-        let deepest = self.layers.last().expect("a network is built with at least one layer");
+        let deepest = self
+            .folded
+            .layers
+            .last()
+            .expect("a network is built with at least one layer");
         // Below that the deepest map would be one position that mostly sees the zeros beyond the edge.
         if height.min(width) < deepest.stride_px {
             return Err(format!(
                 "an image of {width}x{height} pixels is too small for {} of {}, whose positions are {} pixels apart",
-                deepest.name, self.name, deepest.stride_px
+                deepest.name, self.folded.name, deepest.stride_px
             ));
         }
         let free = self.plans().get_mut(&(height, width)).and_then(Vec::pop);
@@ -197,11 +208,11 @@ impl ResNet {
 
 impl Backbone for ResNet {
     fn name(&self) -> &str {
-        self.name
+        self.folded.name
     }
 
     fn layers(&self) -> &[Layer] {
-        &self.layers
+        &self.folded.layers
     }
 
     fn precision(&self) -> Precision {
@@ -213,7 +224,7 @@ impl Backbone for ResNet {
 
     fn feature_maps(&self, image: &Image) -> Result<Vec<FeatureMap>, String> {
         let (taps, maps) = self.run(image, |plan| (plan.taps(), plan.run(&image.rgb)))?;
-        let maps = taps.into_iter().zip(maps).zip(&self.layers);
+        let maps = taps.into_iter().zip(maps).zip(&self.folded.layers);
         maps.map(
             |(
                 (
@@ -229,7 +240,7 @@ impl Backbone for ResNet {
                 if !values.iter().all(|value| value.is_finite()) {
                     return Err(format!(
                         "{} of {} overflows: are its weights damaged?",
-                        layer.name, self.name
+                        layer.name, self.folded.name
                     ));
                 }
                 Ok(FeatureMap::new(height, width, channels, values))
@@ -242,7 +253,7 @@ impl Backbone for ResNet {
     /// torchvision's names of the convolutions; in 8 bits also what fits of each activation, in the order of the network.
     fn tensors(&self) -> BTreeMap<String, Tensor> {
         let mut tensors = BTreeMap::new();
-        for conv in &self.convs {
+        for conv in &self.folded.convs {
             tensors.insert(
                 format!("{}.weight", conv.key),
                 Tensor::f32(&conv.shape, conv.weight.to_vec()),
