@@ -101,6 +101,21 @@ fn record_unruly(directory: &Path) -> String {
     lines.collect()
 }
 
+/// Panics at the first line that differs.
+#[track_caller]
+fn assert_same(found: &str, expected: &str, what: &str) {
+    let pairs = found.lines().zip(expected.lines()).enumerate();
+    for (line, (found, expected)) in pairs {
+        assert_eq!(found, expected, "{what}, line {line}");
+    }
+    assert!(
+        found == expected,
+        "{what}: {} bytes, not {}",
+        found.len(),
+        expected.len()
+    );
+}
+
 #[test]
 #[ignore = "fails now and then on a busy machine: the cause is not found"]
 fn two_processes_replay_an_unruly_run() {
@@ -116,7 +131,7 @@ fn two_processes_replay_an_unruly_run() {
         write_hosts(&hosts);
         let more = ["--workers", workers, "--pool", pool, "--speed", speed];
         let [first, _] = replay_in_two(&recording, &hosts, &more);
-        assert!(first.expect(1).stdout == expected, "2 processes, {more:?}");
+        assert_same(&first.expect(1).stdout, &expected, &format!("2 processes, {more:?}"));
     }
 }
 
@@ -148,7 +163,7 @@ fn machines_replay_the_same_bytes() {
                 .output()
                 .unwrap(),
         );
-        assert!(ran.expect(1).stdout == expected, "1 process, {more:?}");
+        assert_same(&ran.expect(1).stdout, &expected, &format!("1 process, {more:?}"));
     }
     for (workers, pool, kills) in [("1", "2", [100, 40, 700]), ("3", "1", [1, 500, 300])] {
         let run = dir.path().join(format!("run-{workers}"));
@@ -164,7 +179,7 @@ fn machines_replay_the_same_bytes() {
         }
         Ran::from(replay.output().unwrap()).expect(1);
         let kept = intakt(&[&"query", &run, &"--show", &"outcomes"]).expect(0).stdout;
-        assert!(kept == expected, "killed, {workers} workers");
+        assert_same(&kept, &expected, &format!("killed, {workers} workers"));
     }
 }
 

@@ -146,11 +146,9 @@ fn detectors_and_verdicts_of_real_images_do_not_depend_on_the_machine() {
     }
 }
 
-/// Image and pixel AUROC of a PaDiM detector in this precision.
-fn padim_in(precision: &str, category: &str) -> [f64; 2] {
-    let dir = tempdir().unwrap();
-    let (detector, json) = (dir.path().join("padim.intakt"), dir.path().join("figures.json"));
-    let (images, weights) = (data().join("mvtec").join(category), resnet18());
+/// Fits PaDiM on ResNet-18.
+fn fit_padim(images: &Path, detector: &Path, precision: &str) {
+    let weights = resnet18();
     let fit: [&dyn AsRef<OsStr>; 12] = [
         &"fit",
         &images,
@@ -166,6 +164,14 @@ fn padim_in(precision: &str, category: &str) -> [f64; 2] {
         &precision,
     ];
     intakt(&fit).expect(0);
+}
+
+/// Image and pixel AUROC of a PaDiM detector in this precision.
+fn padim_in(precision: &str, category: &str) -> [f64; 2] {
+    let dir = tempdir().unwrap();
+    let (detector, json) = (dir.path().join("padim.intakt"), dir.path().join("figures.json"));
+    let images = data().join("mvtec").join(category);
+    fit_padim(&images, &detector, precision);
     let shown = intakt(&[&"show", &detector]).expect(0).stdout;
     assert!(shown.contains(&format!(", {precision}, weights ")), "{shown}");
     intakt(&[&"evaluate", &detector, &images, &"--json", &json]).expect(0);
@@ -192,20 +198,7 @@ fn a_video_at_its_own_pace_is_judged_or_says_what_it_dropped() {
     const FRAMES: usize = 1_189;
     let dir = tempdir().unwrap();
     let (detector, run) = (dir.path().join("bottle.intakt"), dir.path().join("run.toml"));
-    let (bottle, weights) = (bottle(), resnet18());
-    let fit: [&dyn AsRef<OsStr>; 10] = [
-        &"fit",
-        &bottle,
-        &"-o",
-        &detector,
-        &"--detector",
-        &"padim",
-        &"--backbone",
-        &"resnet18",
-        &"--weights",
-        &weights,
-    ];
-    intakt(&fit).expect(0);
+    fit_padim(&bottle(), &detector, "auto");
     let video = data().join("video/bottle-detection.mp4");
     let text = format!(
         "detector = \"bottle.intakt\"\n[[camera]]\nname = \"line\"\nsource = \"video\"\npaced = true\npath = \"{}\"\n",
