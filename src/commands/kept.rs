@@ -158,6 +158,9 @@ impl Kept {
     pub(crate) fn join(mut self, inspection: &mut Inspection) -> Self {
         inspection.resumed = self.resumed.take();
         inspection.sinks.push(self.sink.clone());
+        if let Some(recorder) = &inspection.recorder {
+            self.sink.commit_after(recorder.clone());
+        }
         self
     }
 

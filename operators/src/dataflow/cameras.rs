@@ -306,15 +306,15 @@ impl Gate {
             self.hear(idx, None, enter);
             return;
         }
-        let camera = &mut self.cameras[idx];
-        for (dropped, recorded) in camera.inbox.take_dropped() {
+        let (all_dropped, post) = self.cameras[idx].inbox.look();
+        for (dropped, recorded) in all_dropped {
             let captured_at_us = recorded.map_or(dropped.captured_at_us, |recorded| recorded.time_us);
             enter(Entered::Dropped(
                 dropped,
                 self.watermark.stamp_dropped(idx, captured_at_us, now),
             ));
         }
-        let (state, next_seq) = match camera.inbox.look() {
+        let (state, next_seq) = match post {
             Post::Frame { time_us, seq } => {
                 self.watermark.offer(idx, time_us);
                 (State::FrameWaits, Some(seq))
@@ -325,7 +325,7 @@ impl Gate {
                 (State::Ended, None)
             }
         };
-        camera.state = state;
+        self.cameras[idx].state = state;
         self.hear(idx, next_seq, enter);
     }
 

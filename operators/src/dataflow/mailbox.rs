@@ -180,17 +180,24 @@ impl Inbox {
         let _ = self.mailbox.waker.set(waker.clone());
     }
 
-    /// What is there. Drops have to be taken first: a stream has ended when both are through.
-    pub(super) fn look(&self) -> Post {
-        let queue = self.mailbox.lock();
-        match queue.frames.front() {
+    /// What is there, and the frames that were dropped since the last call, oldest first: in one look, so that a drop which comes
+    /// before a frame in a recording is told before it. A stream has ended when both are through.
+    pub(super) fn look(&self) -> (VecDeque<Drop>, Post) {
+        let mut queue = self.mailbox.lock();
+        let dropped = std::mem::take(&mut queue.dropped);
+        let post = match queue.frames.front() {
             Some(frame) => Post::Frame {
                 time_us: frame.recorded.map_or(frame.captured_at_us, |recorded| recorded.time_us),
                 seq: frame.seq,
             },
-            None if queue.no_more_frames && queue.dropped.is_empty() => Post::Ended,
+            None if queue.no_more_frames => Post::Ended,
             None => Post::Nothing,
+        };
+        drop(queue);
+        if !dropped.is_empty() {
+            self.mailbox.space.notify_all();
         }
+        (dropped, post)
     }
 
     /// The oldest frame. It may not be the one that was looked at: that can have been dropped since.
@@ -198,18 +205,6 @@ impl Inbox {
         let frame = self.mailbox.lock().frames.pop_front();
         self.mailbox.space.notify_all();
         frame
-    }
-
-    /// The frames that were dropped since the last call, oldest first.
-    pub(super) fn take_dropped(&self) -> VecDeque<Drop> {
-        let mut queue = self.mailbox.lock();
-        if queue.dropped.is_empty() {
-            return VecDeque::new();
-        }
-        let dropped = std::mem::take(&mut queue.dropped);
-        drop(queue);
-        self.mailbox.space.notify_all();
-        dropped
     }
 }
 
@@ -236,11 +231,8 @@ mod tests {
     }
 
     fn drained(inbox: &Inbox) -> (Vec<u64>, Vec<u64>) {
-        let dropped = inbox
-            .take_dropped()
-            .into_iter()
-            .map(|(dropped, _)| dropped.seq)
-            .collect();
+        let (dropped, _) = inbox.look();
+        let dropped = dropped.into_iter().map(|(dropped, _)| dropped.seq).collect();
         let frames = std::iter::from_fn(|| inbox.take()).map(|frame| frame.seq).collect();
         (frames, dropped)
     }
@@ -256,7 +248,7 @@ mod tests {
             assert_eq!(outbox.captured(), 10);
             drop(outbox);
             assert_eq!(drained(&inbox), (frames.to_vec(), gone.to_vec()), "{overflow:?}");
-            assert!(matches!(inbox.look(), Post::Ended));
+            assert!(matches!(inbox.look().1, Post::Ended));
         }
     }
 
@@ -274,15 +266,44 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_has_not_ended_while_drops_are_untold() {
+    fn a_stream_ends_with_its_last_drops() {
         let (outbox, inbox) = mailbox("one".into(), 1, Overflow::DropOldest);
         outbox.send(frame(0)).unwrap();
         outbox.send(frame(1)).unwrap();
         drop(outbox);
-        assert!(matches!(inbox.look(), Post::Frame { time_us: 1, seq: 1 }));
+        let (dropped, post) = inbox.look();
+        assert_eq!(dropped.len(), 1);
+        assert!(matches!(post, Post::Frame { time_us: 1, seq: 1 }));
         assert_eq!(inbox.take().map(|frame| frame.seq), Some(1));
-        assert!(matches!(inbox.look(), Post::Nothing));
-        assert_eq!(inbox.take_dropped().len(), 1);
-        assert!(matches!(inbox.look(), Post::Ended));
+        assert!(matches!(inbox.look().1, Post::Ended));
+    }
+
+    #[test]
+    fn a_drop_that_was_recorded_before_a_frame_is_seen_before_it() {
+        const PAIRS: u64 = 200_000;
+        let (outbox, inbox) = mailbox("one".into(), 4, Overflow::Block);
+        let reader = std::thread::spawn(move || {
+            for pair in 0..PAIRS {
+                let (drop, _) = dropped(frame(2 * pair), DropReason::DropOldest);
+                let stamp = Stamp { time_us: 0, low_us: 0 };
+                outbox.send_dropped(drop, stamp).unwrap();
+                outbox.send(frame(2 * pair + 1)).unwrap();
+            }
+        });
+        let mut n_dropped = 0;
+        loop {
+            let (dropped, post) = inbox.look();
+            n_dropped += dropped.len() as u64;
+            match post {
+                Post::Frame { seq, .. } => {
+                    assert!(n_dropped > seq / 2, "frame {seq} is seen, and {n_dropped} of the drops before it");
+                    inbox.take();
+                }
+                Post::Nothing => {}
+                Post::Ended => break,
+            }
+        }
+        assert_eq!(n_dropped, PAIRS);
+        reader.join().unwrap();
     }
 }

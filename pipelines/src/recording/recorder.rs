@@ -85,6 +85,12 @@ struct State {
     written: Tally,
     bytes: u64,
     trouble: Option<String>,
+    /// Events that were put into the queue.
+    offered: u64,
+    /// How many of them somebody waits for.
+    awaited: u64,
+    /// How many of them are on the disk, or never will be.
+    settled: u64,
 }
 
 impl Recorder {
@@ -120,6 +126,9 @@ impl Recorder {
                 written: Tally::default(),
                 bytes: 0,
                 trouble: None,
+                offered: 0,
+                awaited: 0,
+                settled: 0,
             }),
             changed: Condvar::new(),
         });
@@ -134,8 +143,23 @@ impl Recorder {
 
     /// Records `event` after those before it. Never waits for the disk: what finds the buffer full is counted, not written.
     pub fn record(&self, event: RecordedEvent) {
-        if self.shared.lock().queue.offer(event) {
-            self.shared.changed.notify_one();
+        let mut state = self.shared.lock();
+        if state.queue.offer(event) {
+            state.offered += 1;
+            drop(state);
+            self.shared.changed.notify_all();
+        }
+    }
+
+    /// Waits until what was recorded before is on the disk, or the recording has ended: whoever tells that frames were judged
+    /// for good tells it after this.
+    pub fn flush(&self) {
+        let mut state = self.shared.lock();
+        let target = state.offered;
+        state.awaited = state.awaited.max(target);
+        self.shared.changed.notify_all();
+        while state.settled < target {
+            state = self.shared.wait(state);
         }
     }
 
@@ -158,7 +182,7 @@ impl Recorder {
     /// Writes what is in the buffer, closes the file and says what became of everything. What comes later is unwritten.
     pub fn finish(&self) -> RecordingAccount {
         self.shared.lock().queue.close();
-        self.shared.changed.notify_one();
+        self.shared.changed.notify_all();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(Err(_)) = thread.map(JoinHandle::join) {
             self.shared.lock().trouble = Some("the recorder's thread panicked".to_owned());
@@ -178,7 +202,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn write_until_closed<D: Directory>(&self, writer: &mut RecordingWriter<D>) {
+        // Also when this thread panics: nobody may wait for ever.
+        let _settles = Settles(self);
         let outcome = self.write_all(writer);
         let mut state = self.lock();
         state.note_committed(writer);
@@ -190,52 +220,75 @@ impl Shared {
 
     fn write_all<D: Directory>(&self, writer: &mut RecordingWriter<D>) -> Result<(), PipelineError> {
         let mut synced_at = Instant::now();
+        let mut taken = 0;
         loop {
             let wait = (!writer.is_synced()).then(|| SYNC_EVERY.saturating_sub(synced_at.elapsed()));
-            match self.next(wait) {
+            match self.next(taken, wait) {
                 Turn::Write(event) => {
                     if writer.is_synced() {
                         synced_at = Instant::now();
                     }
+                    // What was missing is told beside the events that were offered, and nobody waits for it.
+                    taken += u64::from(!matches!(event, RecordedEvent::Missing { .. }));
                     writer.write(&event)?;
                     self.lock().queue.release(&event);
                 }
-                Turn::Wait => {}
+                Turn::Sync => {
+                    writer.sync()?;
+                    let mut state = self.lock();
+                    state.note_committed(writer);
+                    state.settled = taken;
+                    self.changed.notify_all();
+                    synced_at = Instant::now();
+                }
                 Turn::Finish => return writer.finish(),
-            }
-            if !writer.is_synced() && synced_at.elapsed() >= SYNC_EVERY {
-                writer.sync()?;
-                self.lock().note_committed(writer);
-                synced_at = Instant::now();
             }
         }
     }
 
-    /// The next event; or nothing, when `wait` has passed without one.
-    fn next(&self, wait: Option<Duration>) -> Turn {
+    /// What to do next, when `taken` events were taken: wait for an event no longer than `sync_within` where something is not
+    /// synced.
+    fn next(&self, taken: u64, sync_within: Option<Duration>) -> Turn {
         let mut state = self.lock();
+        let deadline = sync_within.map(|within| Instant::now() + within);
         loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let is_awaited = state.settled < state.awaited && state.awaited <= taken;
+            if is_awaited || left == Some(Duration::ZERO) {
+                return Turn::Sync;
+            }
             if let Some(event) = state.queue.take() {
                 return Turn::Write(event);
             }
             if state.queue.is_closed() {
                 return Turn::Finish;
             }
-            match wait {
-                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
-                Some(wait) => {
-                    let waited = self.changed.wait_timeout(state, wait);
-                    let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-                    return state.queue.take().map_or(Turn::Wait, Turn::Write);
+            state = match left {
+                None => self.wait(state),
+                Some(left) => {
+                    let waited = self.changed.wait_timeout(state, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
                 }
-            }
+            };
         }
+    }
+}
+
+/// Says at the end of the thread that writes that nothing more is written.
+struct Settles<'a>(&'a Shared);
+
+impl Drop for Settles<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.queue.close();
+        state.settled = u64::MAX;
+        self.0.changed.notify_all();
     }
 }
 
 enum Turn {
     Write(RecordedEvent),
-    Wait,
+    Sync,
     Finish,
 }
 

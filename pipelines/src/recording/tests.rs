@@ -572,6 +572,8 @@ fn a_full_disk_ends_the_recording_and_loses_nothing_of_it() {
         };
         let recorder = Recorder::start_in(disk, 0, options).unwrap();
         events.iter().for_each(|event| recorder.record(event.clone()));
+        // Nobody waits for a disk that takes nothing more.
+        recorder.flush();
         let account = recorder.finish();
         let (found, cuts, error) = read(dir.path());
         assert_eq!(spell_all(&found), spell_all(&events[..found.len()]));
@@ -592,6 +594,22 @@ fn a_full_disk_ends_the_recording_and_loses_nothing_of_it() {
         recorder.record(frame("left", 40, 1));
         assert_eq!(recorder.account().frames_unwritten(), account.frames_unwritten() + 1);
     }
+}
+
+#[test]
+fn what_was_flushed_is_on_the_disk_while_the_recording_goes_on() {
+    let dir = TempDir::new().unwrap();
+    let recorder = Recorder::start(dir.path(), RecorderOptions::default()).unwrap();
+    recorder.flush();
+    for seq in 0..50 {
+        recorder.record(frame("left", seq, 100));
+        recorder.flush();
+        let (found, ..) = read(dir.path());
+        assert_eq!(found.len() as u64, seq + 1, "a kill at this moment loses nothing");
+    }
+    assert_eq!(recorder.finish().frames_written(), 50);
+    recorder.record(frame("left", 50, 100));
+    recorder.flush();
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use intakt_operators::Outcome;
@@ -12,6 +12,7 @@ use super::metrics::{count_metrics, score_metrics};
 use super::reader::ResumePoint;
 use super::{Alert, Change, Commit, HopBuffer, Store};
 use crate::PipelineError;
+use crate::recording::Recorder;
 use crate::sinks::Sink;
 use crate::sources::StopFlag;
 
@@ -27,6 +28,7 @@ pub struct StoreSink {
     failure: Arc<Mutex<Option<String>>>,
     /// Set where the last, incomplete hop of an interrupted run is not to be committed.
     discards_after: Option<StopFlag>,
+    recorder: Arc<OnceLock<Arc<Recorder>>>,
 }
 
 impl StoreSink {
@@ -50,10 +52,14 @@ impl StoreSink {
         changes.into_iter().for_each(|change| buffer.change(change));
         let (sender, receiver) = sync_channel(COMMITS_WAITING_MAX);
         let failure: Arc<Mutex<Option<String>>> = Arc::default();
-        let failed = failure.clone();
+        let recorder: Arc<OnceLock<Arc<Recorder>>> = Arc::default();
+        let (failed, recording) = (failure.clone(), recorder.clone());
         let thread = thread::Builder::new()
             .name("commit".to_owned())
-            .spawn(move || commit_all(store, &receiver).inspect_err(|reason| *lock(&failed) = Some(reason.clone())))
+            .spawn(move || {
+                let committed = commit_all(store, &receiver, &recording);
+                committed.inspect_err(|reason| *lock(&failed) = Some(reason.clone()))
+            })
             .map_err(|error| PipelineError::Refused(format!("cannot start a thread: {error}")))?;
         Ok(Self {
             buffer: Mutex::new(buffer),
@@ -61,7 +67,15 @@ impl StoreSink {
             thread: Mutex::new(Some(thread)),
             failure,
             discards_after,
+            recorder,
         })
+    }
+
+    /// From now on a hop is committed when what `recorder` was given of it is on the disk: frames that are in the store are not
+    /// recorded when the run goes on.
+    pub fn commit_after(&self, recorder: Arc<Recorder>) {
+        let is_first = self.recorder.set(recorder).is_ok();
+        assert!(is_first, "a run is recorded once");
     }
 
     /// Waits until everything that was handed over is on the disk, and notes whether the run has `ended`.
@@ -102,8 +116,15 @@ impl StoreSink {
     }
 }
 
-fn commit_all(mut store: Store, commits: &Receiver<Commit>) -> Result<Store, String> {
+fn commit_all(
+    mut store: Store,
+    commits: &Receiver<Commit>,
+    recorder: &OnceLock<Arc<Recorder>>,
+) -> Result<Store, String> {
     for commit in commits {
+        if let Some(recorder) = recorder.get() {
+            recorder.flush();
+        }
         store.commit(&commit).map_err(|error| error.to_string())?;
     }
     Ok(store)
