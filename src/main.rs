@@ -86,3 +86,67 @@ fn end_the_process_on_a_panic_outside_the_pool() {
         })
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, Instant};
+
+    use intakt_pipelines::sources::StopFlag;
+    use timely::dataflow::InputHandle;
+    use timely::dataflow::operators::vec::Map;
+    use timely::dataflow::operators::{Exchange, Input, Probe};
+
+    /// Set in the process in which a worker panics.
+    const PANICS: &str = "INTAKT_TEST_PANICS";
+
+    /// Three workers that wait for each other, one of which panics in an operator.
+    fn three_workers_wait_for_each_other() {
+        let run = timely::execute(timely::Config::process(3), |worker| {
+            let mut input: InputHandle<u64, timely::container::CapacityContainerBuilder<Vec<u64>>> = InputHandle::new();
+            let probe = worker.dataflow::<u64, _, _>(|scope| {
+                let frames = scope.input_from(&mut input).exchange(|frame| *frame);
+                let judged = frames.map(|frame| {
+                    assert!(frame != 7, "frame 7 breaks the detector");
+                    frame
+                });
+                judged.probe().0
+            });
+            (0..9).for_each(|frame| input.send(frame));
+            input.advance_to(1);
+            worker.step_or_park_while(None, || probe.less_than(&1));
+        });
+        drop(run.unwrap().join());
+    }
+
+    #[test]
+    fn a_worker_that_panics_ends_the_process_and_says_why() {
+        if std::env::var_os(PANICS).is_some() {
+            super::end_the_process_on_a_panic_outside_the_pool();
+            three_workers_wait_for_each_other();
+            return;
+        }
+        let (started, never) = (Instant::now(), StopFlag::default());
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "tests::a_worker_that_panics_ends_the_process_and_says_why"])
+            .arg("--nocapture")
+            .env(PANICS, "")
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if started.elapsed() > Duration::from_secs(30) {
+                child.kill().unwrap();
+                panic!("a worker panicked and the process hangs");
+            }
+            never.wait(Duration::from_millis(10));
+        };
+        let said = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+        assert_eq!(status.code(), Some(2), "{said}");
+        assert_eq!(said.matches("frame 7 breaks the detector").count(), 1, "{said}");
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use intakt_operators::dataflow::{HOP_US, RatePlan, SCORE_HOP_US, Shifts};
-use intakt_operators::metrics::{AlertRule, Figure, parse_duration_us};
+use intakt_operators::metrics::{AlertRule, parse_duration_us};
 use intakt_pipelines::{Detectors, Figures};
 use toml::Spanned;
 
@@ -160,11 +160,8 @@ impl Reader<'_> {
                         &format!("the window of \"{}\" is none of `windows`", rule.get_ref()),
                     );
                 }
-                if let AlertRule::Beyond {
-                    figure: Figure::Drift,
-                    window_us,
-                    ..
-                } = &read
+                if let AlertRule::Beyond { figure, window_us, .. } = &read
+                    && figure.is_of_scores()
                     && !window_us.is_multiple_of(SCORE_HOP_US)
                 {
                     self.problem(

@@ -20,7 +20,7 @@ pub trait Alerts<'scope> {
     /// by itself, and is looked at whenever its sliding window, which must be in the plan, moves; silence is counted in
     /// hops of event time, so it takes other cameras (or a source's idle timeout) to move on. When `changes` correct the
     /// window an alert opened on and the rule did not hold there after all, the alert is retracted, within the horizon of
-    /// the plan. Scores are not corrected by labels, so alerts on drift are not retracted. Rules come as they were
+    /// the plan. Labels do not change how frames scored, so alerts on drift are not retracted. Rules come as they were
     /// written and as they were read.
     fn alerts(
         self,

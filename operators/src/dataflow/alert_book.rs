@@ -68,9 +68,12 @@ pub(super) struct AlertBook {
     last_seen_us: BTreeMap<Arc<str>, u64>,
 }
 
-struct Cause {
-    start_us: u64,
-    tally: Tally,
+/// The window on which an alert opened.
+enum Cause {
+    /// What happened in it, corrected since.
+    Counts { start_us: u64, counted: Tally },
+    /// How its frames scored, which is told again when it is corrected.
+    Scores,
 }
 
 impl AlertBook {
@@ -152,19 +155,21 @@ impl AlertBook {
             if let (true, Scope::Camera(camera)) = (*new && tally.frames > 0, scope) {
                 self.last_seen_us.insert(camera.clone(), at_us);
             } else if !new {
-                let causes = self
-                    .causes
-                    .iter_mut()
-                    .filter(|((end_us, (_, of)), cause)| of == scope && (cause.start_us..*end_us).contains(hop_us));
-                for (opened, cause) in causes {
-                    cause.tally.add(tally);
-                    corrected.insert(opened.clone());
+                for (opened, cause) in &mut self.causes {
+                    let (end_us, (_, of)) = opened;
+                    if let Cause::Counts { start_us, counted } = cause
+                        && of == scope
+                        && (*start_us..*end_us).contains(hop_us)
+                    {
+                        counted.add(tally);
+                        corrected.insert(opened.clone());
+                    }
                 }
             }
         }
         corrected
             .into_iter()
-            .for_each(|opened| self.retract(opened, at_us, alerts));
+            .for_each(|opened| self.recount(opened, at_us, alerts));
         let silent = |(index, _): &Key| matches!(self.rules[*index].1, AlertRule::Silent { .. });
         let back = self.open.keys().filter(|key| silent(key)).filter(
             |(_, scope)| matches!(scope, Scope::Camera(camera) if self.last_seen_us.get(camera) == Some(&at_us)),
@@ -173,21 +178,23 @@ impl AlertBook {
         back.into_iter().for_each(|key| self.close(key, at_us, None, alerts));
     }
 
-    fn retract(&mut self, opened: (u64, Key), at_us: u64, alerts: &mut Vec<(Key, Alert)>) {
-        let (opened_at_us, key) = &opened;
-        let (
-            AlertRule::Beyond {
-                figure, above, limit, ..
-            },
-            Some(cause),
-        ) = (&self.rules[key.0].1, self.causes.get(&opened))
-        else {
-            return;
-        };
-        let value = figure.of(&cause.tally);
-        if is_beyond(value, *above, *limit) {
-            return;
+    /// Retracts where the window on which an alert opened, as it is now, does not break its rule.
+    fn recount(&mut self, opened: (u64, Key), at_us: u64, alerts: &mut Vec<(Key, Alert)>) {
+        let rule = &self.rules[opened.1.0].1;
+        if let AlertRule::Beyond {
+            figure, above, limit, ..
+        } = rule
+            && let Some(Cause::Counts { counted, .. }) = self.causes.get(&opened)
+        {
+            let value = figure.of(counted);
+            if !is_beyond(value, *above, *limit) {
+                self.retract(opened, at_us, value, alerts);
+            }
         }
+    }
+
+    fn retract(&mut self, opened: (u64, Key), at_us: u64, value: Option<f64>, alerts: &mut Vec<(Key, Alert)>) {
+        let (opened_at_us, key) = &opened;
         alerts.push(self.record(key, *opened_at_us, at_us, AlertState::Retracted, value));
         if self.open.get(key) == Some(opened_at_us) {
             self.open.remove(key);
@@ -196,18 +203,17 @@ impl AlertBook {
     }
 
     fn rate(&mut self, rate: &Rate, alerts: &mut Vec<(Key, Alert)>) {
-        for (index, opens) in self.watch(
-            &rate.key.window,
-            rate.end_us,
-            rate.at_us,
-            |figure| figure.of(&rate.after),
-            false,
-        ) {
+        if rate.end_us != rate.at_us {
+            // Corrections are counted as they come, which is before the rates contain them.
+            return;
+        }
+        let watched = self.watch(&rate.key.window, false, |figure| figure.of(&rate.after));
+        for (index, found) in watched {
             let key = (index, rate.key.scope.clone());
-            if self.turn(key.clone(), rate.at_us, opens, alerts) {
-                let cause = Cause {
+            if self.turn(key.clone(), rate.at_us, found, alerts) {
+                let cause = Cause::Counts {
                     start_us: rate.start_us,
-                    tally: rate.after,
+                    counted: rate.after,
                 };
                 self.causes.insert((rate.end_us, key), cause);
             }
@@ -215,33 +221,47 @@ impl AlertBook {
     }
 
     fn scores(&mut self, rate: &ScoreRate, alerts: &mut Vec<(Key, Alert)>) {
-        for (index, opens) in self.watch(&rate.key.window, rate.end_us, rate.at_us, |_| rate.after.drift, true) {
-            self.turn((index, rate.key.scope.clone()), rate.at_us, opens, alerts);
+        let watched = self.watch(&rate.key.window, true, |figure| match figure {
+            Figure::Auroc => rate.after.auroc,
+            Figure::Drift => rate.after.drift,
+            _ => None,
+        });
+        for (index, found) in watched {
+            let key = (index, rate.key.scope.clone());
+            let cause = (rate.end_us, key.clone());
+            if rate.end_us != rate.at_us {
+                if !found.0 && self.causes.contains_key(&cause) {
+                    self.retract(cause, rate.at_us, found.1, alerts);
+                }
+            } else if self.turn(key, rate.at_us, found, alerts) {
+                self.causes.insert(cause, Cause::Scores);
+            }
         }
     }
 
-    /// The rules about a window that ends now, each with whether it holds and the figure.
+    /// The rules about a sliding window, each with whether it holds and the figure.
     fn watch(
         &self,
         window: &Window,
-        end_us: u64,
-        at_us: u64,
-        value: impl Fn(Figure) -> Option<f64>,
         of_scores: bool,
+        value: impl Fn(Figure) -> Option<f64>,
     ) -> Vec<(usize, (bool, Option<f64>))> {
-        let rules = self.rules.iter().enumerate().filter(|_| end_us == at_us);
-        let watched = rules.filter_map(|(index, (_, rule))| match rule {
-            AlertRule::Beyond {
-                figure,
-                window_us,
-                above,
-                limit,
-            } if *window == (Window::Sliding { length_us: *window_us }) && of_scores == (*figure == Figure::Drift) => {
-                let value = value(*figure);
-                Some((index, (is_beyond(value, *above, *limit), value)))
-            }
-            _ => None,
-        });
+        let watched = self
+            .rules
+            .iter()
+            .enumerate()
+            .filter_map(|(index, (_, rule))| match rule {
+                AlertRule::Beyond {
+                    figure,
+                    window_us,
+                    above,
+                    limit,
+                } if *window == (Window::Sliding { length_us: *window_us }) && of_scores == figure.is_of_scores() => {
+                    let value = value(*figure);
+                    Some((index, (is_beyond(value, *above, *limit), value)))
+                }
+                _ => None,
+            });
         watched.collect()
     }
 
@@ -293,7 +313,7 @@ fn is_beyond(value: Option<f64>, above: bool, limit: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataflow::{RateKey, Revision};
+    use crate::dataflow::{RateKey, Revision, ScoreFigures};
 
     const MINUTE_US: u64 = 60_000_000;
 
@@ -446,5 +466,56 @@ mod tests {
         let silent = book.at(15 * HOP_US, &[]);
         assert_eq!(states(&silent), [(AlertState::Opened, 15 * HOP_US)]);
         assert_eq!(silent[0].scope, Scope::Camera("right".into()));
+    }
+
+    #[test]
+    fn an_alert_on_auroc_is_retracted_when_labels_undo_it_and_one_on_drift_stays() {
+        let scores = |end_us, at_us, auroc, drift| {
+            let key = RateKey {
+                scope: Scope::All,
+                window: Window::Sliding { length_us: MINUTE_US },
+            };
+            let after = ScoreFigures {
+                auroc,
+                drift,
+                ..ScoreFigures::default()
+            };
+            Seen::Scores(Revision {
+                key,
+                start_us: end_us - MINUTE_US,
+                end_us,
+                at_us,
+                open: false,
+                revision: u32::from(at_us > end_us),
+                before: None,
+                after,
+            })
+        };
+        let mut book = book("auroc 1m < 0.9");
+        assert!(
+            book.at(MINUTE_US, &[scores(MINUTE_US, MINUTE_US, None, None)])
+                .is_empty()
+        );
+        let later = 2 * MINUTE_US;
+        let opened = book.at(later, &[scores(later, later, Some(0.8), None)]);
+        assert_eq!(states(&opened), [(AlertState::Opened, later)]);
+        assert_eq!(opened[0].value, Some(0.8));
+        let still = book.at(later + HOP_US, &[scores(later, later + HOP_US, Some(0.85), None)]);
+        assert!(still.is_empty(), "{still:?}");
+        // The first window, on which nothing opened, is corrected too.
+        let corrections = [
+            scores(MINUTE_US, later + 2 * HOP_US, Some(1.0), None),
+            scores(later, later + 2 * HOP_US, Some(0.95), None),
+        ];
+        let undone = book.at(later + 2 * HOP_US, &corrections);
+        assert_eq!(states(&undone), [(AlertState::Retracted, later)]);
+        assert_eq!(undone[0].value, Some(0.95));
+
+        let mut book = super::tests::book("drift 1m > 0.2");
+        book.at(later, &[scores(later, later, None, Some(0.3))]);
+        let relabelled = book.at(later + HOP_US, &[scores(later, later + HOP_US, Some(1.0), Some(0.3))]);
+        assert!(relabelled.is_empty(), "{relabelled:?}");
+        let closed = book.at(3 * MINUTE_US, &[scores(3 * MINUTE_US, 3 * MINUTE_US, None, Some(0.1))]);
+        assert_eq!(states(&closed), [(AlertState::Closed, later)]);
     }
 }

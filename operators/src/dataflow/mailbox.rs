@@ -296,7 +296,10 @@ mod tests {
             n_dropped += dropped.len() as u64;
             match post {
                 Post::Frame { seq, .. } => {
-                    assert!(n_dropped > seq / 2, "frame {seq} is seen, and {n_dropped} of the drops before it");
+                    assert!(
+                        n_dropped > seq / 2,
+                        "frame {seq} is seen, and {n_dropped} of the drops before it"
+                    );
                     inbox.take();
                 }
                 Post::Nothing => {}

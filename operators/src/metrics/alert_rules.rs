@@ -49,11 +49,13 @@ pub enum Figure {
     FalseRejectRate,
     /// Escapes over frames labelled anomalous.
     EscapeRate,
+    /// Area under the ROC curve of the labelled frames.
+    Auroc,
     /// Population stability index of the scores.
     Drift,
 }
 
-const FIGURES: [(&str, Figure); 9] = [
+const FIGURES: [(&str, Figure); 10] = [
     ("reject_rate", Figure::RejectRate),
     ("unreadable_rate", Figure::UnreadableRate),
     ("drop_rate", Figure::DropRate),
@@ -62,6 +64,7 @@ const FIGURES: [(&str, Figure); 9] = [
     ("f1", Figure::F1),
     ("false_reject_rate", Figure::FalseRejectRate),
     ("escape_rate", Figure::EscapeRate),
+    ("auroc", Figure::Auroc),
     ("drift", Figure::Drift),
 ];
 
@@ -72,7 +75,12 @@ const SECOND_US: u64 = 1_000_000;
 const RULE_CHARS_MAX: usize = 200;
 
 impl Figure {
-    /// Its value in a window's counts; drift is not among them.
+    /// Whether it comes from how frames scored, rather than from how many there were.
+    pub fn is_of_scores(self) -> bool {
+        matches!(self, Self::Auroc | Self::Drift)
+    }
+
+    /// Its value in a window's counts; none for what comes from scores.
     pub fn of(self, tally: &Tally) -> Option<f64> {
         match self {
             Self::RejectRate => tally.reject_rate(),
@@ -83,7 +91,7 @@ impl Figure {
             Self::F1 => tally.confusion().f1(),
             Self::FalseRejectRate => tally.confusion().false_reject_rate(),
             Self::EscapeRate => tally.confusion().escape_rate(),
-            Self::Drift => None,
+            Self::Auroc | Self::Drift => None,
         }
     }
 }
@@ -247,6 +255,7 @@ mod tests {
                 beyond(Figure::RejectRate, 900_000_000, true, 0.05),
             ),
             ("f1 1h < 0.9", beyond(Figure::F1, 3_600_000_000, false, 0.9)),
+            ("auroc 1h < 0.95", beyond(Figure::Auroc, 3_600_000_000, false, 0.95)),
             ("drift > 0.2", beyond(Figure::Drift, 900_000_000, true, 0.2)),
             ("camera silent 10 s", AlertRule::Silent { after_us: 10_000_000 }),
             ("camera silent 1.5min", AlertRule::Silent { after_us: 90_000_000 }),

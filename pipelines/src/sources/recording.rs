@@ -274,3 +274,54 @@ impl Source for RecordedSource {
         Next::Ended
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::compliance::Subject;
+    use super::*;
+    use crate::recording::{Recorder, RecorderOptions};
+
+    #[test]
+    fn a_recording_complies() {
+        const FRAMES: u64 = 12;
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = Recorder::start(dir.path(), RecorderOptions::default()).unwrap();
+        for seq in 0..FRAMES {
+            for camera in ["left", "right"] {
+                let frame = Frame {
+                    camera: camera.into(),
+                    seq,
+                    captured_at_us: 1_000 * seq,
+                    origin: "".into(),
+                    bytes: match seq {
+                        3 => Err("the cable was out".into()),
+                        _ => Ok(Arc::from([seq as u8])),
+                    },
+                    recorded: None,
+                };
+                let (time_us, low_us) = (1_000 * seq, 1_000 * seq);
+                recorder.record(RecordedEvent::Frame { frame, time_us, low_us });
+            }
+        }
+        recorder.finish();
+        let recording = Recording::open(dir.path()).unwrap();
+        let fresh = || {
+            let options = ReplayOptions {
+                cameras: Some(vec!["right".into()]),
+                ..ReplayOptions::default()
+            };
+            let cameras = recorded_cameras(&recording, options, Arc::new(|_| Ok(None)), &StopFlag::default());
+            let (mut sources, _) = cameras.unwrap();
+            Box::new(sources.remove(0)) as Box<dyn Source>
+        };
+        Subject {
+            fresh: &fresh,
+            frames: FRAMES,
+            ends: true,
+            replayable: true,
+            broken: &[3],
+            taken: None,
+        }
+        .complies();
+    }
+}
