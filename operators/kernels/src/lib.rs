@@ -19,6 +19,7 @@ mod mahalanobis;
 mod nearest;
 pub mod network;
 mod pool;
+mod random;
 mod resize;
 
 pub use blur::{BLUR_SIGMA_PX_MAX, gaussian_blur};

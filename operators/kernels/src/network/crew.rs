@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use super::Team;
 
@@ -70,6 +70,20 @@ pub(super) fn with_idle<R>(work: impl FnOnce(&mut Team, usize) -> R) -> R {
         Err(TryLockError::Poisoned(team)) => work(&mut team.into_inner(), crew.free()),
         Err(TryLockError::WouldBlock) => work(&mut Team::new(1), 1),
     }
+}
+
+/// Does `work` with each of `parts` of a whole, one per idle thread; `cut` is told how many there are and makes them.
+pub(crate) fn share<P: Send>(cut: impl FnOnce(usize) -> Vec<P>, work: impl Fn(P) + Sync) {
+    with_idle(|team, threads| {
+        let parts: Vec<_> = cut(threads).into_iter().map(|part| Mutex::new(Some(part))).collect();
+        assert!(parts.len() <= threads, "a part for every thread at most");
+        team.run(parts.len(), &|member, _| {
+            // Without any part the caller itself has nothing to do.
+            let Some(part) = parts.get(member) else { return };
+            let part = part.lock().unwrap_or_else(PoisonError::into_inner).take();
+            part.into_iter().for_each(&work);
+        });
+    });
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
 
 /// What this machine multiplies with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     /// AVX-512 with VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -49,7 +49,7 @@ pub(super) enum Unit {
 
 impl Unit {
     /// All that this machine has, the best first.
-    pub(super) fn available() -> Vec<Self> {
+    pub(crate) fn available() -> Vec<Self> {
         let mut units = Vec::new();
         #[cfg(all(target_arch = "x86_64", not(miri)))]
         {
@@ -69,7 +69,7 @@ impl Unit {
     }
 
     /// The best that this machine has.
-    pub(super) fn best() -> Self {
+    pub(crate) fn best() -> Self {
         Self::available()[0]
     }
 }

@@ -8,6 +8,7 @@
 mod tile;
 
 mod bias;
+mod byte_products;
 mod crew;
 mod element;
 mod finish;
@@ -27,8 +28,10 @@ mod avx512;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+pub(crate) use self::byte_products::{BYTE_GROUP, byte_products};
+pub(crate) use self::crew::share;
 pub use self::crew::{AtWork, Crew};
-use self::element::Unit;
+pub(crate) use self::element::Unit;
 use self::graph::Node;
 pub use self::graph::{Conv, Network, NodeId, Window};
 use self::pack::PackedConv;
@@ -37,6 +40,7 @@ pub use self::plan::Extent;
 use self::quantise::{PRODUCTS_MAX, activation_scale, quantise_weights};
 use self::run::{Run, Running};
 pub use self::team::Team;
+pub(crate) use self::tile::{BLOCK, PIXELS_MAX, Sums};
 
 #[cfg(test)]
 mod tests;

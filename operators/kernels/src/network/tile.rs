@@ -8,10 +8,10 @@
 use super::element::Element;
 
 /// Output channels of a tile: four 512-bit registers of 32-bit sums.
-pub(super) const BLOCK: usize = 64;
+pub(crate) const BLOCK: usize = 64;
 
 /// Positions of a tile.
-pub(super) const PIXELS_MAX: usize = 6;
+pub(crate) const PIXELS_MAX: usize = 6;
 
 /// Calls the version of a function that is compiled for so many positions.
 #[cfg(target_arch = "x86_64")]
@@ -30,7 +30,7 @@ macro_rules! by_pixels {
 
 /// Sums by position and channel of the block.
 #[repr(align(64))]
-pub(super) struct Sums<S>(pub(super) [[S; BLOCK]; PIXELS_MAX]);
+pub(crate) struct Sums<S>(pub(crate) [[S; BLOCK]; PIXELS_MAX]);
 
 impl<S: Copy + Default> Default for Sums<S> {
     fn default() -> Self {
