@@ -17,7 +17,8 @@ use crate::metrics::AlertRule;
 /// Watches rates.
 pub trait Alerts<'scope> {
     /// What happens to alerts, on worker 0, at the time it happens, in order of time, rule and scope. A rule is about every scope
-    /// by itself, and is looked at whenever its sliding window, which must be in the plan, moves; silence is counted in
+    /// by itself, and is looked at whenever its sliding window, which must be in the plan, moves, or a shift or lot ends;
+    /// silence is counted in
     /// hops of event time, so it takes other cameras (or a source's idle timeout) to move on. When `changes` correct the
     /// window an alert opened on and the rule did not hold there after all, the alert is retracted, within the horizon of
     /// the plan. Labels do not change how frames scored, so alerts on drift are not retracted. Rules come as they were

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{HOP_US, Rate, Scope, ScoreRate, Window};
-use crate::metrics::{AlertRule, Figure, Tally};
+use super::{HOP_US, Rate, RateKey, Revision, SCORE_HOP_US, Scope, ScoreRate, Window};
+use crate::metrics::{AlertRule, Figure, RuleWindow, Tally};
 
 /// Something became wrong, right again, or turned out never to have been wrong.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,8 +72,22 @@ pub(super) struct AlertBook {
 enum Cause {
     /// What happened in it, corrected since.
     Counts { start_us: u64, counted: Tally },
-    /// How its frames scored, which is told again when it is corrected.
-    Scores,
+    /// What is told again when it is corrected: how the frames scored of a window with this end, or what a shift or a lot
+    /// counts.
+    Told { end_us: u64 },
+}
+
+/// Whether a rule holds, and the figure.
+type Found = (bool, Option<f64>);
+
+impl Window {
+    fn is(&self, of_rule: RuleWindow) -> bool {
+        match (self, of_rule) {
+            (Self::Sliding { length_us }, RuleWindow::Sliding { length_us: of_rule_us }) => *length_us == of_rule_us,
+            (Self::Shift, RuleWindow::Shift) | (Self::Lot { .. }, RuleWindow::Lot) => true,
+            _ => false,
+        }
+    }
 }
 
 impl AlertBook {
@@ -99,9 +113,14 @@ impl AlertBook {
         for camera in std::mem::take(&mut self.expected) {
             self.last_seen_us.insert(camera, at_us);
         }
-        let correctable_us = self.horizon_us + HOP_US;
-        self.causes
-            .retain(|(end_us, _), _| end_us.saturating_add(correctable_us) > at_us);
+        let horizon_us = self.horizon_us;
+        self.causes.retain(|(opened_at_us, _), cause| {
+            let known_us = match cause {
+                Cause::Counts { .. } => HOP_US,
+                Cause::Told { .. } => SCORE_HOP_US,
+            };
+            opened_at_us.saturating_add(horizon_us + known_us) > at_us
+        });
         self.count(at_us, seen, &mut alerts);
         let silent: Vec<Key> = self
             .silences()
@@ -203,49 +222,61 @@ impl AlertBook {
     }
 
     fn rate(&mut self, rate: &Rate, alerts: &mut Vec<(Key, Alert)>) {
-        if rate.end_us != rate.at_us {
+        let watched = self.watch(&rate.key, false, |figure| figure.of(&rate.after));
+        if !matches!(rate.key.window, Window::Sliding { .. }) {
+            self.told(rate, watched, alerts);
+        } else if rate.end_us == rate.at_us {
             // Corrections are counted as they come, which is before the rates contain them.
-            return;
-        }
-        let watched = self.watch(&rate.key.window, false, |figure| figure.of(&rate.after));
-        for (index, found) in watched {
-            let key = (index, rate.key.scope.clone());
-            if self.turn(key.clone(), rate.at_us, found, alerts) {
-                let cause = Cause::Counts {
-                    start_us: rate.start_us,
-                    counted: rate.after,
-                };
-                self.causes.insert((rate.end_us, key), cause);
+            for (key, found) in watched {
+                if self.turn(key.clone(), rate.at_us, found, alerts) {
+                    let cause = Cause::Counts {
+                        start_us: rate.start_us,
+                        counted: rate.after,
+                    };
+                    self.causes.insert((rate.at_us, key), cause);
+                }
             }
         }
     }
 
     fn scores(&mut self, rate: &ScoreRate, alerts: &mut Vec<(Key, Alert)>) {
-        let watched = self.watch(&rate.key.window, true, |figure| match figure {
+        let watched = self.watch(&rate.key, true, |figure| match figure {
             Figure::Auroc => rate.after.auroc,
             Figure::Drift => rate.after.drift,
+            Figure::P50 => rate.after.p50,
+            Figure::P95 => rate.after.p95,
+            Figure::P99 => rate.after.p99,
             _ => None,
         });
-        for (index, found) in watched {
-            let key = (index, rate.key.scope.clone());
-            let cause = (rate.end_us, key.clone());
-            if rate.end_us != rate.at_us {
-                if !found.0 && self.causes.contains_key(&cause) {
-                    self.retract(cause, rate.at_us, found.1, alerts);
+        self.told(rate, watched, alerts);
+    }
+
+    /// Opens and closes on a window that has ended, and retracts where one is corrected on which an alert opened.
+    fn told<T>(&mut self, rate: &Revision<T>, watched: Vec<(Key, Found)>, alerts: &mut Vec<(Key, Alert)>) {
+        let is_new = match rate.key.window {
+            Window::Sliding { .. } => rate.end_us == rate.at_us,
+            Window::Shift | Window::Lot { .. } => rate.revision == 0,
+        };
+        for (key, found) in watched {
+            if is_new {
+                if self.turn(key.clone(), rate.at_us, found, alerts) {
+                    let end_us = rate.end_us;
+                    self.causes.insert((rate.at_us, key), Cause::Told { end_us });
                 }
-            } else if self.turn(key, rate.at_us, found, alerts) {
-                self.causes.insert(cause, Cause::Scores);
+                continue;
+            }
+            let is_cause = |((_, of), cause): &(&(u64, Key), &Cause)| {
+                *of == key && matches!(cause, Cause::Told { end_us } if *end_us == rate.end_us)
+            };
+            let cause = self.causes.iter().find(is_cause).map(|(opened, _)| opened.clone());
+            if let (Some(opened), (false, value)) = (cause, found) {
+                self.retract(opened, rate.at_us, value, alerts);
             }
         }
     }
 
-    /// The rules about a sliding window, each with whether it holds and the figure.
-    fn watch(
-        &self,
-        window: &Window,
-        of_scores: bool,
-        value: impl Fn(Figure) -> Option<f64>,
-    ) -> Vec<(usize, (bool, Option<f64>))> {
+    /// The rules about a window, each with whether it holds and the figure.
+    fn watch(&self, of: &RateKey, of_scores: bool, value: impl Fn(Figure) -> Option<f64>) -> Vec<(Key, Found)> {
         let watched = self
             .rules
             .iter()
@@ -253,12 +284,12 @@ impl AlertBook {
             .filter_map(|(index, (_, rule))| match rule {
                 AlertRule::Beyond {
                     figure,
-                    window_us,
+                    window,
                     above,
                     limit,
-                } if *window == (Window::Sliding { length_us: *window_us }) && of_scores == figure.is_of_scores() => {
+                } if of.window.is(*window) && of_scores == figure.is_of_scores() => {
                     let value = value(*figure);
-                    Some((index, (is_beyond(value, *above, *limit), value)))
+                    Some(((index, of.scope.clone()), (is_beyond(value, *above, *limit), value)))
                 }
                 _ => None,
             });
@@ -266,13 +297,7 @@ impl AlertBook {
     }
 
     /// Opens or closes; whether it opened.
-    fn turn(
-        &mut self,
-        key: Key,
-        at_us: u64,
-        (holds, value): (bool, Option<f64>),
-        alerts: &mut Vec<(Key, Alert)>,
-    ) -> bool {
+    fn turn(&mut self, key: Key, at_us: u64, (holds, value): Found, alerts: &mut Vec<(Key, Alert)>) -> bool {
         let opens = holds && !self.open.contains_key(&key);
         if opens {
             self.open(key, at_us, value, alerts);
@@ -313,7 +338,7 @@ fn is_beyond(value: Option<f64>, above: bool, limit: f64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataflow::{RateKey, Revision, ScoreFigures};
+    use crate::dataflow::ScoreFigures;
 
     const MINUTE_US: u64 = 60_000_000;
 

@@ -3,14 +3,16 @@
 use super::*;
 use crate::dataflow::rates_testing::{END_US, History, MINUTE_US, Naive, history, plan, run};
 use crate::dataflow::{AlertState, MatchLabels, Rates};
-use crate::metrics::Tally;
+use crate::metrics::{RuleWindow, Tally};
 
 const HORIZON_US: u64 = 2 * MINUTE_US;
-const RULES: [&str; 4] = [
+const RULES: [&str; 6] = [
     "reject_rate 1m > 60 %",
     "false_reject_rate 1m > 45 %",
     "drift 2m > 0.2",
     "camera silent 10 s",
+    "false_reject_rate shift > 47 %",
+    "false_reject_rate lot > 47 %",
 ];
 
 fn alerts(history: &History, workers: usize) -> Vec<Alert> {
@@ -47,10 +49,25 @@ fn retractions(history: &History, opened: &[&Alert]) -> Vec<(Arc<str>, Scope, u6
     let known: Vec<_> = (0..END_US / HOP_US).map(|hop| naive.tallies(hop * HOP_US)).collect();
     let mut retracted = Vec::new();
     for alert in opened {
-        let Ok(AlertRule::Beyond { figure, limit, .. }) = alert.rule.parse::<AlertRule>() else {
+        let Ok(AlertRule::Beyond {
+            figure, limit, window, ..
+        }) = alert.rule.parse::<AlertRule>()
+        else {
             continue;
         };
-        let window = alert.opened_at_us.saturating_sub(MINUTE_US)..alert.opened_at_us;
+        let opened_at_us = alert.opened_at_us;
+        let window = match window {
+            RuleWindow::Sliding { length_us } => opened_at_us.saturating_sub(length_us)..opened_at_us,
+            RuleWindow::Shift => plan(HORIZON_US).shifts.as_ref().unwrap().at(opened_at_us - 1),
+            RuleWindow::Lot => {
+                let lots = naive.lots(opened_at_us);
+                let ended = lots.iter().find(|(camera, _, _, end_us)| {
+                    alert.scope == Scope::Camera(camera.clone()) && end_us + HOP_US == opened_at_us
+                });
+                let (_, _, start_us, end_us) = ended.expect("the alert opened when a lot had ended");
+                *start_us..*end_us
+            }
+        };
         let undone = (alert.opened_at_us / HOP_US..END_US / HOP_US).find(|hop| {
             let mut sum = Tally::default();
             let inside = known[*hop as usize]
@@ -94,7 +111,7 @@ fn silences(history: &History) -> Vec<(Scope, u64)> {
 
 #[test]
 fn alerts_are_retracted_exactly_when_a_label_undoes_their_cause() {
-    let mut retractions_in_all = 0;
+    let mut retractions_by_rule = [0; RULES.len()];
     for seed in [21, 22, 23] {
         let history = history(seed);
         let seen = alerts(&history, 1);
@@ -106,7 +123,9 @@ fn alerts_are_retracted_exactly_when_a_label_undoes_their_cause() {
             .collect();
         retracted.sort();
         assert_eq!(retracted, retractions(&history, &opened));
-        retractions_in_all += retracted.len();
+        for (rule, retractions) in RULES.iter().zip(&mut retractions_by_rule) {
+            *retractions += retracted.iter().filter(|(of, ..)| **of == **rule).count();
+        }
         let silent = opened.iter().filter(|alert| &*alert.rule == RULES[3]);
         let mut silent: Vec<(Scope, u64)> = silent.map(|alert| (alert.scope.clone(), alert.at_us)).collect();
         silent.sort();
@@ -114,5 +133,6 @@ fn alerts_are_retracted_exactly_when_a_label_undoes_their_cause() {
         assert!(opened.iter().any(|alert| &*alert.rule == RULES[2]), "drift");
         assert!(of(AlertState::Closed).count() > 5);
     }
-    assert!(retractions_in_all > 3, "{retractions_in_all}");
+    let of_labels = [1, 4, 5].map(|rule: usize| retractions_by_rule[rule]);
+    assert!(of_labels.iter().all(|retractions| *retractions > 0), "{of_labels:?}");
 }

@@ -177,7 +177,7 @@ impl RatePlan {
 
 impl Shifts {
     /// The shift that holds a time, microseconds of UTC.
-    fn at(&self, time_us: u64) -> Range<u64> {
+    pub(super) fn at(&self, time_us: u64) -> Range<u64> {
         let offset_us = i128::from(self.utc_offset_minutes) * MINUTE_US;
         let local_us = i128::from(time_us) + offset_us;
         let midnight_us = local_us.div_euclid(DAY_US) * DAY_US;

@@ -4,6 +4,8 @@
 //! reject_rate 15m > 5 %
 //! precision 1h < 0.9
 //! drift > 0.2
+//! false_reject_rate shift > 1 %
+//! recall lot < 0.95
 //! camera silent 10 s
 //! ```
 
@@ -12,12 +14,12 @@ use super::Tally;
 /// When to raise an alert.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AlertRule {
-    /// A figure of a sliding window is beyond a limit. Where it is undefined (a ratio of nothing) it is not.
+    /// A figure of a window is beyond a limit. Where it is undefined (a ratio of nothing) it is not.
     Beyond {
         /// The figure.
         figure: Figure,
-        /// Length of the window, microseconds.
-        window_us: u64,
+        /// Over which frames.
+        window: RuleWindow,
         /// Whether more than the limit is too much; else less is too little.
         above: bool,
         /// The limit, as a share or an index.
@@ -28,6 +30,20 @@ pub enum AlertRule {
         /// How long.
         after_us: u64,
     },
+}
+
+/// Over which frames a rule looks at a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleWindow {
+    /// Those of the last so many microseconds.
+    Sliding {
+        /// Length, microseconds.
+        length_us: u64,
+    },
+    /// Those of each shift, when it has ended.
+    Shift,
+    /// Those of each lot, when it has ended.
+    Lot,
 }
 
 /// What a rule can be about.
@@ -53,9 +69,15 @@ pub enum Figure {
     Auroc,
     /// Population stability index of the scores.
     Drift,
+    /// Median of the calibrated scores.
+    P50,
+    /// 95th percentile of the calibrated scores.
+    P95,
+    /// 99th percentile of the calibrated scores.
+    P99,
 }
 
-const FIGURES: [(&str, Figure); 10] = [
+const FIGURES: [(&str, Figure); 13] = [
     ("reject_rate", Figure::RejectRate),
     ("unreadable_rate", Figure::UnreadableRate),
     ("drop_rate", Figure::DropRate),
@@ -66,6 +88,9 @@ const FIGURES: [(&str, Figure); 10] = [
     ("escape_rate", Figure::EscapeRate),
     ("auroc", Figure::Auroc),
     ("drift", Figure::Drift),
+    ("p50", Figure::P50),
+    ("p95", Figure::P95),
+    ("p99", Figure::P99),
 ];
 
 /// The window of a rule that names none: long enough for a quantile, short enough for a shift.
@@ -77,7 +102,7 @@ const RULE_CHARS_MAX: usize = 200;
 impl Figure {
     /// Whether it comes from how frames scored, rather than from how many there were.
     pub fn is_of_scores(self) -> bool {
-        matches!(self, Self::Auroc | Self::Drift)
+        matches!(self, Self::Auroc | Self::Drift | Self::P50 | Self::P95 | Self::P99)
     }
 
     /// Its value in a window's counts; none for what comes from scores.
@@ -91,7 +116,7 @@ impl Figure {
             Self::F1 => tally.confusion().f1(),
             Self::FalseRejectRate => tally.confusion().false_reject_rate(),
             Self::EscapeRate => tally.confusion().escape_rate(),
-            Self::Auroc | Self::Drift => None,
+            Self::Auroc | Self::Drift | Self::P50 | Self::P95 | Self::P99 => None,
         }
     }
 }
@@ -115,7 +140,7 @@ pub fn parse_duration_us(text: &str) -> Result<u64, String> {
 impl std::str::FromStr for AlertRule {
     type Err = String;
 
-    /// Reads a rule: `FIGURE [DURATION] >|< NUMBER [%]` or `camera silent DURATION`, durations in s, m or h.
+    /// Reads a rule: `FIGURE [DURATION|shift|lot] >|< NUMBER [%]` or `camera silent DURATION`, durations in s, m or h.
     fn from_str(rule: &str) -> Result<Self, String> {
         if rule.chars().nth(RULE_CHARS_MAX).is_some() {
             return Err(format!(
@@ -176,9 +201,12 @@ fn beyond(name: &str, rest: &[&str]) -> Result<AlertRule, String> {
             names.join(", ")
         ));
     };
-    let (window_us, rest) = match rest {
-        [">" | "<", ..] | [] => (WINDOW_US, rest),
-        _ => duration(rest)?,
+    let sliding = |length_us| RuleWindow::Sliding { length_us };
+    let (window, rest) = match rest {
+        [">" | "<", ..] | [] => (sliding(WINDOW_US), rest),
+        ["shift", rest @ ..] => (RuleWindow::Shift, rest),
+        ["lot", rest @ ..] => (RuleWindow::Lot, rest),
+        _ => duration(rest).map(|(length_us, rest)| (sliding(length_us), rest))?,
     };
     let (above, rest) = match rest {
         [">", rest @ ..] => (true, rest),
@@ -199,7 +227,7 @@ fn beyond(name: &str, rest: &[&str]) -> Result<AlertRule, String> {
     }
     Ok(AlertRule::Beyond {
         figure,
-        window_us,
+        window,
         above,
         limit,
     })
@@ -239,12 +267,13 @@ mod tests {
 
     #[test]
     fn rules_are_read_as_people_write_them() {
-        let beyond = |figure, window_us, above, limit| AlertRule::Beyond {
+        let of = |figure, window, above, limit| AlertRule::Beyond {
             figure,
-            window_us,
+            window,
             above,
             limit,
         };
+        let beyond = |figure, length_us, above, limit| of(figure, RuleWindow::Sliding { length_us }, above, limit);
         for (text, rule) in [
             (
                 "reject_rate 15m > 5 %",
@@ -257,6 +286,12 @@ mod tests {
             ("f1 1h < 0.9", beyond(Figure::F1, 3_600_000_000, false, 0.9)),
             ("auroc 1h < 0.95", beyond(Figure::Auroc, 3_600_000_000, false, 0.95)),
             ("drift > 0.2", beyond(Figure::Drift, 900_000_000, true, 0.2)),
+            ("p95 1m > 0.4", beyond(Figure::P95, 60_000_000, true, 0.4)),
+            (
+                "reject_rate shift>5%",
+                of(Figure::RejectRate, RuleWindow::Shift, true, 0.05),
+            ),
+            ("recall lot < 0.95", of(Figure::Recall, RuleWindow::Lot, false, 0.95)),
             ("camera silent 10 s", AlertRule::Silent { after_us: 10_000_000 }),
             ("camera silent 1.5min", AlertRule::Silent { after_us: 90_000_000 }),
         ] {
@@ -271,6 +306,7 @@ mod tests {
             ("rejects 15m > 5 %", "no figure \"rejects\"; there are reject_rate"),
             ("reject_rate 15 > 5 %", "no unit \">\""),
             ("reject_rate 15d > 5 %", "no unit \"d\""),
+            ("reject_rate day > 5 %", "\"day\" is not a number"),
             ("reject_rate 15m = 5 %", "expected where \"=\" is"),
             ("reject_rate 15m", "`>` or `<` and a limit are missing"),
             ("reject_rate 15m >", "the limit is missing"),

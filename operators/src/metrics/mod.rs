@@ -18,7 +18,7 @@ mod score_histogram;
 mod tally;
 mod tiles;
 
-pub use alert_rules::{AlertRule, Figure, parse_duration_us};
+pub use alert_rules::{AlertRule, Figure, RuleWindow, parse_duration_us};
 pub use confusion::Confusion;
 pub use dataset::{AUPRO_FPR_LIMIT, DatasetMetrics, DatasetTally, EvaluatedFrame};
 pub use drift::{DRIFT_BINS, ScoreReference};
