@@ -152,15 +152,17 @@ impl Recorder {
     }
 
     /// Waits until what was recorded before is on the disk, or the recording has ended: whoever tells that frames were judged
-    /// for good tells it after this.
-    pub fn flush(&self) {
+    /// for good tells it after this. Gives up after `patience`; whether it was not needed.
+    pub fn flush(&self, patience: Duration) -> bool {
         let mut state = self.shared.lock();
         let target = state.offered;
         state.awaited = state.awaited.max(target);
         self.shared.changed.notify_all();
-        while state.settled < target {
-            state = self.shared.wait(state);
-        }
+        let waited = self
+            .shared
+            .changed
+            .wait_timeout_while(state, patience, |state| state.settled < target);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 
     /// Why nothing is recorded any more, if so.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use intakt_operators::{DropReason, DroppedFrame, Frame, Label, Truth};
 use tempfile::TempDir;
@@ -573,7 +574,7 @@ fn a_full_disk_ends_the_recording_and_loses_nothing_of_it() {
         let recorder = Recorder::start_in(disk, 0, options).unwrap();
         events.iter().for_each(|event| recorder.record(event.clone()));
         // Nobody waits for a disk that takes nothing more.
-        recorder.flush();
+        assert!(recorder.flush(Duration::from_secs(60)));
         let account = recorder.finish();
         let (found, cuts, error) = read(dir.path());
         assert_eq!(spell_all(&found), spell_all(&events[..found.len()]));
@@ -600,16 +601,78 @@ fn a_full_disk_ends_the_recording_and_loses_nothing_of_it() {
 fn what_was_flushed_is_on_the_disk_while_the_recording_goes_on() {
     let dir = TempDir::new().unwrap();
     let recorder = Recorder::start(dir.path(), RecorderOptions::default()).unwrap();
-    recorder.flush();
+    let flush = || assert!(recorder.flush(Duration::from_secs(60)));
+    flush();
     for seq in 0..50 {
         recorder.record(frame("left", seq, 100));
-        recorder.flush();
+        flush();
         let (found, ..) = read(dir.path());
         assert_eq!(found.len() as u64, seq + 1, "a kill at this moment loses nothing");
     }
     assert_eq!(recorder.finish().frames_written(), 50);
     recorder.record(frame("left", 50, 100));
-    recorder.flush();
+    flush();
+}
+
+/// A disk that says nothing about what it was given until it is let go.
+#[derive(Clone)]
+struct HangingDisk {
+    dir: PathBuf,
+    hangs: Arc<Mutex<()>>,
+}
+
+struct HangingFile(std::fs::File, Arc<Mutex<()>>);
+
+impl Directory for HangingDisk {
+    fn create(&mut self, index: u64) -> io::Result<Box<dyn Storage>> {
+        let file = std::fs::File::create(self.path(index))?;
+        Ok(Box::new(HangingFile(file, self.hangs.clone())))
+    }
+
+    fn path(&self, index: u64) -> PathBuf {
+        self.dir.join(format!("{index:06}.mcap"))
+    }
+}
+
+impl Storage for HangingFile {
+    fn append(&self, bytes: &[u8]) -> io::Result<()> {
+        Storage::append(&self.0, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        drop(self.1.lock());
+        Ok(())
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+}
+
+#[test]
+fn nobody_waits_for_a_disk_that_hangs_and_what_does_not_fit_is_counted() {
+    let dir = TempDir::new().unwrap();
+    let hangs = Arc::new(Mutex::new(()));
+    let disk = HangingDisk {
+        dir: dir.path().to_owned(),
+        hangs: hangs.clone(),
+    };
+    let options = RecorderOptions {
+        buffer_bytes_max: 100_000,
+        ..RecorderOptions::default()
+    };
+    let recorder = Recorder::start_in(disk, 0, options).unwrap();
+    let held = hangs.lock().unwrap();
+    recorder.record(frame("left", 0, 1_000));
+    assert!(!recorder.flush(Duration::from_millis(20)), "the disk says nothing");
+    (1..500).for_each(|seq| recorder.record(frame("left", seq, 1_000)));
+    assert!(!recorder.flush(Duration::ZERO));
+    assert!(recorder.account().frames_unwritten() > 300);
+    drop(held);
+    assert!(recorder.flush(Duration::from_secs(60)), "it goes on where it was");
+    let account = recorder.finish();
+    assert_eq!(account.frames_written() + account.frames_unwritten(), 500);
+    assert!(account.frames_written() > 50, "{account:?}");
 }
 
 #[test]

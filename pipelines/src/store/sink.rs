@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use intakt_operators::Outcome;
 use intakt_operators::dataflow::{Alert as AlertEvent, AlertState, ArrivedLabel, HOP_US, Rate, ScoreRate};
@@ -19,6 +20,9 @@ use crate::sources::StopFlag;
 /// Commits that wait for the disk. It takes a disk that is slower than this many seconds of event time until the run waits
 /// for it.
 const COMMITS_WAITING_MAX: usize = 16;
+
+/// How long a commit waits for the recording's disk, which may hang: the inspection does not wait for that.
+const RECORDER_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Commits what became of frames hop by hop, on a thread of its own, so that no verdict waits for the disk.
 pub struct StoreSink {
@@ -72,7 +76,7 @@ impl StoreSink {
     }
 
     /// From now on a hop is committed when what `recorder` was given of it is on the disk: frames that are in the store are not
-    /// recorded when the run goes on.
+    /// recorded when the run goes on. A disk that hangs is waited for once, and again when it has caught up.
     pub fn commit_after(&self, recorder: Arc<Recorder>) {
         let is_first = self.recorder.set(recorder).is_ok();
         assert!(is_first, "a run is recorded once");
@@ -121,9 +125,11 @@ fn commit_all(
     commits: &Receiver<Commit>,
     recorder: &OnceLock<Arc<Recorder>>,
 ) -> Result<Store, String> {
+    let mut patience = RECORDER_PATIENCE;
     for commit in commits {
         if let Some(recorder) = recorder.get() {
-            recorder.flush();
+            let is_on_disk = recorder.flush(patience);
+            patience = if is_on_disk { RECORDER_PATIENCE } else { Duration::ZERO };
         }
         store.commit(&commit).map_err(|error| error.to_string())?;
     }
