@@ -365,6 +365,9 @@ pub(crate) struct InspectArgs {
     pub(crate) detector: PathBuf,
     /// Images, directories of images (one camera each), or manifests; none with a run file
     pub(crate) paths: Vec<PathBuf>,
+    /// Override a key of the run file: `camera.depth=8` of all cameras, `camera.left.depth=8` of one, `rates.label_horizon=8h`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
     /// Write verdicts as JSON lines to this file; - is standard output
     #[arg(long, default_value = "-")]
     pub(crate) jsonl: PathBuf,
@@ -446,6 +449,9 @@ pub(crate) struct ClusterArgs {
 pub(crate) struct CheckArgs {
     /// Run file (TOML)
     pub(crate) run_file: PathBuf,
+    /// Override a key of the run file, as for `inspect`
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
     /// Directory that the run will be kept in, as for `inspect`; nothing is written there
     #[arg(long, value_name = "DIR")]
     pub(crate) run: Option<PathBuf>,

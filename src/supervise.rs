@@ -67,7 +67,7 @@ pub(crate) fn obey(stop: StopFlag) {
 /// # Errors
 /// The run failed for good.
 pub(crate) fn run(args: &InspectArgs, arguments: impl Iterator<Item = OsString>) -> Result<Outcome, PipelineError> {
-    let kept = args.keep.run.is_some() || run_file::keeps(&args.detector);
+    let kept = args.keep.run.is_some() || run_file::keeps(&args.detector, &args.set);
     let refused = |error| PipelineError::Refused(format!("cannot start the run: {error}"));
     let program = std::env::current_exe().map_err(refused)?;
     let arguments: Vec<OsString> = arguments.filter(|argument| argument != "--supervise").collect();

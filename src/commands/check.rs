@@ -11,7 +11,13 @@ use crate::{Outcome, terminal};
 
 /// Checks, and says what the run would be.
 pub(crate) fn run(args: &CheckArgs) -> Result<Outcome, PipelineError> {
-    let mut run = run_file::load(&args.run_file, Place::Unknown, &args.server, args.run.is_some())?;
+    let mut run = run_file::load(
+        &args.run_file,
+        &args.set,
+        Place::Unknown,
+        &args.server,
+        args.run.is_some(),
+    )?;
     run.run = args.run.clone().or(run.run);
     terminal::print(&plan(&run))?;
     Ok(Outcome::Passed)

@@ -58,6 +58,10 @@ impl Planned {
         let shadow = args.shadow.as_deref().map(load_detector).transpose()?;
         match (run_file::is_run_file(&args.detector), hosts) {
             (true, hosts) => from_run_file(args, hosts, shadow),
+            (false, _) if !args.set.is_empty() => {
+                let refusal = "cannot override keys of no run file: `--set` goes with one, which ends in .toml";
+                Err(PipelineError::Refused(refusal.to_owned()))
+            }
             (false, None) => from_paths(args, shadow),
             (false, Some(_)) => {
                 let refusal = "cannot share images among processes\n  hint: `--hosts` goes with a run file, which says whose \
@@ -145,7 +149,7 @@ fn from_run_file(
         return refused("suppression rules", "state them at `fit`, each detector has its own");
     }
     let place = cluster::place(hosts.as_ref());
-    let run = run_file::load(&args.detector, place, &args.server, args.keep.run.is_some())?;
+    let run = run_file::load(&args.detector, &args.set, place, &args.server, args.keep.run.is_some())?;
     let figures = run.figures.clone().unwrap_or_else(|| settings::figures(&args.keep));
     let detectors = run.names.iter().map(|camera| run.detectors.of(camera).id().clone());
     let shadows = shadow.as_ref().map(|shadow| shadow.id().clone());

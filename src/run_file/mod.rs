@@ -1,5 +1,6 @@
 //! A run file: cameras, their sources, detectors and policies, in TOML.
 
+mod overridden;
 mod rates;
 mod serving;
 mod synthetic;
@@ -23,6 +24,7 @@ use intakt_pipelines::{Camera, Detectors, Figures, Intake, PipelineError, load_d
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
+use self::overridden::Overridden;
 use self::typed::{SourceKind, Typed, TypedCamera};
 use crate::cli::ServerArgs;
 use crate::commands::Elsewhere;
@@ -70,7 +72,7 @@ impl Place {
 
 /// What a run file means.
 pub(crate) struct RunFile {
-    /// What is written in it.
+    /// What is written in it, with what was overridden.
     pub(crate) text: String,
     /// The names of all its cameras, in the order of the file.
     pub(crate) names: Vec<Arc<str>>,
@@ -123,30 +125,37 @@ pub(crate) fn is_run_file(path: &Path) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case("toml"))
 }
 
-/// Whether a run file says that the run is kept. What else is in it, and whether it can be run, is not looked at.
-pub(crate) fn keeps(path: &Path) -> bool {
-    let typed = read(path).ok().and_then(|text| toml::from_str::<Typed>(&text).ok());
+/// Whether a run file, with `settings` in it, says that the run is kept. What else is in it, and whether it can be run, is not
+/// looked at.
+pub(crate) fn keeps(path: &Path, settings: &[String]) -> bool {
+    let overridden = read(path).ok().and_then(|text| Overridden::new(&text, settings).ok());
+    let typed = overridden.and_then(|file| toml::from_str::<Typed>(&file.text).ok());
     typed.is_some_and(|typed| typed.run.is_some())
 }
 
-/// Reads a run file and opens what it names: all detectors, and the cameras that are read at `place`. `server` overrides what it
-/// says about its server; `keeps` says whether the run is kept, whatever the file says.
+/// Reads a run file, overrides in it what `settings` say, and opens what it names: all detectors, and the cameras that are read
+/// at `place`. `server` overrides what it says about its server; `keeps` says whether the run is kept, whatever the file says.
 ///
 /// # Errors
 /// All that is wrong with it, a line each, with file, line and key.
-pub(crate) fn load(path: &Path, place: Place, server: &ServerArgs, keeps: bool) -> Result<RunFile, PipelineError> {
-    let text = read(path)?;
-    let typed: Typed = toml::from_str(&text).map_err(|error| {
+pub(crate) fn load(
+    path: &Path,
+    settings: &[String],
+    place: Place,
+    server: &ServerArgs,
+    keeps: bool,
+) -> Result<RunFile, PipelineError> {
+    let file = Overridden::new(&read(path)?, settings).map_err(|problem| refusal(path, &[problem]))?;
+    let typed: Typed = toml::from_str(&file.text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
-        let key = key_of(&text, at, error.message()).map_or_else(String::new, |key| format!("{key}: "));
-        let line = line_of(&text, at);
-        refusal(path, &[format!("{}:{line}: {key}{}", path.display(), error.message())])
+        let key = key_of(&file.text, at, error.message()).map_or_else(String::new, |key| format!("{key}: "));
+        refusal(path, &[format!("{}: {key}{}", file.origin(path, at), error.message())])
     })?;
     let mut reader = Reader {
         path,
         place,
         keeps,
-        text: &text,
+        file: &file,
         base: path.parent().unwrap_or(Path::new("")),
         loaded: BTreeMap::new(),
         reads: Vec::new(),
@@ -193,10 +202,6 @@ fn key_of<'a>(text: &'a str, at: usize, message: &str) -> Option<&'a str> {
     Some(key.trim())
 }
 
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
-}
-
 /// A source, in words too, and its frames where it has an end.
 type Opened = (Box<dyn Source>, String, Option<u64>);
 
@@ -205,7 +210,7 @@ struct Reader<'a> {
     path: &'a Path,
     place: Place,
     keeps: bool,
-    text: &'a str,
+    file: &'a Overridden,
     base: &'a Path,
     loaded: BTreeMap<PathBuf, Option<Arc<Detector>>>,
     reads: Vec<PathBuf>,
@@ -218,8 +223,9 @@ impl Reader<'_> {
     fn run(&mut self, typed: Typed, server: &ServerArgs) -> Option<RunFile> {
         if typed.camera.is_empty() || typed.camera.len() > CAMERAS_MAX {
             let found = typed.camera.len();
+            let excess = typed.camera.get(CAMERAS_MAX);
             self.problem(
-                &(0..0),
+                &excess.map_or(0..0, Spanned::span),
                 "camera",
                 &format!("there are {found} of them, and 1 to {CAMERAS_MAX} are possible"),
             );
@@ -266,7 +272,7 @@ impl Reader<'_> {
         let figures = self.figures(typed.rates.as_ref(), &lines, &names, &detectors, keeps);
         let questions = self.questions(&typed.what_if, keeps);
         Some(RunFile {
-            text: self.text.to_owned(),
+            text: self.file.text.clone(),
             names,
             cameras,
             elsewhere,
@@ -283,9 +289,8 @@ impl Reader<'_> {
     }
 
     fn problem(&mut self, span: &Range<usize>, key: &str, what: &str) {
-        let line = line_of(self.text, span.start);
-        self.problems
-            .push(format!("{}:{line}: {key}: {what}", self.path.display()));
+        let origin = self.file.origin(self.path, span.start);
+        self.problems.push(format!("{origin}: {key}: {what}"));
     }
 
     /// The process that reads the camera.

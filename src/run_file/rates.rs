@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use intakt_operators::dataflow::{HOP_US, RatePlan, SCORE_HOP_US, Shifts};
-use intakt_operators::metrics::{AlertRule, parse_duration_us};
+use intakt_operators::metrics::{AlertRule, Figure, RuleWindow, parse_duration_us};
 use intakt_pipelines::{Detectors, Figures};
 use toml::Spanned;
 
@@ -45,12 +45,15 @@ impl Reader<'_> {
             self.alert(rule, &mut figures);
         }
         figures.scores |= !figures.rules.is_empty();
-        if figures.rules.len() > EACH_MAX || figures.plan.windows_us.len() > EACH_MAX {
-            self.problem(
-                &(0..0),
-                "rates",
-                &format!("there are more than {EACH_MAX} windows or alerts"),
-            );
+        let windows = typed.windows.as_deref().unwrap_or(&[]);
+        for (key, values) in [("windows", windows), ("alerts", &typed.alerts)] {
+            if let Some(excess) = values.get(EACH_MAX) {
+                let what = format!(
+                    "there are {} of them, and at most {EACH_MAX} are possible",
+                    values.len()
+                );
+                self.problem(&excess.span(), key, &what);
+            }
         }
         Some(figures)
     }
@@ -59,6 +62,14 @@ impl Reader<'_> {
     pub(super) fn questions(&mut self, typed: &[Spanned<TypedQuestion>], keeps: bool) -> Vec<Question> {
         let mut questions = Vec::new();
         for question in typed {
+            if questions.len() == EACH_MAX {
+                self.problem(
+                    &question.span(),
+                    "what_if",
+                    &format!("there are {} of them, and at most {EACH_MAX} are possible", typed.len()),
+                );
+                break;
+            }
             let TypedQuestion { name, threshold } = question.get_ref();
             let threshold_at = threshold.span();
             let threshold = *threshold.get_ref();
@@ -84,7 +95,6 @@ impl Reader<'_> {
             let name = name.clone();
             questions.push(Question { name, threshold });
         }
-        questions.truncate(EACH_MAX);
         questions
     }
 
@@ -151,23 +161,14 @@ impl Reader<'_> {
     fn alert(&mut self, rule: &Spanned<String>, figures: &mut Figures) {
         match rule.get_ref().parse::<AlertRule>() {
             Ok(read) => {
-                if let AlertRule::Beyond { window_us, .. } = &read
-                    && !figures.plan.windows_us.contains(window_us)
+                if let AlertRule::Beyond { figure, window, .. } = &read
+                    && let Some(problem) = window_problem(*figure, *window, &figures.plan)
                 {
+                    let rule_text = rule.get_ref();
                     self.problem(
                         &rule.span(),
                         "alerts",
-                        &format!("the window of \"{}\" is none of `windows`", rule.get_ref()),
-                    );
-                }
-                if let AlertRule::Beyond { figure, window_us, .. } = &read
-                    && figure.is_of_scores()
-                    && !window_us.is_multiple_of(SCORE_HOP_US)
-                {
-                    self.problem(
-                        &rule.span(),
-                        "alerts",
-                        "scores are counted by the minute: its window is whole minutes",
+                        &format!("the window of \"{rule_text}\" {problem}"),
                     );
                 }
                 if figures.rules.iter().any(|(known, _)| **known == **rule.get_ref()) {
@@ -183,6 +184,18 @@ impl Reader<'_> {
         parse_duration_us(typed.get_ref())
             .map_err(|reason| self.problem(&typed.span(), key, &reason))
             .ok()
+    }
+}
+
+/// What is wrong with the window of a rule about a figure.
+fn window_problem(figure: Figure, window: RuleWindow, plan: &RatePlan) -> Option<&'static str> {
+    match window {
+        RuleWindow::Sliding { length_us } if !plan.windows_us.contains(&length_us) => Some("is none of `windows`"),
+        RuleWindow::Sliding { length_us } if figure.is_of_scores() && !length_us.is_multiple_of(SCORE_HOP_US) => {
+            Some("is no whole minutes, and scores are counted by the minute")
+        }
+        RuleWindow::Shift if plan.shifts.is_none() => Some("needs `shifts`, which say when they start"),
+        _ => None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Run files: `check`, and `inspect` with one.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::PathBuf;
 
@@ -50,6 +51,78 @@ fn a_run_file_is_checked_without_running_and_then_run() {
         .map(|verdict| verdict["camera"].as_str().unwrap())
         .collect();
     assert_eq!(cameras, ["l", "r", "r"]);
+}
+
+#[test]
+fn keys_of_a_run_file_are_overridden_for_one_run() {
+    let (dir, path) = run_file(GOOD);
+    let set = |settings: &[&'static str]| -> Vec<String> {
+        let flags = settings
+            .iter()
+            .map(|setting| ["--set".to_owned(), (*setting).to_owned()]);
+        flags.flatten().collect()
+    };
+    let run = |command: &str, settings: &[&'static str]| {
+        let flags = set(settings);
+        let mut typed: Vec<&dyn AsRef<OsStr>> = vec![&command, &path];
+        typed.extend(flags.iter().map(|flag| flag as &dyn AsRef<OsStr>));
+        intakt(&typed)
+    };
+    let plan = run(
+        "check",
+        &["camera.depth=3", "camera.r.depth=5", "camera.r.overflow=block"],
+    )
+    .expect(0)
+    .stdout;
+    let cameras: Vec<Vec<&str>> = plan
+        .lines()
+        .map(|line| line.split_whitespace().take(4).collect())
+        .collect();
+    assert_eq!(
+        [cameras[1][0], cameras[1][2], cameras[1][3]],
+        ["l", "block", "3"],
+        "{plan}"
+    );
+    assert_eq!(
+        [cameras[2][0], cameras[2][2], cameras[2][3]],
+        ["r", "block", "5"],
+        "{plan}"
+    );
+    run("inspect", &["record=tape"]).expect(1);
+    assert!(dir.path().join("tape").is_dir());
+
+    for (settings, said) in [
+        (&["camera.depth=0"][..], "--set camera.depth=0: depth: "),
+        (&["camera.depth=many"], "--set camera.depth=many: depth: invalid type"),
+        (
+            &["camera.m.depth=1"],
+            "--set camera.m.depth=1`: there is no `[[camera]]` called \"m\"",
+        ),
+        (
+            &["camera.l.colour=red"],
+            "--set camera.l.colour=red: unknown field `colour`",
+        ),
+        (
+            &["camera.l.depth=5", "camera.r.path=gone"],
+            "--set camera.r.path=gone: path: ",
+        ),
+    ] {
+        let ran = run("check", settings).expect(2);
+        assert!(ran.stderr.contains(said), "{said}: {}", ran.stderr);
+    }
+    // What was wrong in the file is still where it was.
+    fs::write(&path, GOOD.replace("depth = 7", "depth = 0")).unwrap();
+    let ran = run("check", &["record=tape", "camera.l.depth=5"]).expect(2);
+    assert!(ran.stderr.contains("run.toml:14: depth: "), "{}", ran.stderr);
+    let ran = intakt(&[
+        &"inspect",
+        &SHARED.detector,
+        &SHARED.normal,
+        &"--set",
+        &"camera.depth=1",
+    ])
+    .expect(2);
+    assert!(ran.stderr.contains("`--set` goes with one"), "{}", ran.stderr);
 }
 
 #[test]
