@@ -35,10 +35,13 @@ impl Controls {
     /// What a frame truly is. `ordinal` tells labels apart that were given one after the other.
     ///
     /// # Errors
-    /// There is no such camera, or too much waits to be heard.
+    /// There is no such camera, no camera is read here, or too much waits to be heard.
     pub fn label(&self, ordinal: u64, label: Label) -> Result<(), String> {
         let queue = match self.cameras.values().next() {
-            Some(any) if self.elsewhere.contains(&label.camera) => any,
+            Some(any) if self.is_elsewhere(&label.camera) => any,
+            None if self.is_elsewhere(&label.camera) => {
+                return Err("this process reads no camera, so that labels count once the run has ended".to_owned());
+            }
             _ => self.queue(&label.camera)?,
         };
         said(queue, Control::Label(ArrivedLabel { ordinal, label }))
@@ -83,6 +86,11 @@ impl Controls {
     /// As [`Controls::label`].
     pub fn what_if(&self, camera: &str, name: Arc<str>, threshold: Option<f64>) -> Result<(), String> {
         self.say(camera, Control::WhatIf { name, threshold })
+    }
+
+    /// Whether another process reads the camera.
+    pub fn is_elsewhere(&self, camera: &str) -> bool {
+        self.elsewhere.iter().any(|other| **other == *camera)
     }
 
     /// The cameras that can be spoken to.

@@ -21,7 +21,7 @@ use crate::cli::InspectArgs;
 use crate::progress::Shown;
 use crate::report::{Answers, Counted, Disagreements, SuppressedLog};
 use crate::run_file::Question;
-use crate::server::Told;
+use crate::server::{Keeper, Told};
 use crate::{Outcome, interrupt, report, supervise, terminal};
 
 /// Inspects, and says how it went.
@@ -130,12 +130,16 @@ impl Running {
             posters: planned.posters,
             told: Told {
                 controls: controls.clone(),
-                labels: places.run.as_deref().map(|run| RunDirectory(run).labels()),
+                keeper: match (&places.run, &places.status) {
+                    (Some(run), _) => Keeper::Here(RunDirectory(run).labels()),
+                    (None, Some(_)) => Keeper::Process0,
+                    (None, None) => Keeper::Nobody,
+                },
                 detector_directories: places.run.iter().chain(&places.record).cloned().collect(),
             },
         };
         let latencies = options.resources.latencies.clone();
-        let watching = Watching::start(wanted, names.iter().cloned(), latencies, stop)?;
+        let watching = Watching::start(wanted, process, names.iter().cloned(), latencies, stop)?;
         sinks.extend(watching.sinks());
         let making = match &places.record {
             Some(directory) => Some(recording::make(

@@ -33,17 +33,20 @@ pub(crate) struct Watching {
 }
 
 impl Watching {
-    /// Starts what is wanted, for a run of `cameras` that times its stages with `latencies` and ends when `stop` is set.
+    /// Starts what is wanted, for a run of `cameras` in `process`, if there are several, that times its stages with `latencies`
+    /// and ends when `stop` is set.
     ///
     /// # Errors
     /// The status file cannot be written, or the address not be listened on.
     pub(crate) fn start(
         wanted: Wanted<'_>,
+        process: Option<usize>,
         cameras: impl IntoIterator<Item = Arc<str>>,
         latencies: Latencies,
         stop: &StopFlag,
     ) -> Result<Self, PipelineError> {
         let board = LiveBoard::new(cameras, latencies, stop.clone(), Arc::new(SystemClock));
+        let board = process.into_iter().fold(board, LiveBoard::in_process);
         let (board, answers) = (Arc::new(board), Arc::<Answers>::default());
         let file = match wanted.directory {
             Some(directory) => Some(StatusFile::start(directory, board.clone())?),

@@ -239,6 +239,7 @@ mod tests {
         };
         LiveStatus {
             state: RunState::Running,
+            keeps_log: true,
             said_at_us: 0,
             quality: vec![quality],
             scores: vec![scores],

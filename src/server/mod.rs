@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::answers::Answers;
 pub(crate) use self::listen::{Listen, Token};
-pub(crate) use self::telling::Told;
+pub(crate) use self::telling::{Keeper, Told};
 
 /// What a server puts up with.
 #[derive(Clone, Copy, Debug)]

@@ -79,7 +79,9 @@ fn unready(status: &LiveStatus) -> Option<&'static str> {
     match status.state {
         RunState::Starting => Some("the run is starting"),
         RunState::Ending | RunState::Ended => Some("the run is ending"),
-        RunState::Running if status.newest_captured_at_us.is_some() && status.frontier_us.is_none() => {
+        RunState::Running
+            if status.keeps_log && status.newest_captured_at_us.is_some() && status.frontier_us.is_none() =>
+        {
             Some("frames came, and no time has passed the dataflow yet")
         }
         RunState::Running => None,
@@ -153,6 +155,7 @@ mod tests {
     fn a_run_is_ready_while_it_runs_and_time_passes() {
         let status = |state, newest_captured_at_us, frontier_us| LiveStatus {
             state,
+            keeps_log: true,
             frontier_us,
             newest_captured_at_us,
             ..LiveStatus::default()
@@ -168,5 +171,10 @@ mod tests {
             let found = unready(&status(state, newest_us, frontier_us)).is_none();
             assert_eq!(found, expected, "{state:?} {newest_us:?} {frontier_us:?}");
         }
+        let beside_the_log = LiveStatus {
+            keeps_log: false,
+            ..status(RunState::Running, Some(5), None)
+        };
+        assert_eq!(unready(&beside_the_log), None, "time passes in process 0");
     }
 }

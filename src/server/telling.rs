@@ -29,10 +29,21 @@ const DETECTOR_BYTES_MAX: usize = 1 << 30;
 pub(crate) struct Told {
     /// Its cameras.
     pub(crate) controls: Controls,
-    /// The journal of its labels; none where the run is not kept.
-    pub(crate) labels: Option<PathBuf>,
+    /// Who keeps the run.
+    pub(crate) keeper: Keeper,
     /// Where detectors are kept that cameras were switched to: beside the run and beside its recording.
     pub(crate) detector_directories: Vec<PathBuf>,
+}
+
+/// Who keeps a run.
+#[derive(Clone)]
+pub(crate) enum Keeper {
+    /// Nobody.
+    Nobody,
+    /// This process, with this journal of its labels.
+    Here(PathBuf),
+    /// Process 0, which is another one.
+    Process0,
 }
 
 #[derive(Deserialize)]
@@ -96,13 +107,22 @@ async fn labels(State(shared): State<Shared>, Body(posted): Body<PostedLabels>) 
         PostedLabels::One(label) => vec![label],
         PostedLabels::Many(labels) => labels,
     };
-    let Some(journal) = told.labels.clone() else {
-        let error = "the run is not kept, so that a label would have nothing to correct: start it with `--run DIR`";
-        return Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()));
+    let journal = match told.keeper.clone() {
+        Keeper::Here(journal) => journal,
+        Keeper::Nobody => {
+            let error = "the run is not kept, so that a label would have nothing to correct: start it with `--run DIR`";
+            return Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()));
+        }
+        Keeper::Process0 => {
+            let error = "process 0 keeps the run, and labels of all cameras are posted there";
+            return Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()));
+        }
     };
     let mut labels = Vec::with_capacity(posted.len());
     for PostedLabel { camera, seq, truth } in posted {
-        known(&told, &camera)?;
+        if !told.controls.is_elsewhere(&camera) {
+            known(&told, &camera)?;
+        }
         let truth = parse_truth(&truth).map_err(bad)?;
         labels.push(GivenLabel { camera, seq, truth });
     }
@@ -167,7 +187,7 @@ async fn ask_no_more(State(shared): State<Shared>, Path((camera, name)): Path<(S
 
 fn question(shared: &Shared, camera: &str, name: &str, threshold: Option<f64>) -> Said {
     let told = known(&shared.served.told, camera)?;
-    if told.labels.is_none() {
+    if matches!(told.keeper, Keeper::Nobody) {
         let error = "the run is not kept, so that there are no frames to ask about: start it with `--run DIR`";
         return Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()));
     }
@@ -183,6 +203,11 @@ fn accepted(camera: &str, mut said: Value) -> Said {
 fn known<'a>(told: &'a Told, camera: &str) -> Result<&'a Told, Refusal> {
     if told.controls.cameras().any(|known| **known == *camera) {
         return Ok(told);
+    }
+    if told.controls.is_elsewhere(camera) {
+        let error =
+            format!("another process reads camera \"{camera}\", and is to be told: its own `--listen` serves it");
+        return Err(Refusal::new(StatusCode::CONFLICT, error));
     }
     let named: Vec<String> = told
         .controls

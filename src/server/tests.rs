@@ -14,7 +14,7 @@ use intakt_pipelines::sources::{StopFlag, SystemClock, posted};
 use intakt_pipelines::{Camera, Controls, Detectors, Inspection, InspectionReport, RunOptions, inspect};
 
 use super::listen::tests::{SECRET, token};
-use super::{Answers, Limits, Listen, Served, Server, Token, Told};
+use super::{Answers, Keeper, Limits, Listen, Served, Server, Token, Told};
 
 #[path = "../../benches/support/idle.rs"]
 #[allow(dead_code, reason = "the benches use more of it")]
@@ -92,7 +92,7 @@ impl Run {
             posters: BTreeMap::from([("dock".into(), poster)]),
             told: Told {
                 controls: Controls::new(std::slice::from_ref(&camera), Some(detectors.clone())),
-                labels: None,
+                keeper: Keeper::Nobody,
                 detector_directories: vec![],
             },
             stop: stop.clone(),

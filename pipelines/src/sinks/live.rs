@@ -30,6 +30,8 @@ pub struct LiveBoard {
     latencies: Latencies,
     stop: StopFlag,
     clock: Arc<dyn Clock>,
+    /// The number of this process, where there are several.
+    process: Option<usize>,
 }
 
 #[derive(Default)]
@@ -37,6 +39,8 @@ struct Seen {
     started: bool,
     ended: bool,
     frontier_us: Option<u64>,
+    /// When the frontier moved last, wall clock, microseconds.
+    moved_at_us: u64,
     newest_captured_at_us: Option<u64>,
     cameras: BTreeMap<Arc<str>, SeenCamera>,
     rates: BTreeMap<RateKey, Rate>,
@@ -77,7 +81,14 @@ impl LiveBoard {
             latencies,
             stop,
             clock,
+            process: None,
         }
+    }
+
+    /// The same in one of several processes, of which only process 0 keeps the log.
+    pub fn in_process(mut self, process: usize) -> Self {
+        self.process = Some(process);
+        self
     }
 
     /// Notes that the run is over.
@@ -90,11 +101,15 @@ impl LiveBoard {
         let stages = self.latencies.summaries().into_iter().map(StageStatus::from).collect();
         let (said_at_us, stopped) = (self.clock.now_us(), self.stop.is_stopped());
         let seen = self.lock();
-        // Where no time has passed nothing is logged: in a process that does not keep the log, for one.
-        let lag_us = seen.frontier_us.map(|_| seen.waited_us(said_at_us));
+        let lag_us = seen.frontier_us.map(|_| {
+            // What waits in other processes is not known here. Time goes on everywhere, so that a log which stands still shows.
+            let stands_us = self.process.map_or(0, |_| said_at_us.saturating_sub(seen.moved_at_us));
+            seen.waited_us(said_at_us).max(stands_us)
+        });
         LiveStatus {
             state: seen.state(stopped),
             said_at_us,
+            keeps_log: self.process.is_none_or(|process| process == 0),
             frontier_us: seen.frontier_us,
             newest_captured_at_us: seen.newest_captured_at_us,
             frontier_lag_seconds: lag_us.map(|lag_us| lag_us as f64 / 1e6),
@@ -262,7 +277,10 @@ impl Sink for LiveBoard {
     }
 
     fn passed(&self, frontier_us: u64) -> Result<(), String> {
-        self.lock().frontier_us = Some(frontier_us);
+        let now_us = self.clock.now_us();
+        let mut seen = self.lock();
+        seen.frontier_us = Some(frontier_us);
+        seen.moved_at_us = now_us;
         Ok(())
     }
 }

@@ -14,12 +14,16 @@ pub struct LiveStatus {
     pub state: RunState,
     /// When this was said, wall clock, microseconds since 1970.
     pub said_at_us: u64,
+    /// Whether the log is kept by this process: of several, by process 0.
+    #[serde(default = "yes")]
+    pub keeps_log: bool,
     /// The time before which everything was given to the sinks, microseconds of event time; none before it first moved.
     pub frontier_us: Option<u64>,
     /// Newest event time that was captured, microseconds; none before the first frame.
     pub newest_captured_at_us: Option<u64>,
     /// How long the oldest frame that was captured and is not logged yet has waited, seconds of wall clock; 0 if none waits, none
-    /// before the frontier first moved. A log that stands still shows here.
+    /// before the frontier first moved. Of several processes: how long the frontier has stood, if that is longer. A log that stands
+    /// still shows here.
     pub frontier_lag_seconds: Option<f64>,
     /// By name.
     pub cameras: Vec<CameraStatus>,
@@ -38,6 +42,10 @@ pub struct LiveStatus {
     /// The newest answers to standing questions, by camera and name.
     #[serde(default)]
     pub what_ifs: Vec<WhatIf>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// How far a run is.

@@ -260,8 +260,26 @@ fn a_status_survives_json_in_a_fixed_order() {
     assert_eq!(serde_json::from_str::<LiveStatus>(&json).expect("reads"), status);
     assert!(
         json.starts_with(
-            r#"{"state":"starting","said_at_us":43200000000,"frontier_us":null,"newest_captured_at_us":7,"#
+            r#"{"state":"starting","said_at_us":43200000000,"keeps_log":true,"frontier_us":null,"newest_captured_at_us":7,"#
         ),
         "{json}"
     );
+}
+
+#[test]
+fn of_several_processes_only_process_0_keeps_the_log_and_shows_that_it_stands_still() {
+    let clock = Arc::new(Watch::default());
+    let board = || LiveBoard::new([], Latencies::default(), StopFlag::default(), clock.clone());
+    let (alone, first, second) = (board(), board().in_process(0), board().in_process(1));
+    for board in [&alone, &first] {
+        board.passed(1_000_000).unwrap();
+    }
+    clock.0.store(3_000_000, Relaxed);
+    let lag = |board: &LiveBoard| board.status().frontier_lag_seconds;
+    // Alone nothing waits; of several, something may wait where nobody here sees it.
+    assert_eq!([lag(&alone), lag(&first), lag(&second)], [Some(0.0), Some(3.0), None]);
+    first.passed(2_000_000).unwrap();
+    assert_eq!(lag(&first), Some(0.0));
+    let keeps_log = [&alone, &first, &second].map(|board| board.status().keeps_log);
+    assert_eq!(keeps_log, [true, true, false]);
 }
