@@ -1,11 +1,13 @@
 //! Rates: verdicts a second through the differential part of the dataflow, without labels and with them, and its memory.
 //!
 //! `cargo bench --bench rates` measures speed with criterion. `cargo bench --bench rates -- memory` sends ten million verdicts
-//! through each of them and prints the resident memory on the way, then how long a new threshold takes among a million scores.
+//! through each of them and prints the resident memory on the way, then how long a new threshold takes among a million scores; it
+//! fails where memory grows once all windows are full, or a threshold takes longer than a person notices.
 
 mod support;
 
-use std::sync::Arc;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use criterion::Throughput;
@@ -38,10 +40,19 @@ struct Load {
     scores: bool,
 }
 
-fn main() {
+/// Growth that the allocator's own bookkeeping may have over five million verdicts, megabytes.
+const GROWTH_MAX_MB: f64 = 8.0;
+/// Longest time for a new threshold of one camera, milliseconds.
+const THRESHOLD_MAX_MS: f64 = 20.0;
+
+fn main() -> ExitCode {
     if std::env::args().any(|argument| argument == "memory") {
-        memory();
-        return what_if();
+        let is_flat = memory();
+        return if what_if() && is_flat {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        };
     }
     let mut criterion = support::criterion();
     let mut group = criterion.benchmark_group("rates/200000 verdicts of 16 cameras");
@@ -71,11 +82,13 @@ fn main() {
     });
     group.finish();
     criterion.final_summary();
+    ExitCode::SUCCESS
 }
 
-/// Ten million verdicts: 5.8 hours of event time, horizon one hour.
+/// Ten million verdicts: 5.8 hours of event time, horizon one hour. Whether memory stays flat from the half on.
 #[expect(clippy::print_stdout, reason = "figures are what a bench is for")]
-fn memory() {
+fn memory() -> bool {
+    let mut is_flat = true;
     for (name, labels, scores) in [
         ("rates", false, false),
         ("rates, labels", true, false),
@@ -88,22 +101,31 @@ fn memory() {
             labels,
             scores,
         };
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let told = seen.clone();
         run(load, move |sent| {
             if [1_000_000, 3_000_000, 5_000_000, 10_000_000].contains(&sent) {
-                let rate = sent as f64 / started.elapsed().as_secs_f64();
-                println!(
-                    "{name}: {sent} verdicts, {rate:.0} a second, {:.1} MB resident",
-                    resident_mb()
-                );
+                let (rate, resident_mb) = (sent as f64 / started.elapsed().as_secs_f64(), resident_mb());
+                println!("{name}: {sent} verdicts, {rate:.0} a second, {resident_mb:.1} MB resident");
+                told.lock().expect("no panic").push(resident_mb);
             }
         });
+        let seen = seen.lock().expect("no panic");
+        let grown_mb = seen[3] - seen[2];
+        if grown_mb > GROWTH_MAX_MB {
+            println!("{name}: MEMORY GROWS, by {grown_mb:.1} MB");
+            is_flat = false;
+        }
     }
+    is_flat
 }
 
-/// How long one camera's new threshold takes, and one for each camera, with a million scores kept.
+/// How long one camera's new threshold takes, and one for each camera, with a million scores kept. Whether it is soon enough.
 #[expect(clippy::print_stdout, reason = "figures are what a bench is for")]
-fn what_if() {
-    let guards = timely::execute(timely::Config::process(1), |worker| {
+fn what_if() -> bool {
+    let slowest_ms = Arc::new(Mutex::new(0.0_f64));
+    let told = slowest_ms.clone();
+    let guards = timely::execute(timely::Config::process(1), move |worker| {
         let cameras: Vec<Arc<str>> = (0..CAMERAS).map(|camera| format!("camera-{camera}").into()).collect();
         let mut outcomes: InputHandle<u64, CapacityContainerBuilder<Vec<Outcome>>> = InputHandle::new();
         let mut labels: InputHandle<u64, CapacityContainerBuilder<Vec<ArrivedLabel>>> = InputHandle::new();
@@ -140,10 +162,14 @@ fn what_if() {
                 "threshold of {} cameras, 1000000 scores kept: {millis:.2} ms",
                 cameras.len()
             );
+            let mut slowest_ms = told.lock().expect("no panic");
+            *slowest_ms = slowest_ms.max(millis / cameras.len() as f64);
         }
     });
     let finished = guards.expect("the system gives a thread").join();
     assert!(finished.iter().all(Result::is_ok), "the worker panicked");
+    let slowest_ms = *slowest_ms.lock().expect("no panic");
+    slowest_ms < THRESHOLD_MAX_MS
 }
 
 fn ask(camera: &Arc<str>, threshold: f64) -> AlternativeThreshold {

@@ -191,7 +191,8 @@ fn padim_in_int8_detects_what_it_does_in_f32() {
     }
 }
 
-/// The bars of the streaming system: a camera at 30 frames a second is kept up with, or drops are counted and named.
+/// The bars of the streaming system: a camera at 30 frames a second is kept up with where the CPU is fast in int8; elsewhere drops
+/// are counted and named.
 #[test]
 #[ignore = "needs the real images: INTAKT_DATA"]
 fn a_video_at_its_own_pace_is_judged_or_says_what_it_dropped() {
@@ -221,8 +222,14 @@ fn a_video_at_its_own_pace_is_judged_or_says_what_it_dropped() {
         "PaDiM, ResNet-18, 30 frames/s: {judged} of {FRAMES} judged, {dropped} dropped\n{}",
         ran.stderr
     );
+    let keeps_up = intakt(&[&"show", &detector])
+        .expect(0)
+        .stdout
+        .contains(", int8, weights ");
+    // A machine that does something else for a moment may cost frames.
+    let least = if keeps_up { FRAMES - FRAMES / 50 } else { FRAMES / 4 };
     assert!(
-        judged > FRAMES / 4 && judged + dropped == FRAMES,
+        judged >= least && judged + dropped == FRAMES,
         "{judged} judged, {dropped} dropped"
     );
     let named = outcomes

@@ -1,17 +1,18 @@
 //! Half an hour of a busy line: memory and latency must be at the end what they were at the beginning.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use font8x8::UnicodeFonts;
 use image::{Rgb, RgbImage};
 use intakt_operators::dataflow::{JudgedFrame, Overflow};
-use intakt_operators::{Frame, Outcome};
+use intakt_operators::{Frame, Label, Outcome, Truth};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::{Next, Source, StopFlag};
 use intakt_pipelines::store::{Store, StoreOptions, StoreSink};
-use intakt_pipelines::{Camera, Detectors, Figures, Inspection, RunOptions, inspect};
+use intakt_pipelines::{Camera, Controls, Detectors, Figures, Inspection, RunOptions, inspect};
 use tempfile::tempdir;
 
 use crate::idle;
@@ -69,10 +70,15 @@ impl Source for Busy {
     }
 }
 
-/// Per second: the slowest verdict, milliseconds, and resident memory, megabytes.
+/// Every how many frames somebody says what one truly is.
+const LABELLED_EVERY: u64 = 10;
+
+/// Per second: the slowest verdict, milliseconds, and resident memory, megabytes. Says what frames truly are.
 struct Samples {
     started: Instant,
     seconds: Mutex<Vec<(f64, f64)>>,
+    controls: OnceLock<Controls>,
+    labels: AtomicU64,
 }
 
 impl Sink for Samples {
@@ -88,8 +94,25 @@ impl Sink for Samples {
         Ok(())
     }
 
-    fn outcome(&self, _: u64, _: &Outcome) -> Result<(), String> {
-        Ok(())
+    fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
+        let seq = outcome.seq();
+        if !seq.is_multiple_of(LABELLED_EVERY) {
+            return Ok(());
+        }
+        let label = Label {
+            camera: outcome.camera().clone(),
+            seq,
+            captured_at_us: match outcome {
+                Outcome::Judged(verdict) => verdict.captured_at_us,
+                Outcome::Dropped(dropped) => dropped.captured_at_us,
+            },
+            truth: match seq % (5 * LABELLED_EVERY) {
+                0 => Truth::Anomalous("scratch".into()),
+                _ => Truth::Normal,
+            },
+        };
+        let controls = self.controls.get().ok_or("nobody hears labels")?;
+        controls.label(self.labels.fetch_add(1, Ordering::Relaxed), label)
     }
 }
 
@@ -108,6 +131,8 @@ fn memory_and_latency_stay_where_they_were() {
     let samples = Arc::new(Samples {
         started,
         seconds: Mutex::default(),
+        controls: OnceLock::new(),
+        labels: AtomicU64::new(0),
     });
     let camera = |idx| {
         let mut camera = Camera::from(Busy {
@@ -123,16 +148,22 @@ fn memory_and_latency_stay_where_they_were() {
     let mut figures = Figures::labelled();
     figures.plan.windows_us = vec![60_000_000, WINDOW_US];
     figures.plan.horizon_us = WINDOW_US;
+    let cameras: Vec<Camera> = (0..CAMERAS).map(camera).collect();
+    let detectors = Arc::new(Detectors::common(idle::detector()));
+    let controls = Controls::new(&cameras, Some(detectors.clone()));
+    assert!(samples.controls.set(controls).is_ok());
     let inspection = Inspection {
         figures,
-        ..Inspection::new(
-            (0..CAMERAS).map(camera).collect(),
-            Arc::new(Detectors::common(idle::detector())),
-            vec![samples.clone(), kept.clone()],
-        )
+        ..Inspection::new(cameras, detectors, vec![samples.clone(), kept.clone()])
     };
     let report = inspect(inspection, &RunOptions::new(1, 2).unwrap()).unwrap();
     kept.finish(true).unwrap();
+    let store = Store::open_read_only(&dir.path().join("run.sqlite"), StoreOptions::default()).unwrap();
+    let corrected = store
+        .metrics()
+        .filter(|metric| metric.as_ref().unwrap().revision > 0)
+        .count();
+    assert!(corrected > 0, "labels correct full minutes");
     let samples = samples.seconds.lock().unwrap().clone();
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("soak.png");
     plot(&samples).save(&out).unwrap();
