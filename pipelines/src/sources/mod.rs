@@ -1,5 +1,7 @@
 //! Where frames come from: the only place that reads images.
 
+#[cfg(test)]
+mod accounting;
 mod bmp;
 mod camera_url;
 #[cfg(test)]

@@ -53,3 +53,24 @@ impl Source for Paced {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::compliance::{Counter, Subject, Taken, counted_frames};
+    use super::*;
+
+    #[test]
+    fn paced_frames_comply() {
+        let counter = Counter::default();
+        Subject {
+            fresh: &|| Box::new(Paced::new(Box::new(counted_frames(&counter)))),
+            frames: 6,
+            ends: true,
+            replayable: true,
+            broken: &[3],
+            taken: Taken::Counted(&|| counter.count()),
+            ahead_max: 1,
+        }
+        .complies();
+    }
+}

@@ -136,10 +136,11 @@ impl Source for Posted {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::mpsc;
     use std::thread;
 
-    use super::super::compliance::{Subject, TickingClock, frame};
+    use super::super::compliance::{Counter, Subject, Taken, TickingClock, frame};
     use super::*;
 
     fn camera() -> (Poster, Posted) {
@@ -148,6 +149,16 @@ mod tests {
 
     /// Posts one-byte frames from a thread of its own, which tells the numbers they are given.
     fn post(poster: Poster, bytes: &'static [u8], captured_at_us: Option<u64>) -> mpsc::Receiver<u64> {
+        post_counted(poster, bytes, captured_at_us, Arc::default())
+    }
+
+    /// The same, and counts those that it could hand over.
+    fn post_counted(
+        poster: Poster,
+        bytes: &'static [u8],
+        captured_at_us: Option<u64>,
+        counted: Arc<AtomicU64>,
+    ) -> mpsc::Receiver<u64> {
         let (tell, numbers) = mpsc::channel();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -160,6 +171,7 @@ mod tests {
                 if posted.is_err() {
                     break;
                 }
+                counted.fetch_add(1, Ordering::Relaxed);
             }
         });
         numbers
@@ -168,11 +180,13 @@ mod tests {
     #[test]
     fn a_posted_camera_complies() {
         let (posters, numbers) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+        let counter = Counter::default();
         let fresh = || {
             let (poster, posted) = camera();
             // Kept, because a camera without posters ends.
             posters.lock().expect("no panic").push(poster.clone());
-            numbers.lock().expect("no panic").push(post(poster, b"0123", None));
+            let numbered = post_counted(poster, b"0123", None, counter.anew());
+            numbers.lock().expect("no panic").push(numbered);
             Box::new(posted) as Box<dyn Source>
         };
         Subject {
@@ -181,7 +195,9 @@ mod tests {
             ends: false,
             replayable: false,
             broken: &[],
-            taken: None,
+            taken: Taken::Counted(&|| counter.count()),
+            // It waits between the poster and the source.
+            ahead_max: 1,
         }
         .complies();
     }

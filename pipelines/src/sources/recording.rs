@@ -277,7 +277,9 @@ impl Source for RecordedSource {
 
 #[cfg(test)]
 mod tests {
-    use super::super::compliance::Subject;
+    use std::sync::atomic::Ordering;
+
+    use super::super::compliance::{Counter, Subject, Taken};
     use super::*;
     use crate::recording::{Recorder, RecorderOptions};
 
@@ -287,6 +289,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let recorder = Recorder::start(dir.path(), RecorderOptions::default()).unwrap();
         for seq in 0..FRAMES {
+            // Whoever replays it is told before the frame is read.
+            recorder.record(RecordedEvent::Threshold {
+                camera: "right".into(),
+                threshold: 0.5,
+                time_us: 1_000 * seq,
+            });
             for camera in ["left", "right"] {
                 let frame = Frame {
                     camera: camera.into(),
@@ -305,12 +313,18 @@ mod tests {
         }
         recorder.finish();
         let recording = Recording::open(dir.path()).unwrap();
+        let counter = Counter::default();
         let fresh = || {
+            let counted = counter.anew();
+            let on_change: OnChange = Arc::new(move |_| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Ok(None)
+            });
             let options = ReplayOptions {
                 cameras: Some(vec!["right".into()]),
                 ..ReplayOptions::default()
             };
-            let cameras = recorded_cameras(&recording, options, Arc::new(|_| Ok(None)), &StopFlag::default());
+            let cameras = recorded_cameras(&recording, options, on_change, &StopFlag::default());
             let (mut sources, _) = cameras.unwrap();
             Box::new(sources.remove(0)) as Box<dyn Source>
         };
@@ -320,7 +334,9 @@ mod tests {
             ends: true,
             replayable: true,
             broken: &[3],
-            taken: None,
+            taken: Taken::Counted(&|| counter.count()),
+            // The one that waits until there is space for it.
+            ahead_max: READ_AHEAD as u64 + 1,
         }
         .complies();
     }

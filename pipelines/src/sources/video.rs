@@ -210,7 +210,7 @@ fn ranks(samples: &[Sample]) -> Result<Vec<u64>, String> {
 mod tests {
     use intakt_operators::imaging::decode;
 
-    use super::super::compliance::{Subject, frame};
+    use super::super::compliance::{Subject, Taken, frame};
     use super::super::h264::fixture::{Coded, SIZE_PX, again, flat, grey, mp4, sps};
     use super::*;
 
@@ -247,15 +247,20 @@ mod tests {
 
     #[test]
     fn a_video_complies() {
-        let (_folder, path) = stored(&mp4(&two_groups(), 40));
-        let fresh = || -> Box<dyn Source> { Box::new(open(&path)) };
+        let whole = mp4(&two_groups(), 40);
+        let (_folder, path) = stored(&whole);
+        let fresh = || -> Box<dyn Source> {
+            std::fs::write(&path, &whole).expect("written");
+            Box::new(open(&path))
+        };
         Subject {
             fresh: &fresh,
             frames: 6,
             ends: true,
             replayable: true,
             broken: &[],
-            taken: None,
+            taken: Taken::Spoilt(&|| std::fs::write(&path, &whole[..1000]).expect("cut")),
+            ahead_max: 1,
         }
         .complies();
     }

@@ -270,7 +270,7 @@ fn is_frame(name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::SystemClock;
-    use super::super::compliance::{Subject, TickingClock, frame, trouble};
+    use super::super::compliance::{Subject, Taken, TickingClock, frame, trouble};
     use super::*;
 
     /// A look every millisecond; the clock ticks one as well, so a file is complete after 5 looks.
@@ -292,23 +292,20 @@ mod tests {
 
     #[test]
     fn a_hot_folder_complies() {
+        const FRAMES: [&str; 4] = ["b.png", "a.JPG", "d.bmp", "c.tif"];
         let folder = tempfile::tempdir().expect("a folder");
-        for name in [
-            "b.png",
-            "a.JPG",
-            "d.bmp",
-            "c.tif",
-            "0.png.part",
-            ".1.png",
-            "2.tmp",
-            "3.txt",
-            "4.png~",
-        ] {
+        for name in ["0.png.part", ".1.png", "2.tmp", "3.txt", "4.png~"] {
             put(folder.path(), name, name.as_bytes());
         }
         std::fs::create_dir(folder.path().join("e.png")).expect("made");
         put(folder.path(), "empty.png", b"");
-        let fresh = || -> Box<dyn Source> { Box::new(watch(folder.path(), options())) };
+        let fresh = || -> Box<dyn Source> {
+            for name in FRAMES {
+                put(folder.path(), name, name.as_bytes());
+            }
+            Box::new(watch(folder.path(), options()))
+        };
+        let spoil = || FRAMES.iter().for_each(|name| put(folder.path(), name, b"spoilt"));
         let (mut source, stop) = (fresh(), StopFlag::default());
         for name in ["a.JPG", "b.png", "c.tif", "d.bmp"] {
             let frame = frame(source.as_mut(), &stop);
@@ -322,7 +319,8 @@ mod tests {
             ends: false,
             replayable: false,
             broken: &[],
-            taken: None,
+            taken: Taken::Spoilt(&spoil),
+            ahead_max: 1,
         }
         .complies();
     }

@@ -2,9 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
 use std::thread;
 
-use super::super::compliance::{Subject, TickingClock, frame, trouble};
+use super::super::compliance::{Counter, Subject, Taken, TickingClock, frame, trouble};
 use super::*;
 
 const HEAD: &str = "HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; boundary=\"cut\"\r\n\r\n";
@@ -12,21 +13,24 @@ const HEAD: &str = "HTTP/1.0 200 OK\r\nContent-Type: multipart/x-mixed-replace; 
 /// What the server sends over one connection, and whether it closes it then.
 #[derive(Clone)]
 struct Answer {
-    bytes: Vec<u8>,
+    pieces: Vec<Vec<u8>>,
     closes: bool,
+    /// Counts the pieces that were sent.
+    sent: Counter,
 }
 
 fn closing(bytes: impl Into<Vec<u8>>) -> Answer {
     Answer {
-        bytes: bytes.into(),
         closes: true,
+        ..silent_after(bytes)
     }
 }
 
 fn silent_after(bytes: impl Into<Vec<u8>>) -> Answer {
     Answer {
-        bytes: bytes.into(),
+        pieces: vec![bytes.into()],
         closes: false,
+        sent: Counter::default(),
     }
 }
 
@@ -44,9 +48,15 @@ fn serve(listener: TcpListener, answers: Vec<Answer>) {
         for n in 0.. {
             let Ok((mut socket, _)) = listener.accept() else { break };
             let answer = answers[n.min(answers.len() - 1)].clone();
+            let sent = answer.sent.newest();
             read_request(&mut socket);
-            // The client may have gone.
-            let _ = socket.write_all(&answer.bytes);
+            for piece in &answer.pieces {
+                // The client may have gone.
+                if socket.write_all(piece).is_err() {
+                    break;
+                }
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
             if !answer.closes {
                 open.push(socket);
             }
@@ -106,20 +116,36 @@ fn say(source: &mut Mjpeg, n: usize) -> Vec<String> {
 
 #[test]
 fn a_network_camera_complies() {
+    /// Bytes of a frame, and how many frames there are.
+    const FRAME_BYTES: usize = 64 << 10;
+    const FRAMES: usize = 300;
+    /// What the system may hold between the server and the source, and far less than the camera has.
+    const SYSTEM_BYTES_MAX: usize = 8 << 20;
     let patient = MjpegOptions {
         silence_max: Duration::from_secs(60),
+        frame_bytes_max: FRAME_BYTES,
         ..options()
     };
-    let body: String = ["a", "b", "no JPEG", "d"].map(part).concat();
-    let address = server(vec![silent_after(format!("{HEAD}{body}"))]);
-    let fresh = || -> Box<dyn Source> { Box::new(camera(address, patient)) };
+    let mut pieces = vec![part(&"no JPEG ".repeat(FRAME_BYTES / 8)).into_bytes(); FRAMES];
+    pieces[0].splice(..0, HEAD.bytes());
+    let sent = Counter::default();
+    let address = server(vec![Answer {
+        pieces,
+        closes: false,
+        sent: sent.clone(),
+    }]);
+    let fresh = || -> Box<dyn Source> {
+        sent.anew();
+        Box::new(camera(address, patient))
+    };
     Subject {
         fresh: &fresh,
-        frames: 4,
+        frames: FRAMES as u64,
         ends: false,
         replayable: false,
         broken: &[],
-        taken: None,
+        taken: Taken::Counted(&|| sent.count()),
+        ahead_max: (SYSTEM_BYTES_MAX / FRAME_BYTES) as u64,
     }
     .complies();
 }

@@ -2,11 +2,12 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use intakt_operators::imaging::decode;
 
-use super::super::compliance::{Subject, TickingClock, frame, trouble};
+use super::super::compliance::{Counter, Subject, Taken, TickingClock, frame, trouble};
 use super::super::h264::fixture::{again, flat, grey, pps, sps};
 use super::*;
 
@@ -17,7 +18,22 @@ const PAYLOAD_BYTES: usize = 1200;
 #[derive(Clone)]
 struct Show {
     pictures: Vec<Vec<u8>>,
+    /// Bytes without meaning after every picture.
+    filler_bytes: usize,
     closes: bool,
+    /// Counts the pictures that were sent.
+    sent: Counter,
+}
+
+impl Show {
+    fn of(pictures: Vec<Vec<u8>>) -> Self {
+        Self {
+            pictures,
+            filler_bytes: 0,
+            closes: false,
+            sent: Counter::default(),
+        }
+    }
 }
 
 /// Plays one show after the other, the last to all that follow. Its threads end with the test binary.
@@ -55,7 +71,7 @@ fn play(mut socket: TcpStream, show: &Show) -> std::io::Result<()> {
             "RTSP/1.0 200 OK\r\nCSeq: {cseq}\r\n{more}Content-Length: {length}\r\n\r\n{body}"
         )?;
         if method == "PLAY" {
-            send(&mut socket, &show.pictures)?;
+            send(&mut socket, show)?;
             if show.closes {
                 return socket.shutdown(std::net::Shutdown::Both);
             }
@@ -78,23 +94,20 @@ fn answer(method: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// Every picture in RTP packets (RFC 6184: whole units, or fragments of one), with its parameter sets where it stands alone.
-fn send(socket: &mut TcpStream, pictures: &[Vec<u8>]) -> std::io::Result<()> {
-    let mut sequence = 0u16;
-    for (n, picture) in (0u32..).zip(pictures) {
+/// Every picture in RTP packets, with its parameter sets where it stands alone.
+fn send(socket: &mut TcpStream, show: &Show) -> std::io::Result<()> {
+    let (mut sequence, sent) = (0u16, show.sent.newest());
+    for (n, picture) in (0u32..).zip(&show.pictures) {
         let mut payloads = if picture[0] == 0x65 {
             vec![sps((3, 2)), pps()]
         } else {
             vec![]
         };
-        if picture.len() <= PAYLOAD_BYTES {
-            payloads.push(picture.clone());
-        } else {
-            let pieces: Vec<&[u8]> = picture[1..].chunks(PAYLOAD_BYTES).collect();
-            for (at, piece) in pieces.iter().enumerate() {
-                let ends = u8::from(at == 0) << 7 | u8::from(at + 1 == pieces.len()) << 6;
-                payloads.push([&[picture[0] & 0x60 | 28, ends | picture[0] & 0x1f], *piece].concat());
-            }
+        payloads.extend(in_payloads(picture));
+        if show.filler_bytes > 0 {
+            payloads.extend(in_payloads(
+                &[&[12], &vec![0xff; show.filler_bytes][..], &[0x80]].concat(),
+            ));
         }
         for (at, payload) in payloads.iter().enumerate() {
             let marker = u8::from(at + 1 == payloads.len()) << 7;
@@ -104,10 +117,24 @@ fn send(socket: &mut TcpStream, pictures: &[Vec<u8>]) -> std::io::Result<()> {
             packet.extend(7u32.to_be_bytes());
             packet.extend(payload);
             socket.write_all(&[&[b'$', 0], &(packet.len() as u16).to_be_bytes()[..], &packet].concat())?;
-            sequence += 1;
+            sequence = sequence.wrapping_add(1);
         }
+        sent.fetch_add(1, Ordering::Relaxed);
     }
     Ok(())
+}
+
+/// RFC 6184: the whole unit, or fragments of it.
+fn in_payloads(unit: &[u8]) -> Vec<Vec<u8>> {
+    if unit.len() <= PAYLOAD_BYTES {
+        return vec![unit.to_vec()];
+    }
+    let pieces: Vec<&[u8]> = unit[1..].chunks(PAYLOAD_BYTES).collect();
+    let fragment = |(at, piece): (usize, &&[u8])| {
+        let ends = u8::from(at == 0) << 7 | u8::from(at + 1 == pieces.len()) << 6;
+        [&[unit[0] & 0x60 | 28, ends | unit[0] & 0x1f], *piece].concat()
+    };
+    pieces.iter().enumerate().map(fragment).collect()
 }
 
 fn server(shows: Vec<Show>) -> SocketAddr {
@@ -130,12 +157,23 @@ fn camera(address: SocketAddr, silence_max: Duration) -> Rtsp {
 
 #[test]
 fn an_rtsp_camera_complies() {
-    let pictures = vec![flat(0, 60), again(1), flat(1, 200), again(1)];
+    /// Bytes that come with a picture, and how many pictures there are.
+    const FILLER_BYTES: usize = 64 << 10;
+    const FRAMES: usize = 300;
+    /// What the system may hold between the server and the source, and far less than the camera has.
+    const SYSTEM_BYTES_MAX: usize = 8 << 20;
+    let pictures = [flat(0, 60), again(1), flat(1, 200), again(1)];
+    let sent = Counter::default();
     let address = server(vec![Show {
-        pictures,
+        pictures: pictures.into_iter().cycle().take(FRAMES).collect(),
+        filler_bytes: FILLER_BYTES,
         closes: false,
+        sent: sent.clone(),
     }]);
-    let fresh = || -> Box<dyn Source> { Box::new(camera(address, Duration::from_secs(60))) };
+    let fresh = || -> Box<dyn Source> {
+        sent.anew();
+        Box::new(camera(address, Duration::from_secs(60)))
+    };
     let (mut source, stop) = (fresh(), StopFlag::default());
     for luma in [60, 60, 200, 200] {
         let image = decode(&frame(source.as_mut(), &stop).bytes.expect("decodes"), 255).expect("a BMP");
@@ -143,11 +181,12 @@ fn an_rtsp_camera_complies() {
     }
     Subject {
         fresh: &fresh,
-        frames: 4,
+        frames: FRAMES as u64,
         ends: false,
         replayable: false,
         broken: &[],
-        taken: None,
+        taken: Taken::Counted(&|| sent.count()),
+        ahead_max: (SYSTEM_BYTES_MAX / FILLER_BYTES) as u64,
     }
     .complies();
 }
@@ -166,13 +205,10 @@ fn a_camera_that_goes_and_comes_back_is_waited_for() {
 
     // The first show begins with a picture whose predecessor was not received, and is cut off.
     let first = Show {
-        pictures: vec![again(1), flat(0, 60)],
         closes: true,
+        ..Show::of(vec![again(1), flat(0, 60)])
     };
-    let second = Show {
-        pictures: vec![flat(0, 200)],
-        closes: false,
-    };
+    let second = Show::of(vec![flat(0, 200)]);
     serve(
         TcpListener::bind(address).expect("the port is free"),
         vec![first, second],

@@ -12,6 +12,8 @@ mod random;
 mod source;
 
 use std::sync::Arc;
+#[cfg(test)]
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use intakt_operators::imaging::Image;
 use intakt_operators::{Label, Mask, Truth};
@@ -132,6 +134,8 @@ pub struct SyntheticLine {
     seed: u64,
     defect_rate: f32,
     artwork: Artwork,
+    #[cfg(test)]
+    frames_taken: AtomicU64,
 }
 
 impl SyntheticLine {
@@ -141,6 +145,8 @@ impl SyntheticLine {
             seed,
             defect_rate: DEFECT_RATE_DEFAULT,
             artwork: Artwork::new(),
+            #[cfg(test)]
+            frames_taken: AtomicU64::new(0),
         }
     }
 
@@ -167,7 +173,15 @@ impl SyntheticLine {
         self.shoot(camera, Stream::Fitting, n, false)
     }
 
+    /// Frames that its cameras took so far.
+    #[cfg(test)]
+    fn frames_taken(&self) -> u64 {
+        self.frames_taken.load(Ordering::Relaxed)
+    }
+
     fn shoot(&self, camera: SyntheticCamera, stream: Stream, seq: u64, may_be_defective: bool) -> SyntheticFrame {
+        #[cfg(test)]
+        self.frames_taken.fetch_add(1, Ordering::Relaxed);
         let seed = derive(self.seed, &[camera as u64, stream as u64, seq]);
         // The part, its light, its noise and its damage have separate seeds: the damage changes nothing else.
         let [mut part_rng, mut light_rng, mut damage_rng] = [1, 2, 3].map(|use_of| Rng::new(derive(seed, &[use_of])));

@@ -69,11 +69,13 @@ impl Source for Synthetic {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::cell::RefCell;
+
     use intakt_operators::imaging::decode;
 
+    use super::*;
     use crate::sources::Paced;
-    use crate::sources::compliance::{Subject, frame};
+    use crate::sources::compliance::{Subject, Taken, frame};
 
     fn source(seed: u64) -> Synthetic {
         let line = Arc::new(SyntheticLine::new(seed));
@@ -82,13 +84,20 @@ mod tests {
 
     #[test]
     fn the_simulated_line_complies() {
+        let line = RefCell::new(Arc::new(SyntheticLine::new(3)));
+        let fresh = || -> Box<dyn Source> {
+            let source = source(3);
+            line.replace(source.line.clone());
+            Box::new(source)
+        };
         Subject {
-            fresh: &|| Box::new(source(3)),
+            fresh: &fresh,
             frames: 4,
             ends: true,
             replayable: true,
             broken: &[],
-            taken: None,
+            taken: Taken::Counted(&|| line.borrow().frames_taken()),
+            ahead_max: 1,
         }
         .complies();
     }

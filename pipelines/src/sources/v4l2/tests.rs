@@ -1,7 +1,8 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::super::compliance::{Subject, TickingClock, frame, trouble};
+use super::super::compliance::{Counter, Subject, Taken, TickingClock, frame, trouble};
 use super::reader::{Picture, Sending};
 use super::*;
 
@@ -12,14 +13,20 @@ type Script = VecDeque<Result<Option<Picture>, String>>;
 struct Simulated {
     script: Script,
     waits: StopFlag,
+    /// Counts the pictures that were taken from it.
+    counted: Arc<AtomicU64>,
 }
 
 impl Sending for Simulated {
     fn picture(&mut self, longest: Duration) -> Result<Option<Picture>, String> {
-        self.script.pop_front().unwrap_or_else(|| {
+        let next = self.script.pop_front().unwrap_or_else(|| {
             self.waits.wait(longest);
             Ok(None)
-        })
+        });
+        if matches!(next, Ok(Some(_))) {
+            self.counted.fetch_add(1, Ordering::Relaxed);
+        }
+        next
     }
 }
 
@@ -42,12 +49,20 @@ fn options() -> V4l2Options {
 
 /// A camera whose tries to open it end as told; those after them find no camera.
 fn camera(tries: Vec<Result<Script, String>>, options: V4l2Options) -> V4l2 {
+    counted_camera(tries, options, Arc::default())
+}
+
+/// The same, which counts the pictures that are taken from its driver.
+fn counted_camera(tries: Vec<Result<Script, String>>, options: V4l2Options, counted: Arc<AtomicU64>) -> V4l2 {
     let tries = Mutex::new(VecDeque::from(tries));
     let open = move || -> Result<Box<dyn Sending>, String> {
         let next = tries.lock().expect("no panic").pop_front();
         let script = next.unwrap_or_else(|| Err("no camera".into()))?;
-        let waits = StopFlag::default();
-        Ok(Box::new(Simulated { script, waits }))
+        Ok(Box::new(Simulated {
+            script,
+            waits: StopFlag::default(),
+            counted: counted.clone(),
+        }))
     };
     let clock = Arc::new(TickingClock::default());
     V4l2::opened_by(Arc::new(open), "gate".into(), "/dev/video7".into(), options, clock)
@@ -59,11 +74,12 @@ fn a_device_camera_complies() {
         silence_max: Duration::from_secs(60),
         ..options()
     };
+    let counter = Counter::default();
     let fresh = || -> Box<dyn Source> {
         let mut script = pictures(&["a", "b", "c"]);
         script.insert(1, Ok(None));
         script.insert(2, Ok(Some(Err("damaged".into()))));
-        Box::new(camera(vec![Ok(script)], patient))
+        Box::new(counted_camera(vec![Ok(script)], patient, counter.anew()))
     };
     assert!(fresh().is_live());
     Subject {
@@ -72,7 +88,9 @@ fn a_device_camera_complies() {
         ends: false,
         replayable: false,
         broken: &[1],
-        taken: None,
+        taken: Taken::Counted(&|| counter.count()),
+        // The one that the driver's thread has in hand.
+        ahead_max: 1,
     }
     .complies();
 }
