@@ -20,8 +20,8 @@ pub const DEVICE_THREAD: &str = "intakt-device";
 /// The frames of one camera, drained by a thread of its own.
 ///
 /// A source numbers its frames from 0 (or from where [`Source::resume_at`] put it) without gaps: also those that turn out to
-/// be broken, whose `bytes` are then the reason. It holds at most one frame beyond the one it hands out, so that memory and
-/// back-pressure are the mailbox's affair. What goes wrong with a camera is told, not hidden, and does not end it.
+/// be broken, whose `bytes` are then the reason. It holds at most one frame beyond the one it hands out (a recording a few, which
+/// it reads on a thread of its own), so that memory and back-pressure are the mailbox's affair. What goes wrong with a camera is told, not hidden, and does not end it.
 pub trait Source: Send {
     /// Name of the camera; every frame carries it.
     fn camera(&self) -> &Arc<str>;
