@@ -373,6 +373,53 @@ fn supervised_processes_start_again_together_when_one_is_killed() {
 }
 
 #[test]
+fn supervised_processes_meet_again_when_one_hung_and_keep_what_one_process_keeps() {
+    let line = Line::new();
+    let two = line.run_file("two.toml", [1, 0, 0], "paced = true");
+    let one = line.run_file("one.toml", [0, 0, 0], "paced = true");
+    let [whole, kept] = ["whole", "kept"].map(|name| line.path(name));
+    let mut alone = Command::new(INTAKT);
+    let alone = alone.arg("inspect").arg(&one).arg("--run").arg(&whole);
+    let alone = alone.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let more = ["--run", kept.to_str().unwrap(), "--supervise", "--watchdog", "2"];
+    let [mut first, second] = line.start_both(&two, &more);
+    while intakt(&[&"query", &kept]).stdout.is_empty() {
+        std::thread::yield_now();
+    }
+    let hung = child_of(&second);
+    signal(hung, "STOP");
+    // Nothing that it writes may stop the first.
+    let mut log = first.stdout.take().unwrap();
+    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    let mut said = BufReader::new(first.stderr.take().unwrap());
+    let mut until_said = |wanted: &str| {
+        let mut found = String::new();
+        while !found.contains(wanted) {
+            assert_ne!(said.read_line(&mut found).unwrap(), 0, "{wanted}: {found}");
+        }
+        found
+    };
+    let silent = until_said("starting the run again");
+    signal(hung, "CONT");
+    let there = until_said("all are there, generation 2");
+    assert!(silent.contains("has said nothing for"), "{silent}");
+    assert!(there.contains("going on with run"), "{there}");
+    said.read_to_string(&mut String::new()).unwrap();
+    let (first, second) = (end(first), end(second));
+    assert!(first.code < 2 && second.code < 2, "{}", second.stderr);
+    assert!(
+        second.stderr.contains("all are there, generation 2"),
+        "{}",
+        second.stderr
+    );
+    assert!(end(alone).code < 2);
+    for show in ["outcomes", "metrics", "changes", "alerts"] {
+        let of = |run: &Path| intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout;
+        assert!(of(&kept) == of(&whole), "{show}:\n{}\n{}", of(&kept), of(&whole));
+    }
+}
+
+#[test]
 fn what_cannot_be_run_is_refused_once_and_clearly() {
     let line = Line::new();
     let run = line.run_file("run.toml", [0, 1, 0], "");
