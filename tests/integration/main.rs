@@ -20,6 +20,8 @@ mod formats;
 mod inspect;
 mod kept;
 mod live;
+mod live_cluster;
+mod network_camera;
 mod pictures;
 mod real_data;
 mod replay;

@@ -1,12 +1,12 @@
 //! `inspect --listen`: images in over HTTP, verdicts and figures out.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use intakt_pipelines::sources::StopFlag;
@@ -16,7 +16,7 @@ use tempfile::{TempDir, tempdir};
 use crate::support::{INTAKT, SHARED, intakt, json_lines, label};
 
 /// A test's own patience.
-const HANG: Duration = Duration::from_secs(60);
+pub(crate) const HANG: Duration = Duration::from_secs(60);
 
 const RUN_FILE: &str = r#"
 detector = "line.intakt"
@@ -29,7 +29,7 @@ name = "dock"
 source = "http"
 "#;
 
-fn run_file(text: &str) -> (TempDir, PathBuf) {
+pub(crate) fn run_file(text: &str) -> (TempDir, PathBuf) {
     let dir = tempdir().unwrap();
     fs::copy(&SHARED.detector, dir.path().join("line.intakt")).unwrap();
     let path = dir.path().join("run.toml");
@@ -38,13 +38,15 @@ fn run_file(text: &str) -> (TempDir, PathBuf) {
 }
 
 /// A run that is served.
-struct Served {
+pub(crate) struct Served {
     child: Child,
-    address: String,
+    pub(crate) address: String,
+    /// Hears what it says after it listens.
+    said: Option<JoinHandle<String>>,
 }
 
 impl Served {
-    fn start(run_file: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(run_file: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(INTAKT);
         command.arg("inspect").arg(run_file).args(more);
         let streams = command
@@ -63,8 +65,12 @@ impl Served {
             }
         };
         // Nothing of what it says may stop it.
-        thread::spawn(move || said.read_to_end(&mut Vec::new()));
-        let served = Self { child, address };
+        let said = thread::spawn(move || io::read_to_string(said).unwrap());
+        let served = Self {
+            child,
+            address,
+            said: Some(said),
+        };
         while served.get("/ready").0 != 200 {
             thread::yield_now();
         }
@@ -80,16 +86,16 @@ impl Served {
     }
 
     /// Posts a frame whose camera's clock is off, and does not wait for its verdict.
-    fn post_off(&self, camera: &str, off_us: i64) {
+    pub(crate) fn post_off(&self, camera: &str, off_us: i64, image: &[u8]) {
         let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
         let captured_at_us = now_us.saturating_add_signed(off_us);
         let line = format!("POST /cameras/{camera}/frames?wait=false&captured_at_us={captured_at_us} HTTP/1.1\r\n");
-        let (status, body) = self.exchange(&line, &fs::read(&SHARED.normal).unwrap());
+        let (status, body) = self.exchange(&line, image);
         assert_eq!(status, 202, "{body}");
     }
 
     /// The lines of the log as they are written.
-    fn log(&mut self) -> Receiver<Value> {
+    pub(crate) fn log(&mut self) -> Receiver<Value> {
         let (tell, lines) = channel();
         let log = BufReader::new(self.child.stdout.take().unwrap());
         thread::spawn(move || {
@@ -101,23 +107,20 @@ impl Served {
     }
 
     /// Interrupts it; how it ended.
-    fn interrupt(mut self) -> i32 {
+    pub(crate) fn interrupt(self) -> i32 {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
-        self.child.wait().unwrap().code().unwrap()
+        self.ended().0
     }
 
-    fn exchange(&self, line: &str, body: &[u8]) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(HANG)).unwrap();
-        let (host, length) = (&self.address, body.len());
-        let head = format!("{line}host: {host}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
-        stream.write_all(head.as_bytes()).unwrap();
-        stream.write_all(body).unwrap();
-        let mut reply = String::new();
-        stream.read_to_string(&mut reply).unwrap();
-        let (head, body) = reply.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    /// Waits for its end; how it ended, and what it said.
+    pub(crate) fn ended(mut self) -> (i32, String) {
+        let said = self.said.take().unwrap().join().unwrap();
+        (self.child.wait().unwrap().code().unwrap(), said)
+    }
+
+    pub(crate) fn exchange(&self, line: &str, body: &[u8]) -> (u16, String) {
+        exchange(&self.address, line, body).unwrap()
     }
 
     /// Posts an image; the number that it is given.
@@ -128,7 +131,7 @@ impl Served {
     }
 
     /// Ends it without letting it know.
-    fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -145,6 +148,20 @@ impl Drop for Served {
         // After a failed test it would go on; after `end` it is gone.
         let _ = self.child.kill();
     }
+}
+
+/// Asks a server once; the status and the body of its answer.
+pub(crate) fn exchange(address: &str, line: &str, body: &[u8]) -> io::Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(HANG))?;
+    let length = body.len();
+    let head = format!("{line}host: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes())?;
+    stream.write_all(body)?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply)?;
+    let (head, body) = reply.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
 }
 
 /// A verdict without what says where and when its frame came from.
@@ -478,9 +495,9 @@ fn frames_are_logged_while_clocks_jump() {
         let (_dir, path) = run_file(&text);
         let mut served = Served::start(&path, &[]);
         let log = served.log();
-        let mut posted = 0;
+        let (image, mut posted) = (fs::read(&SHARED.normal).unwrap(), 0);
         let mut post = |camera: &str, off_us| {
-            served.post_off(camera, off_us);
+            served.post_off(camera, off_us, &image);
             posted += 1;
         };
         if text.contains("gate") {
@@ -519,7 +536,7 @@ fn post_at(served: &Served, second: u64) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-fn tell(served: &Served, line: &str, body: &str) {
+pub(crate) fn tell(served: &Served, line: &str, body: &str) {
     let line = format!("{line} HTTP/1.1\r\ncontent-type: application/json\r\n");
     let (status, said) = served.exchange(&line, body.as_bytes());
     assert_eq!(status, 202, "{line}{said}");
