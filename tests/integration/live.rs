@@ -17,7 +17,7 @@ use tempfile::tempdir;
 
 use crate::cluster::{replay_in_two, write_hosts};
 use crate::idle;
-use crate::support::{INTAKT, Ran, SHARED, intakt};
+use crate::support::{INTAKT, Ran, SHARED, assert_same, intakt};
 use crate::unruly::{FRAMES, Lines, Unruly, idle_images, run, unruly_cameras};
 
 #[test]
@@ -99,21 +99,6 @@ fn record_unruly(directory: &Path) -> String {
         .iter()
         .map(|line| String::from_utf8_lossy(line).trim_end().to_owned() + "\n");
     lines.collect()
-}
-
-/// Panics at the first line that differs.
-#[track_caller]
-fn assert_same(found: &str, expected: &str, what: &str) {
-    let pairs = found.lines().zip(expected.lines()).enumerate();
-    for (line, (found, expected)) in pairs {
-        assert_eq!(found, expected, "{what}, line {line}");
-    }
-    assert!(
-        found == expected,
-        "{what}: {} bytes, not {}",
-        found.len(),
-        expected.len()
-    );
 }
 
 #[test]

@@ -124,6 +124,21 @@ pub(crate) fn fit_small(dataset: &Path, output: &Path, more: &Args<'_>) -> Ran {
     intakt(&args).expect(0)
 }
 
+/// Panics at the first line that differs.
+#[track_caller]
+pub(crate) fn assert_same(found: &str, expected: &str, what: &str) {
+    let pairs = found.lines().zip(expected.lines()).enumerate();
+    for (line, (found, expected)) in pairs {
+        assert_eq!(found, expected, "{what}, line {line}");
+    }
+    assert!(
+        found == expected,
+        "{what}: {} bytes, not {}",
+        found.len(),
+        expected.len()
+    );
+}
+
 /// Labels a frame of a kept run.
 pub(crate) fn label(run: &Path, camera: &str, seq: u64, truth: &str) -> Ran {
     let seq = seq.to_string();
@@ -160,6 +175,20 @@ pub(crate) static SHARED: LazyLock<Shared> = LazyLock::new(|| {
         normal,
         blotted: blotted_path,
     }
+});
+
+/// A detector at 64 pixels that was fitted on the negatives of normal fabric frames: it rejects fabric, blotted or not.
+pub(crate) static OTHER: LazyLock<PathBuf> = LazyLock::new(|| {
+    let root = directory_of_this_run();
+    let (negatives, detector) = (root.join("negatives"), root.join("negatives.intakt"));
+    fs::create_dir(&negatives).unwrap();
+    for n in 0..32 {
+        let mut negative = crate::pictures::normal(n);
+        image::imageops::invert(&mut negative);
+        negative.save(negatives.join(format!("{n:03}.png"))).unwrap();
+    }
+    fit_small(&negatives, &detector, &[]);
+    detector
 });
 
 /// A directory for this run under cargo's own for tests; those of earlier runs are removed, because a static is never dropped.
