@@ -1,15 +1,18 @@
 //! Runs that are kept: resumed after a kill, labelled afterwards, queried and exported.
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
+use std::time::{Duration, Instant};
 
+use intakt_pipelines::sources::StopFlag;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::support::{INTAKT, Ran, SHARED, intakt, json_lines, label, stem};
+use crate::support::{INTAKT, OTHER, Ran, SHARED, assert_same, decision, intakt, json_lines, label, stem};
 
 /// Two cameras with so many frames each, every third of the second one defective, and a broken one.
 fn line(frames: usize) -> (TempDir, [PathBuf; 2]) {
@@ -55,17 +58,17 @@ fn inspect(cameras: &[PathBuf; 2], run: &Path, record: Option<&Path>) -> Command
     command
 }
 
-fn query(run: &Path, show: &str) -> String {
+pub(crate) fn query(run: &Path, show: &str) -> String {
     intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout
 }
 
 /// The same of a run that may not have begun yet.
-fn query_if_any(run: &Path, show: &str) -> String {
+pub(crate) fn query_if_any(run: &Path, show: &str) -> String {
     intakt(&[&"query", &run, &"--show", &show]).stdout
 }
 
 /// Everything that a run holds.
-fn content(run: &Path) -> [String; 4] {
+pub(crate) fn content(run: &Path) -> [String; 4] {
     ["outcomes", "metrics", "changes", "alerts"].map(|show| query(run, show))
 }
 
@@ -102,7 +105,7 @@ fn with_kills(
     assert!((0..2).contains(&ended.code), "{}", ended.stderr);
 }
 
-fn random(mut state: u64, below: u64) -> impl FnMut() -> u64 {
+pub(crate) fn random(mut state: u64, below: u64) -> impl FnMut() -> u64 {
     move || {
         state ^= state << 13;
         state ^= state >> 7;
@@ -199,22 +202,155 @@ fn files_of_a_hot_folder_are_looked_at_once_however_often_the_run_goes_on() {
     assert_eq!(looked_at, [("a", 0), ("b", 1), ("c", 2), ("d", 10_000)]);
 }
 
+/// What people say about the second camera of a [`line`]: first that some of its frames are what they are not, then what all are.
+fn said_of(frames: usize) -> VecDeque<String> {
+    let row = |seq: usize, is_anomalous: bool| {
+        let truth = if is_anomalous { "anomalous:blot" } else { "normal" };
+        format!("right,{seq},{truth}\n")
+    };
+    let wrong = (0..frames).step_by(5).map(|seq| row(seq, seq % 3 != 0));
+    wrong.chain((0..frames).map(|seq| row(seq, seq % 3 == 0))).collect()
+}
+
+/// As [`inspect`], without a rule on silence: labels that come after the end let seconds pass in which no camera says anything.
+fn inspect_labelled(cameras: &[PathBuf; 2], run: &Path, record: Option<&Path>) -> Command {
+    let command = inspect(cameras, run, record);
+    let run_file = cameras[0].with_file_name("line.toml");
+    let text = fs::read_to_string(&run_file).unwrap();
+    fs::write(&run_file, text.replace(", \"camera silent 3 s\"", "")).unwrap();
+    command
+}
+
+/// Labels the next frames, at most so many, if the run is far enough for that.
+fn label_next(run: &Path, rows: &mut VecDeque<String>, n: usize) {
+    let table = run.with_extension("csv");
+    let next: String = rows.range(..n.min(rows.len())).map(String::as_str).collect();
+    fs::write(&table, format!("camera,seq,truth\n{next}")).unwrap();
+    if intakt(&[&"label", &run, &"--csv", &table]).code == 0 {
+        drop(rows.drain(..n.min(rows.len())));
+    }
+}
+
+/// What a run holds at its end of what people said, and the newest value of every figure: neither depends on when they said it.
+fn corrected(run: &Path) -> (Vec<String>, BTreeMap<String, Value>) {
+    let lines = |show| json_lines(&query(run, show)).into_iter();
+    let said = lines("labels").map(|mut label| {
+        // When it was taken in, and whether its frame was known by then.
+        label.as_object_mut().unwrap().retain(|key, _| !key.ends_with("_us"));
+        label.to_string()
+    });
+    let mut said: Vec<String> = said.collect();
+    said.sort();
+    let figure = |mut revision: Value| {
+        let after = revision["after"].take();
+        for key in ["revision", "before", "after"] {
+            revision.as_object_mut().unwrap().remove(key).unwrap();
+        }
+        (revision.to_string(), after)
+    };
+    let mut figures: BTreeMap<String, Value> = lines("metrics").map(figure).collect();
+    figures.retain(|_, after| !after.is_null());
+    (said, figures)
+}
+
+#[track_caller]
+fn assert_corrected_alike(found: &Path, expected: &Path) {
+    for show in ["outcomes", "changes", "alerts"] {
+        assert_same(&query(found, show), &query(expected, show), show);
+    }
+    let (found, expected) = (corrected(found), corrected(expected));
+    assert_eq!(found.0, expected.0);
+    let keys = found.1.keys().chain(expected.1.keys());
+    let differ = keys.filter(|figure| found.1.get(*figure) != expected.1.get(*figure));
+    let differ: Vec<_> = differ
+        .map(|figure| (figure, found.1.get(figure), expected.1.get(figure)))
+        .collect();
+    assert!(differ.is_empty(), "{differ:#?}");
+}
+
+/// Starts a run again and again, and kills it at moments of the `length` of an uninterrupted one, any of which is as likely as the
+/// others; after each kill people label some frames. Then it may end. How many kills found it going on.
+fn with_kills_at_any_time(
+    kills: usize,
+    cameras: &[PathBuf; 2],
+    run: &Path,
+    record: Option<&Path>,
+    length: Duration,
+    random: &mut impl FnMut() -> u64,
+) -> usize {
+    let mut rows = said_of(fs::read_dir(&cameras[1]).unwrap().count());
+    let (some, never) = (rows.len() / kills, StopFlag::default());
+    let mut going_on = 0;
+    for _ in 0..kills {
+        let mut command = inspect_labelled(cameras, run, record);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        never.wait(Duration::from_micros(random() % length.as_micros() as u64));
+        child.kill().unwrap();
+        going_on += usize::from(child.wait().unwrap().code().is_none());
+        label_next(run, &mut rows, some);
+    }
+    let ended = Ran::from(inspect_labelled(cameras, run, record).output().unwrap());
+    assert!((0..2).contains(&ended.code), "{}", ended.stderr);
+    let left = rows.len();
+    label_next(run, &mut rows, left);
+    assert!(rows.is_empty(), "a run that has ended can be labelled");
+    going_on
+}
+
+/// Keeps a run that nobody interrupts, and labels it; how long it took.
+fn whole_and_labelled(cameras: &[PathBuf; 2], whole: &Path) -> Duration {
+    let begun = Instant::now();
+    Ran::from(inspect_labelled(cameras, whole, None).output().unwrap()).expect(1);
+    let length = begun.elapsed();
+    let mut rows = said_of(fs::read_dir(&cameras[1]).unwrap().count());
+    let all = rows.len();
+    label_next(whole, &mut rows, all);
+    assert!(rows.is_empty());
+    length
+}
+
+#[test]
+fn a_run_that_is_killed_at_any_time_and_labelled_ends_like_one_that_was_not() {
+    let (dir, cameras) = line(60);
+    let [whole, killed] = ["whole", "killed"].map(|name| dir.path().join(name));
+    let length = whole_and_labelled(&cameras, &whole);
+    let going_on = with_kills_at_any_time(5, &cameras, &killed, None, length, &mut random(3, u64::MAX));
+    assert!(going_on > 0);
+    assert_corrected_alike(&killed, &whole);
+    let labelled = |(figure, after): (&String, &Value)| figure.contains("\"labelled\"") && *after == 20.0;
+    assert!(corrected(&whole).1.iter().any(labelled), "labels count");
+}
+
 #[test]
 #[ignore = "two hundred starts of the program: minutes"]
 fn two_hundred_kills_while_recording_lose_and_double_nothing() {
     let (dir, cameras) = line(3_000);
     let [whole, killed, recording] = ["whole", "killed", "recording"].map(|name| dir.path().join(name));
     Ran::from(inspect(&cameras, &whole, None).output().unwrap()).expect(1);
-    with_kills(200, &cameras, &killed, Some(&recording), random(11, 60));
+    with_kills(100, &cameras, &killed, Some(&recording), random(11, 60));
     assert_eq!(content(&killed), content(&whole));
+    assert_replays(&recording, &whole, 6_001);
+
+    // Those at any time soon end a run, so they are many runs': opening, going on and ending are killed too.
+    let (dir, cameras) = line(60);
+    let whole = dir.path().join("whole");
+    let length = whole_and_labelled(&cameras, &whole);
+    let (mut random, mut going_on) = (random(13, u64::MAX), 0);
+    for n in 0..25 {
+        let [killed, recording] = ["killed", "recording"].map(|name| dir.path().join(format!("{name}-{n}")));
+        going_on += with_kills_at_any_time(4, &cameras, &killed, Some(&recording), length, &mut random);
+        assert_corrected_alike(&killed, &whole);
+        assert_replays(&recording, &whole, 121);
+    }
+    assert!(going_on > 25, "{going_on} of 100 kills");
+}
+
+/// That the recording replays the whole run, each frame once.
+fn assert_replays(recording: &Path, whole: &Path, frames: usize) {
     let replayed = intakt(&[&"replay", &recording]).expect(1).stdout;
-    assert_eq!(
-        replayed,
-        query(&whole, "outcomes"),
-        "the recording replays the whole run once"
-    );
+    assert_eq!(replayed, query(whole, "outcomes"));
     let diff = intakt(&[&"replay", &recording, &"--diff"]).expect(0).stdout;
-    assert!(diff.starts_with("0 of 6001 decisions flip"), "{diff}");
+    assert!(diff.starts_with(&format!("0 of {frames} decisions flip")), "{diff}");
 }
 
 #[test]
@@ -224,10 +360,7 @@ fn a_killed_recording_is_continued_and_replayed_once() {
     Ran::from(inspect(&cameras, &whole, None).output().unwrap()).expect(1);
     with_kills(4, &cameras, &killed, Some(&recording), random(5, 40));
     assert_eq!(content(&killed), content(&whole));
-    let replayed = intakt(&[&"replay", &recording]).expect(1).stdout;
-    assert_eq!(replayed, query(&whole, "outcomes"));
-    let diff = intakt(&[&"replay", &recording, &"--diff"]).expect(0).stdout;
-    assert!(diff.starts_with("0 of 81 decisions flip"), "{diff}");
+    assert_replays(&recording, &whole, 81);
     // And a replay can be kept and resumed itself.
     let again = dir.path().join("again");
     for _ in 0..2 {
@@ -496,6 +629,61 @@ fn files_of_a_run_that_goes_on_hold_each_line_once() {
         "name another",
     ]);
     assert_eq!(fs::read_to_string(&verdicts).unwrap(), "shopping list\n");
+}
+
+#[test]
+fn frames_on_which_a_shadow_disagrees_are_written_once_also_when_the_run_goes_on() {
+    let (dir, cameras) = line(60);
+    let file = |name: &str| dir.path().join(format!("{name}.disagreements"));
+    let command = |name: &str| {
+        let mut command = inspect(&cameras, &dir.path().join(name), None);
+        command
+            .arg("--shadow")
+            .arg(&*OTHER)
+            .arg("--disagreements")
+            .arg(file(name));
+        command
+    };
+    let whole = Ran::from(command("whole").output().unwrap()).expect(1);
+    assert!(
+        whole
+            .stderr
+            .contains("the shadow disagrees on 100 frames: pass → reject 100"),
+        "{}",
+        whole.stderr
+    );
+    // What each of them says when it decides alone.
+    let shadowed = Ran::from(
+        Command::new(INTAKT)
+            .arg("inspect")
+            .arg(&*OTHER)
+            .args(&cameras)
+            .output()
+            .unwrap(),
+    );
+    let side = |verdict: &Value| {
+        ["detector", "decision", "image_score", "threshold"].map(|key| (key.to_owned(), verdict[key].clone()))
+    };
+    let expected = whole.verdicts().into_iter().zip(shadowed.expect(1).verdicts());
+    let expected = expected.filter(|(verdict, shadow)| decision(verdict) != decision(shadow));
+    let expected = expected.map(|(verdict, shadow)| {
+        let mut line: serde_json::Map<String, Value> = ["camera", "seq", "captured_at_us", "origin"]
+            .map(|key| (key.to_owned(), verdict[key].clone()))
+            .into_iter()
+            .collect();
+        line.insert("detector".to_owned(), Value::from_iter(side(&verdict)));
+        line.insert("shadow".to_owned(), Value::from_iter(side(&shadow)));
+        Value::from(line)
+    });
+    let text = fs::read_to_string(file("whole")).unwrap();
+    assert_eq!(json_lines(&text), Vec::from_iter(expected));
+
+    for lines in [50, 30] {
+        kill_after(&mut command("killed"), lines);
+    }
+    let ended = Ran::from(command("killed").output().unwrap());
+    assert!((0..2).contains(&ended.code), "{}", ended.stderr);
+    assert_eq!(fs::read_to_string(file("killed")).unwrap(), text);
 }
 
 #[test]
