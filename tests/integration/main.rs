@@ -29,6 +29,7 @@ mod run_file;
 mod server;
 mod show;
 mod soak;
+mod store_failures;
 mod support;
 mod suppression;
 mod unruly;
