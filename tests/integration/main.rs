@@ -19,6 +19,7 @@ mod fit;
 mod formats;
 mod inspect;
 mod kept;
+mod kept_live;
 mod live;
 mod live_cluster;
 mod network_camera;
