@@ -9,7 +9,7 @@ use tempfile::{TempDir, tempdir};
 
 use crate::cluster::{replay_in_two, write_hosts};
 use crate::server::{Served, run_file, tell};
-use crate::support::{OTHER, Ran, SHARED, decision, intakt, json_lines};
+use crate::support::{OTHER, Ran, SHARED, assert_same, decision, intakt, json_lines};
 
 /// A run of two cameras and a broken frame, recorded; its verdicts.
 fn recorded() -> (TempDir, PathBuf, String) {
@@ -222,8 +222,9 @@ fn what_was_said_over_http_is_replayed_at_the_same_frame_however_many_workers_an
         "{expected_rates}"
     );
     let check = |ran: Ran, what: &str| {
-        assert_eq!(ran.expect(1).stdout, verdicts, "{what}");
-        assert_eq!(fs::read_to_string(&rates).unwrap(), expected_rates, "{what}");
+        assert_same(&ran.expect(1).stdout, &verdicts, &format!("verdicts, {what}"));
+        let rates = fs::read_to_string(&rates).unwrap();
+        assert_same(&rates, &expected_rates, &format!("rates, {what}"));
     };
     for workers in ["1", "2", "3"] {
         let ran = replay(&recording, &[&"--workers", &workers, &"--rates", &rates]);
