@@ -12,6 +12,7 @@ mod idle;
 mod bad_inputs;
 mod bad_settings;
 mod cluster;
+mod cluster_controls;
 mod demo;
 mod determinism;
 mod evaluate;
