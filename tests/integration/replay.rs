@@ -287,3 +287,46 @@ fn what_cannot_be_replayed_says_why() {
     replay(&recording, &[]).expect_error(&[".intakt"]);
     replay(&recording, &[&"--detector", &SHARED.detector]).expect(1);
 }
+
+#[test]
+fn what_is_said_between_the_frames_of_two_cameras_is_replayed_at_its_time() {
+    let cameras = ["dock", "gate"].map(|name| format!("[[camera]]\nname = \"{name}\"\nsource = \"http\"\n"));
+    let text = format!(
+        "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n{}",
+        cameras.concat()
+    );
+    let (dir, run_file) = run_file(&text);
+    let [run, recording, live, again] = ["run", "recording", "live", "again"].map(|name| dir.path().join(name));
+    let [at, record, rates] = [&run, &recording, &live].map(|path| path.to_str().unwrap());
+    let served = Served::start(
+        &run_file,
+        &[
+            "--run",
+            at,
+            "--record",
+            record,
+            "--rates",
+            rates,
+            "--jsonl",
+            "/dev/null",
+        ],
+    );
+    let image = fs::read(&SHARED.normal).unwrap();
+    for second in 0..20_u64 {
+        for camera in ["dock", "gate"] {
+            let at_us = 1_767_592_800_000_000 + second * 1_000_000;
+            let line = format!("POST /cameras/{camera}/frames?captured_at_us={at_us} HTTP/1.1\r\n");
+            let (status, body) = served.exchange(&line, &image);
+            assert_eq!(status, 200, "{body}");
+            if camera == "dock" {
+                tell(&served, "PUT /cameras/dock/lot", &format!("{{\"lot\": \"L{second}\"}}"));
+            }
+        }
+    }
+    assert_eq!(served.interrupt(), 0);
+    let live = fs::read_to_string(&live).unwrap();
+    for n in 0..10 {
+        replay(&recording, &[&"--jsonl", &"/dev/null", &"--rates", &again]).expect(0);
+        assert_same(&fs::read_to_string(&again).unwrap(), &live, &format!("replay {n}"));
+    }
+}

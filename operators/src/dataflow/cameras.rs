@@ -347,7 +347,7 @@ impl Gate {
                 control,
             };
             camera.controlled += 1;
-            let time_us = self.watermark.stamp_control(place.map(|place| place.time_us));
+            let time_us = self.watermark.stamp_control(idx, place.map(|place| place.time_us));
             enter(Entered::Control(controlled, time_us));
         }
     }

@@ -127,7 +127,7 @@ mod tests {
         let mut watermark = Watermark::new([Patience::LIVE], 0, start);
         watermark.stamp(0, 1_000_000, start);
         assert_eq!(watermark.advance(at(3_000), |_| false), 3_000_000);
-        assert_eq!(watermark.stamp_control(None), 3_000_000);
+        assert_eq!(watermark.stamp_control(0, None), 3_000_000);
         assert_eq!(watermark.advance(at(3_050), |_| false), 3_000_000);
         let frame = watermark.stamp(0, 4_100_000, at(3_100));
         assert_eq!(frame.time_us, 4_100_000, "it is not late");

@@ -138,9 +138,11 @@ impl Watermark {
         Stamp { time_us, low_us }
     }
 
-    /// When something that is said about a camera enters: now, or when it did in a recording.
-    pub fn stamp_control(&mut self, recorded_us: Option<u64>) -> u64 {
-        let time_us = recorded_us.unwrap_or(0).min(TIME_MAX_US).max(self.reached_us);
+    /// When something that is said about a camera enters: now, which is not before what its last frame still allows to come, or when
+    /// it did in a recording. So a recording, in which the camera is waited for, never passes that time before.
+    pub fn stamp_control(&mut self, camera: usize, recorded_us: Option<u64>) -> u64 {
+        let now_us = self.cameras[camera].low_us.max(self.reached_us);
+        let time_us = recorded_us.unwrap_or(0).min(TIME_MAX_US).max(now_us);
         self.latest_us = self.latest_us.max(time_us);
         time_us
     }

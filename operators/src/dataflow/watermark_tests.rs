@@ -198,7 +198,7 @@ fn time_ends_with_a_hop_and_goes_on_for_what_is_said_later() {
         [watermark.close(1_000 * MS), watermark.close(1_000 * MS)],
         [3_000 * MS; 2]
     );
-    assert_eq!(watermark.stamp_control(None), 3_000 * MS);
+    assert_eq!(watermark.stamp_control(0, None), 3_000 * MS);
     assert_eq!(
         [watermark.close(1_000 * MS), watermark.close(1_000 * MS)],
         [4_000 * MS; 2]
