@@ -113,10 +113,14 @@ impl Source for Ticking {
     }
 }
 
+fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("constant bounds")
+}
+
 /// From capture to verdict, per camera; what became of frames.
 #[derive(Default)]
 struct Watched {
-    latency_us: Mutex<BTreeMap<Arc<str>, Vec<u64>>>,
+    latency_us: Mutex<BTreeMap<Arc<str>, Histogram<u64>>>,
     outcomes: AtomicU64,
     resident_mb: Mutex<Vec<f64>>,
 }
@@ -124,11 +128,10 @@ struct Watched {
 impl Watched {
     fn percentile(&self, camera: impl Fn(&str) -> bool, share: f64) -> Duration {
         let all = self.latency_us.lock().expect("no panic");
-        let mut histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000, 3).expect("constant bounds");
-        let chosen = all.iter().filter(|(name, _)| camera(name));
-        chosen
-            .flat_map(|(_, latencies)| latencies)
-            .for_each(|&us| histogram.saturating_record(us));
+        let mut histogram = histogram();
+        for (_, latencies) in all.iter().filter(|(name, _)| camera(name)) {
+            histogram.add(latencies).expect("the same bounds");
+        }
         Duration::from_micros(histogram.value_at_quantile(share))
     }
 }
@@ -137,7 +140,8 @@ impl Sink for Watched {
     fn at_once(&self, judged: &JudgedFrame) -> Result<(), String> {
         let us = SystemClock.now_us().saturating_sub(judged.verdict.captured_at_us);
         let mut latencies = self.latency_us.lock().expect("no panic");
-        latencies.entry(judged.verdict.camera.clone()).or_default().push(us);
+        let of_camera = latencies.entry(judged.verdict.camera.clone()).or_insert_with(histogram);
+        of_camera.saturating_record(us);
         Ok(())
     }
 

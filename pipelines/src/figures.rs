@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use intakt_operators::Outcome;
 use intakt_operators::dataflow::{
-    Alerts, AlternativeThreshold, ArrivedLabel, Control, Controlled, InOrder, LotStarted, MatchLabels, RatePlan, Rates,
-    SCORE_HOP_US, WhatIfs, history,
+    Alerts, AlternativeThreshold, ArrivedLabel, Control, Controlled, InOrder, KnownSilences, LotStarted, MatchLabels,
+    RatePlan, Rates, SCORE_HOP_US, WhatIfs, history,
 };
 use intakt_operators::metrics::AlertRule;
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,8 @@ pub(crate) struct Known {
     pub(crate) lots: Mutex<Vec<(u64, LotStarted)>>,
     /// What happened before this was published then, microseconds.
     pub(crate) from_us: u64,
+    /// Who was silent then; none where the run begins.
+    pub(crate) silences: Option<KnownSilences>,
 }
 
 /// Gives the next page, or nothing when there is none.
@@ -141,7 +143,13 @@ pub(crate) fn figures<'scope>(
             .inspect(move |rate| told.tell(|sink| sink.score_rate(rate)));
         let told = board.clone();
         let alerts = all_rates
-            .alerts(all_scores, changes.clone(), wanted.rules.clone(), &plan)
+            .alerts(
+                all_scores,
+                changes.clone(),
+                wanted.rules.clone(),
+                &plan,
+                known.silences.clone(),
+            )
             .filter(move |alert| alert.at_us >= from_us)
             .inspect(move |alert| told.tell(|sink| sink.alert(alert)));
         through = through

@@ -210,6 +210,7 @@ fn known(resumed: Option<Resumed>) -> Result<(Known, Arc<Remembered>), PipelineE
         labels: Mutex::new(resumed.labels),
         lots: Mutex::new(resumed.lots),
         from_us: resumed.from_us,
+        silences: Some(resumed.silences),
     };
     Ok((known, Arc::new(resumed.remembered)))
 }

@@ -69,8 +69,7 @@ pub(crate) fn keep(
         )));
     };
     let path = files.store();
-    // A file without content is what a full disk left of one.
-    let there = path.metadata().is_ok_and(|file| file.len() > 0);
+    let there = Store::is_there(&path, StoreOptions::default())?;
     if there && !resume {
         return Err(PipelineError::Refused(format!(
             "cannot keep the run in \"{}\": it holds a run already\n  hint: go on with that one with `--resume`, or name \
@@ -120,7 +119,7 @@ pub(crate) fn keep(
     }
     store.begin(&points)?;
     let resumed = match there {
-        true => Some(Resumed::of(&store, &path, counts.figures.memory_us())?),
+        true => Some(Resumed::of(&store, &path, counts.figures.memory_us(), was_ended)?),
         false => None,
     };
     let told = told(&store)?;

@@ -110,7 +110,8 @@ fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), Pi
 /// A run that was killed is still one that was killed afterwards: its cameras may have used numbers that nobody has kept.
 fn correct_figures(files: &RunDirectory<'_>, figures: Figures, had_ended: bool) -> Result<(), PipelineError> {
     let store = Store::open(&files.store(), StoreOptions::default())?;
-    let resumed = Resumed::of(&store, &files.store(), figures.memory_us())?;
+    // Nobody watches the cameras now, whatever ended the run.
+    let resumed = Resumed::of(&store, &files.store(), figures.memory_us(), true)?;
     let mut cameras: Vec<Camera> = store.cameras()?.into_iter().map(silent).collect();
     let points = cameras
         .iter_mut()

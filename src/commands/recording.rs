@@ -163,12 +163,13 @@ pub(crate) fn detectors_of(
     let mut loaded: BTreeMap<Arc<str>, Arc<Detector>> = BTreeMap::new();
     let mut detectors: Option<Detectors> = None;
     for played in recording.events() {
-        // They come before the first frame.
-        let Played::Event(RecordedEvent::Detector {
-            camera, detector, path, ..
-        }) = played?
-        else {
-            break;
+        // They come before the first frame; the first file may have been cut before them.
+        let (camera, detector, path) = match played? {
+            Played::Event(RecordedEvent::Detector {
+                camera, detector, path, ..
+            }) => (camera, detector, path),
+            Played::Cut { .. } => continue,
+            Played::Event(_) => break,
         };
         let known = match loaded.get(&detector) {
             Some(known) => known.clone(),

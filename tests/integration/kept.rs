@@ -793,3 +793,49 @@ fn a_run_that_goes_on_under_another_run_file_says_what_differs() {
         again("", "");
     }
 }
+
+#[test]
+fn a_run_that_was_killed_while_its_store_was_made_begins_when_it_is_started_again() {
+    let (dir, cameras) = line(10);
+    let run = dir.path().join("run");
+    fs::create_dir(&run).unwrap();
+    // The first page that SQLite writes, and the journal that takes it back.
+    fs::write(run.join("run.sqlite"), [0; 4_096]).unwrap();
+    let mut journal = vec![
+        0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7, 0, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 0,
+    ];
+    journal.extend([0, 0, 2, 0, 0, 0, 0x10, 0]);
+    journal.resize(512, 0);
+    fs::write(run.join("run.sqlite-journal"), journal).unwrap();
+    Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(1);
+    assert_eq!(query(&run, "outcomes").lines().count(), 21);
+}
+
+#[test]
+fn a_run_that_was_labelled_and_started_again_after_its_end_raises_no_alert_by_that() {
+    let (dir, run) = kept();
+    let cameras = ["left", "right"].map(|name| dir.path().join(name));
+    let before = query(&run, "alerts");
+    for seq in 0..6 {
+        label(&run, "right", seq, "normal").expect(0);
+        Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(0);
+        assert_same(&query(&run, "alerts"), &before, "alerts");
+    }
+}
+
+#[test]
+fn a_recording_that_was_killed_before_its_first_frame_is_continued_and_replayed() {
+    let (dir, cameras) = line(10);
+    let [first, run, recording] = ["first", "run", "recording"].map(|name| dir.path().join(name));
+    Ran::from(
+        inspect(&cameras, &dir.path().join("whole"), Some(&first))
+            .output()
+            .unwrap(),
+    )
+    .expect(1);
+    fs::create_dir(&recording).unwrap();
+    let begun = fs::read(first.join("000000.mcap")).unwrap();
+    fs::write(recording.join("000000.mcap"), &begun[..600]).unwrap();
+    Ran::from(inspect(&cameras, &run, Some(&recording)).output().unwrap()).expect(1);
+    assert_replays(&recording, &dir.path().join("whole"), 21);
+}

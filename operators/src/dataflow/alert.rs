@@ -10,7 +10,7 @@ use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::operators::vec::Map;
 
-use super::alert_book::{Alert, AlertBook, Seen};
+use super::alert_book::{Alert, AlertBook, KnownSilences, Seen};
 use super::{FrameChange, HOP_US, Rate, RatePlan, Scope, ScoreRate, Wire};
 use crate::metrics::AlertRule;
 
@@ -22,13 +22,14 @@ pub trait Alerts<'scope> {
     /// hops of event time, so it takes other cameras (or a source's idle timeout) to move on. When `changes` correct the
     /// window an alert opened on and the rule did not hold there after all, the alert is retracted, within the horizon of
     /// the plan. Labels do not change how frames scored, so alerts on drift are not retracted. Rules come as they were
-    /// written and as they were read.
+    /// written and as they were read. `known` is what is known about silence, where a run goes on.
     fn alerts(
         self,
         scores: StreamVec<'scope, u64, ScoreRate>,
         changes: StreamVec<'scope, u64, FrameChange>,
         rules: Vec<(Arc<str>, AlertRule)>,
         plan: &Arc<RatePlan>,
+        known: Option<KnownSilences>,
     ) -> StreamVec<'scope, u64, Alert>;
 }
 
@@ -39,6 +40,7 @@ impl<'scope> Alerts<'scope> for StreamVec<'scope, u64, Rate> {
         changes: StreamVec<'scope, u64, FrameChange>,
         rules: Vec<(Arc<str>, AlertRule)>,
         plan: &Arc<RatePlan>,
+        known: Option<KnownSilences>,
     ) -> StreamVec<'scope, u64, Alert> {
         let (expected, horizon_us) = (plan.cameras.clone(), plan.horizon_us);
         let rates = self.map(|rate| Wire((rate.at_us, Seen::Rate(rate))));
@@ -55,6 +57,9 @@ impl<'scope> Alerts<'scope> for StreamVec<'scope, u64, Rate> {
             |capability, _| {
                 let mut capability = Some(capability);
                 let mut book = AlertBook::new(rules, expected, horizon_us);
+                if let Some(known) = known {
+                    book = book.going_on(known);
+                }
                 let mut waiting: BTreeMap<u64, Vec<Seen>> = BTreeMap::new();
                 let mut last_us = 0;
                 move |(counted, frontier), (figures, figures_frontier), output| {

@@ -55,10 +55,34 @@ pub(super) enum Seen {
 /// Number of the rule, and whose frames.
 type Key = (usize, Scope);
 
+/// What is known about silence in a run that goes on.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KnownSilences {
+    /// What happened before was told then, microseconds.
+    pub from_us: u64,
+    /// The alerts about silence that were not closed.
+    pub open: Vec<OpenSilence>,
+    /// Whether the run had ended, so that nobody watched until it went on: then cameras have been silent since then only.
+    pub had_ended: bool,
+}
+
+/// A camera that is silent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenSilence {
+    /// The rule that it breaks, as it was written.
+    pub rule: Arc<str>,
+    /// The camera.
+    pub camera: Arc<str>,
+    /// When the alert opened, microseconds.
+    pub opened_at_us: u64,
+}
+
 pub(super) struct AlertBook {
     rules: Vec<(Arc<str>, AlertRule)>,
     /// Cameras that are silent from the beginning, until it is known when that is.
     expected: BTreeSet<Arc<str>>,
+    /// What is still to be taken over when the past has been told again.
+    known: Option<KnownSilences>,
     horizon_us: u64,
     /// Since when.
     open: BTreeMap<Key, u64>,
@@ -95,6 +119,7 @@ impl AlertBook {
         Self {
             rules,
             expected,
+            known: None,
             horizon_us,
             open: BTreeMap::new(),
             causes: BTreeMap::new(),
@@ -102,9 +127,20 @@ impl AlertBook {
         }
     }
 
+    /// The same for a run that goes on, and whose past is told again first.
+    pub(super) fn going_on(mut self, known: KnownSilences) -> Self {
+        self.known = Some(known);
+        self
+    }
+
     /// When the next camera will have been silent for too long, if nothing is seen of it until then.
     pub(super) fn next_silence_us(&self) -> Option<u64> {
-        self.silences().map(|(at_us, _)| at_us).min()
+        let known = self.known.as_ref();
+        if known.is_some_and(|known| known.had_ended) {
+            return None;
+        }
+        let from_us = known.map_or(0, |known| known.from_us);
+        self.silences().map(|(due_us, _)| due_us.max(from_us)).min()
     }
 
     /// Everything that is seen at a time, in any order. Times come in order. What happens is in order of rule and scope.
@@ -112,6 +148,9 @@ impl AlertBook {
         let mut alerts = Vec::new();
         for camera in std::mem::take(&mut self.expected) {
             self.last_seen_us.insert(camera, at_us);
+        }
+        if let Some(known) = self.known.take_if(|known| at_us >= known.from_us) {
+            self.take_over(at_us, known);
         }
         let horizon_us = self.horizon_us;
         self.causes.retain(|(opened_at_us, _), cause| {
@@ -122,9 +161,11 @@ impl AlertBook {
             opened_at_us.saturating_add(horizon_us + known_us) > at_us
         });
         self.count(at_us, seen, &mut alerts);
+        // What was silent in the past was told then.
+        let is_past = self.known.is_some();
         let silent: Vec<Key> = self
             .silences()
-            .filter(|(due_us, _)| *due_us <= at_us)
+            .filter(|(due_us, _)| *due_us <= at_us && !is_past)
             .map(|(_, key)| key)
             .collect();
         silent
@@ -139,6 +180,17 @@ impl AlertBook {
         }
         alerts.sort_by(|(a, _), (b, _)| a.cmp(b));
         alerts.into_iter().map(|(_, alert)| alert).collect()
+    }
+
+    fn take_over(&mut self, at_us: u64, known: KnownSilences) {
+        for open in known.open {
+            if let Some(index) = self.rules.iter().position(|(rule, _)| *rule == open.rule) {
+                self.open.insert((index, Scope::Camera(open.camera)), open.opened_at_us);
+            }
+        }
+        if known.had_ended {
+            self.last_seen_us.values_mut().for_each(|seen_us| *seen_us = at_us);
+        }
     }
 
     fn silences(&self) -> impl Iterator<Item = (u64, Key)> + '_ {
@@ -491,6 +543,57 @@ mod tests {
         let silent = book.at(15 * HOP_US, &[]);
         assert_eq!(states(&silent), [(AlertState::Opened, 15 * HOP_US)]);
         assert_eq!(silent[0].scope, Scope::Camera("right".into()));
+    }
+
+    #[test]
+    fn a_run_that_goes_on_knows_who_was_silent_and_counts_no_time_in_which_nobody_watched() {
+        let frame = |camera: &str| Seen::Change {
+            scope: Scope::Camera(camera.into()),
+            hop_us: 0,
+            new: true,
+            tally: labelled(1, 0),
+        };
+        let going_on = |had_ended| {
+            let known = KnownSilences {
+                from_us: 20 * HOP_US,
+                open: vec![OpenSilence {
+                    rule: "camera silent 10 s".into(),
+                    camera: "left".into(),
+                    opened_at_us: 12 * HOP_US,
+                }],
+                had_ended,
+            };
+            let mut book = book("camera silent 10 s").going_on(known);
+            // The past is told again: that one fell silent at 2 s, and the other at 15 s.
+            for (at, camera) in [(2, "left"), (15, "right")] {
+                assert!(book.at(at * HOP_US, &[frame(camera)]).is_empty());
+            }
+            book
+        };
+        let mut killed = going_on(false);
+        assert_eq!(
+            killed.next_silence_us(),
+            Some(25 * HOP_US),
+            "as if it had not been killed"
+        );
+        let silent = killed.at(25 * HOP_US, &[]);
+        assert_eq!(
+            (states(&silent), silent[0].scope.clone()),
+            (vec![(AlertState::Opened, 25 * HOP_US)], Scope::Camera("right".into()))
+        );
+        assert_eq!(
+            states(&killed.at(26 * HOP_US, &[frame("left")])),
+            [(AlertState::Closed, 12 * HOP_US)]
+        );
+
+        let mut ended = going_on(true);
+        assert_eq!(ended.next_silence_us(), None, "nobody watched");
+        assert!(ended.at(1_000 * HOP_US, &[correction(0)]).is_empty());
+        assert_eq!(ended.next_silence_us(), Some(1_010 * HOP_US));
+        assert_eq!(
+            states(&ended.at(1_001 * HOP_US, &[frame("left")])),
+            [(AlertState::Closed, 12 * HOP_US)]
+        );
     }
 
     #[test]

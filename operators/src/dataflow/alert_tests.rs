@@ -24,7 +24,7 @@ fn alerts(history: &History, workers: usize) -> Vec<Alert> {
         changes
             .clone()
             .rates(inputs.lots, &plan)
-            .alerts(scores, changes, rules, &plan)
+            .alerts(scores, changes, rules, &plan, None)
     });
     assert!(alerts.iter().all(|(time, alert)| *time == alert.at_us));
     alerts.into_iter().map(|(_, alert)| alert).collect()

@@ -46,7 +46,7 @@ mod rates_testing;
 pub use abreast::{Abreast, Position};
 pub use aggregate::{Aggregate, ScoredFrame};
 pub use alert::Alerts;
-pub use alert_book::{Alert, AlertState};
+pub use alert_book::{Alert, AlertState, KnownSilences, OpenSilence};
 pub use cameras::{Admitted, CameraInput, Cameras, Entry, OnClockOff, OnEntry, cameras};
 pub use compare::{Compare, Compared};
 pub use controls::{Control, ControlQueue, Controlled, Place};

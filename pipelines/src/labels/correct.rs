@@ -34,6 +34,7 @@ pub fn correct(
         labels: Mutex::new(resumed.labels),
         lots: Mutex::new(resumed.lots),
         from_us: resumed.from_us,
+        silences: Some(resumed.silences),
     };
     let surroundings = Surroundings {
         stop,

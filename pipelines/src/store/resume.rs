@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use intakt_operators::dataflow::{ArrivedLabel, LotStarted};
+use intakt_operators::dataflow::{ArrivedLabel, KnownSilences, LotStarted, OpenSilence};
+use intakt_operators::metrics::AlertRule;
 use intakt_operators::postprocess::{REMEMBERED_FRAMES, StaticArtefacts, candidates};
 
-use super::{Change, ChangeKind, OutcomeFilter, Store, StoreOptions, TimedLabel};
+use super::{Alert, Change, ChangeKind, OutcomeFilter, Store, StoreOptions, TimedLabel};
 use crate::PipelineError;
 use crate::figures::Pages;
 
@@ -26,6 +27,8 @@ pub struct Resumed {
     pub lots: Vec<(u64, LotStarted)>,
     /// By camera: what it has seen at the same place.
     pub remembered: BTreeMap<Arc<str>, StaticArtefacts>,
+    /// Who was silent.
+    pub silences: KnownSilences,
 }
 
 /// The last outcomes of a run, page by page.
@@ -36,11 +39,11 @@ pub struct Past {
 }
 
 impl Resumed {
-    /// What `store` knows of its last `horizon_us`.
+    /// What `store` knows of its last `horizon_us`. `had_ended` says whether nobody watched the cameras until now.
     ///
     /// # Errors
     /// The store cannot be read.
-    pub fn of(store: &Store, path: &Path, horizon_us: u64) -> Result<Self, PipelineError> {
+    pub fn of(store: &Store, path: &Path, horizon_us: u64, had_ended: bool) -> Result<Self, PipelineError> {
         let from_us = store.committed_frontier_us();
         let mut remembered = BTreeMap::new();
         for camera in store.cameras()? {
@@ -67,8 +70,25 @@ impl Resumed {
                 end_us: from_us,
             },
             remembered,
+            silences: KnownSilences {
+                from_us,
+                open: open_silences(store)?,
+                had_ended,
+            },
         })
     }
+}
+
+fn open_silences(store: &Store) -> Result<Vec<OpenSilence>, PipelineError> {
+    let alerts = store.alerts(usize::MAX)?.into_iter();
+    let open = alerts.filter(|alert| alert.closed_at_us.is_none() && !alert.retracted);
+    let silences = open.filter(|alert| matches!(alert.rule.parse(), Ok(AlertRule::Silent { .. })));
+    let silence = |alert: Alert| OpenSilence {
+        rule: alert.rule,
+        camera: alert.scope,
+        opened_at_us: alert.opened_at_us,
+    };
+    Ok(silences.map(silence).collect())
 }
 
 fn labels(store: &Store, since_us: u64) -> Result<Vec<(u64, ArrivedLabel)>, PipelineError> {

@@ -39,6 +39,24 @@ pub struct Store {
 }
 
 impl Store {
+    /// Whether `path` holds the store of a run. One whose creation was cut holds none, and [`Store::create`] does it again: it is
+    /// opened for writing, so that what was begun is taken back.
+    ///
+    /// # Errors
+    /// It is something else, newer, damaged or locked.
+    pub fn is_there(path: &Path, options: StoreOptions) -> Result<bool, StoreError> {
+        // A file without content is what a full disk left of one.
+        if path.metadata().map_or(true, |file| file.is_file() && file.len() == 0) {
+            return Ok(false);
+        }
+        let found = || -> Result<Found, Trouble> {
+            schema::examine(&connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE, options)?)
+        };
+        let found =
+            found().map_err(|trouble| StoreError::new("open", path, trouble.after_waiting(options.busy_timeout)))?;
+        Ok(found == Found::Run)
+    }
+
     /// Makes the store of a new run. A creation that was cut (by a power loss, say) is done again.
     ///
     /// # Errors
