@@ -81,12 +81,26 @@ impl ScoreHistogram {
         }
         let mine = std::mem::take(&mut self.counts);
         self.counts.reserve_exact(mine.len() + other.counts.len());
-        let (mut left, mut right) = (mine.iter().peekable(), other.counts.iter().peekable());
-        while let Some(next) = merged(&mut left, &mut right) {
-            if !is_zero(&next) {
-                self.counts.push(next);
+        let mut left = mine.as_slice();
+        for count in &other.counts {
+            // What is added is mostly much shorter: runs between its buckets are copied whole.
+            let (below, rest) = left.split_at(n_below(left, count.bucket));
+            self.counts.extend_from_slice(below);
+            left = rest;
+            let mut sum = *count;
+            if let [own, rest @ ..] = left
+                && own.bucket == count.bucket
+            {
+                sum.judged += own.judged;
+                sum.normal += own.normal;
+                sum.anomalous += own.anomalous;
+                left = rest;
+            }
+            if !is_zero(&sum) {
+                self.counts.push(sum);
             }
         }
+        self.counts.extend_from_slice(left);
     }
 
     /// Turns every count into its opposite.
@@ -137,25 +151,15 @@ fn is_zero(count: &ScoreCount) -> bool {
     count.judged == 0 && count.normal == 0 && count.anomalous == 0
 }
 
-type Counts<'a> = std::iter::Peekable<std::slice::Iter<'a, ScoreCount>>;
-
-fn merged(left: &mut Counts<'_>, right: &mut Counts<'_>) -> Option<ScoreCount> {
-    match (left.peek(), right.peek()) {
-        (Some(a), Some(b)) if a.bucket == b.bucket => {
-            let sum = ScoreCount {
-                bucket: a.bucket,
-                judged: a.judged + b.judged,
-                normal: a.normal + b.normal,
-                anomalous: a.anomalous + b.anomalous,
-            };
-            left.next();
-            right.next();
-            Some(sum)
-        }
-        (Some(a), Some(b)) if a.bucket < b.bucket => left.next().copied(),
-        (Some(_), None) => left.next().copied(),
-        _ => right.next().copied(),
+/// How many of the counts lie below a bucket: found in steps that double, because it is mostly few.
+fn n_below(counts: &[ScoreCount], bucket: u16) -> usize {
+    let mut bound = 1;
+    while bound <= counts.len() && counts[bound - 1].bucket < bucket {
+        bound *= 2;
     }
+    let start = bound / 2;
+    let within = &counts[start..(bound - 1).min(counts.len())];
+    start + within.partition_point(|count| count.bucket < bucket)
 }
 
 #[cfg(test)]
