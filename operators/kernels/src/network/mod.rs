@@ -102,15 +102,15 @@ impl CompiledNetwork {
         let mut convs = Vec::with_capacity(network.nodes.len());
         let mut raw_weight = None;
         for (at, node) in network.nodes.iter().enumerate() {
-            // The maximum of activations is on their scale.
-            if let Node::MaxPool { input, .. } = node {
+            // The maximum of activations is on their scale, and so is their mean.
+            if let Node::MaxPool { input, .. } | Node::AvgPool { input, .. } = node {
                 scales[at] = scales[input.0];
             }
             let Node::Conv { input, conv, .. } = node else {
                 convs.push(None);
                 continue;
             };
-            let products = conv.in_channels * conv.window.kernel * conv.window.kernel;
+            let products = conv.products();
             if products > PRODUCTS_MAX {
                 return Err(format!(
                     "a window of {products} values is too large for sums of 32 bits"

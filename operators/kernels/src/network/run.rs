@@ -6,8 +6,8 @@ use super::element::{Element, Unit};
 use super::finish::{Added, Finish};
 use super::graph::{NodeId, Window};
 use super::memory::Buffer;
-use super::plan::{AddedFrom, Compiled, ConvStep, Extent, MapLayout, Schedule, Step};
-use super::tile::{BLOCK, PIXELS_MAX, Sums, Tile};
+use super::plan::{AddedFrom, Compiled, ConvStep, Extent, MapLayout, Pool, Schedule, Step};
+use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, Sums, Tile};
 
 /// Bytes of weights up to which all of them stay in the second-level cache while rows go by; beyond that one block of output
 /// channels stays there, and rows go by once per block.
@@ -208,11 +208,11 @@ impl<E: Pixels> Run for Running<E> {
                 // SAFETY: the caller's promise, and members have different rows.
                 unsafe { self.image(rgb, *to, rows) };
             }
-            Step::MaxPool { from, to, window } => {
+            Step::Pool { from, to, window, pool } => {
                 let rows = share(self.schedule.maps[*to].extent.height);
                 // SAFETY: the caller's promise; a step does not write to what it reads.
                 let (from, to) = unsafe { (self.map(*from), self.rows_of_map(*to, rows.clone())) };
-                max_pool(from, to, *window, rows);
+                pool_rows(from, to, *window, *pool, rows);
             }
             Step::Conv(conv) => {
                 let rows = share(conv.out.height);
@@ -281,15 +281,30 @@ impl<E: Element> ConvRows<'_, E> {
             while x < columns.end {
                 let pixels = (columns.end - x).div_ceil(tiles);
                 tiles -= 1;
-                let tile = Tile {
-                    input: &self.input[start + x * stride * channels..],
-                    row_step: self.from.row(),
-                    pixel_step: stride * channels,
-                    rows: conv.weights.rows,
-                    groups: conv.weights.groups,
-                    weights: conv.weights.block(block),
-                };
-                E::sums(self.unit, &tile, pixels, &mut sums);
+                let input = &self.input[start + x * stride * channels..];
+                let (row_step, pixel_step) = (self.from.row(), stride * channels);
+                let weights = conv.weights.block(block);
+                if conv.weights.depthwise {
+                    let tile = DepthwiseTile {
+                        input: &input[first_channel..],
+                        row_step,
+                        pixel_step,
+                        column_step: channels,
+                        kernel: conv.window.kernel,
+                        weights,
+                    };
+                    E::depthwise_sums(&tile, pixels, &mut sums);
+                } else {
+                    let tile = Tile {
+                        input,
+                        row_step,
+                        pixel_step,
+                        rows: conv.weights.rows,
+                        groups: conv.weights.groups,
+                        weights,
+                    };
+                    E::sums(self.unit, &tile, pixels, &mut sums);
+                }
                 let wide_at = (y * conv.out.width + x) * conv.out.channels + first_channel;
                 let in_row = |layout: MapLayout| (x + layout.padding) * conv.out.channels + first_channel;
                 let finish = Finish {
@@ -324,17 +339,27 @@ impl<E: Element> ConvRows<'_, E> {
     }
 }
 
-/// Rows of the maximum under a window. The border's zeros change nothing, because activations are not negative.
-fn max_pool<E: Element>(from: (MapLayout, &[E]), to: (MapLayout, &mut [E]), window: Window, rows: Range<usize>) {
+/// Rows of the maximum or the mean under a window. The border's zeros change no maximum, because activations are not negative.
+fn pool_rows<E: Element>(
+    from: (MapLayout, &[E]),
+    to: (MapLayout, &mut [E]),
+    window: Window,
+    pool: Pool,
+    rows: Range<usize>,
+) {
     let ((from, input), (to, map)) = (from, to);
     let channels = from.extent.channels;
     for (out, y) in map.chunks_exact_mut(to.row()).zip(rows) {
         let out = &mut out[to.padding * channels..][..to.extent.width * channels];
         for (x, out) in out.chunks_exact_mut(channels).enumerate() {
             let column = (x * window.stride + from.padding - window.padding) * channels;
-            for row in 0..window.kernel {
-                let start = from.row_start((y * window.stride + row) as isize - window.padding as isize) + column;
-                E::max_of_run(&input[start..][..window.kernel * channels], out, row == 0);
+            let start = from.row_start((y * window.stride) as isize - window.padding as isize) + column;
+            match pool {
+                Pool::Mean => E::mean(&input[start..], from.row(), window.kernel, out),
+                Pool::Max => (0..window.kernel).for_each(|row| {
+                    let run = &input[start + row * from.row()..][..window.kernel * channels];
+                    E::max_of_run(run, out, row == 0);
+                }),
             }
         }
     }

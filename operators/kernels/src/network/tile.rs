@@ -54,6 +54,40 @@ pub(super) struct Tile<'a, E: Element> {
     pub(super) weights: &'a [E::Weight],
 }
 
+/// What a tile of a depthwise convolution multiplies: every channel of the block its own weights.
+pub(super) struct DepthwiseTile<'a, E: Element> {
+    /// From the block's first channel under the first position's window on.
+    pub(super) input: &'a [E],
+    /// Values from one row of the input to the next.
+    pub(super) row_step: usize,
+    /// Values from one position to the next.
+    pub(super) pixel_step: usize,
+    /// Values from one column of the window to the next.
+    pub(super) column_step: usize,
+    /// Rows and columns of the window.
+    pub(super) kernel: usize,
+    /// `(rows, columns, BLOCK)`.
+    pub(super) weights: &'a [E::Weight],
+}
+
+impl<E: Element> DepthwiseTile<'_, E> {
+    /// The block's inputs and weights under every pixel of the window at a position, row by row.
+    #[inline(always)]
+    pub(super) fn under(&self, pixel: usize) -> impl Iterator<Item = (&[E; BLOCK], &[E::Weight; BLOCK])> {
+        let columns = (0..self.kernel).flat_map(|row| (0..self.kernel).map(move |column| (row, column)));
+        columns
+            .zip(self.weights.as_chunks().0)
+            .map(move |((row, column), weights)| {
+                let at = row * self.row_step + column * self.column_step + pixel * self.pixel_step;
+                let input = self.input[at..].first_chunk();
+                (
+                    input.expect("a block lies inside the map or the values behind it"),
+                    weights,
+                )
+            })
+    }
+}
+
 impl<E: Element> Tile<'_, E> {
     /// Panics unless all that `pixels` positions read is there.
     pub(super) fn check(&self, pixels: usize) {
