@@ -263,6 +263,17 @@ impl Plan {
     }
 }
 
+/// Operations a second, two per product, that one thread reaches with everything in its first-level cache: what the steps of a
+/// profile can be measured against. Takes a tenth of a second.
+pub fn peak_operations(int8: bool) -> f64 {
+    let unit = Unit::best();
+    if int8 {
+        tile::peak_operations::<u8>(unit)
+    } else {
+        tile::peak_operations::<f32>(unit)
+    }
+}
+
 /// How long a step of a plan took.
 #[derive(Clone, Debug)]
 pub struct StepTime {

@@ -5,7 +5,11 @@
 //! [`BLOCK`] channels in registers: 24 of AVX-512's 32, beside four of weights and one of input. Each weight is then used six
 //! times per load, each input value 64 times.
 
-use super::element::Element;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use super::element::{Element, Unit};
+use super::memory::Buffer;
 
 /// Output channels of a tile: four 512-bit registers of 32-bit sums.
 pub(crate) const BLOCK: usize = 64;
@@ -100,4 +104,36 @@ impl<E: Element> Tile<'_, E> {
             "weights of the window"
         );
     }
+}
+
+/// Groups of a tile whose weights and inputs fit into the first-level cache, beside the sums.
+const PEAK_GROUPS: usize = 32;
+
+/// How long the peak is looked for.
+const PEAK_SEARCH: Duration = Duration::from_millis(100);
+
+/// Operations a second, two per product, of the fastest of many runs of a tile that stays in the first-level cache.
+pub(super) fn peak_operations<E: Element>(unit: Unit) -> f64 {
+    const RUNS: usize = 64;
+    let mut input = Buffer::<E>::zeros((PIXELS_MAX + PEAK_GROUPS) * E::GROUP);
+    let mut weights = Buffer::<E::Weight>::zeros(PEAK_GROUPS * E::GROUP * BLOCK);
+    let tile = Tile {
+        input: input.as_mut_slice(),
+        row_step: 0,
+        pixel_step: E::GROUP,
+        rows: 1,
+        groups: PEAK_GROUPS,
+        weights: weights.as_mut_slice(),
+    };
+    let (started, mut sums, mut least) = (Instant::now(), Sums::default(), Duration::MAX);
+    while started.elapsed() < PEAK_SEARCH {
+        let began = Instant::now();
+        for _ in 0..RUNS {
+            E::sums(unit, black_box(&tile), PIXELS_MAX, &mut sums);
+        }
+        black_box(&sums);
+        least = least.min(began.elapsed());
+    }
+    let products = RUNS * PIXELS_MAX * BLOCK * PEAK_GROUPS * E::GROUP;
+    2.0 * products as f64 / least.as_secs_f64()
 }
