@@ -38,7 +38,7 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
 
     /// [`Finish::write`] of a whole block with AVX-512, which the caller has detected.
     #[cfg(target_arch = "x86_64")]
-    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &Sums<Self::Sum>, pixels: usize);
+    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &[[Self::Sum; BLOCK]]);
 }
 
 /// What this machine multiplies with.
@@ -122,8 +122,8 @@ impl Element for u8 {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &Sums<i32>, pixels: usize) {
-        super::avx512::finish_u8(finish, sums, pixels);
+    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &[[i32; BLOCK]]) {
+        super::avx512::finish_u8(finish, sums);
     }
 }
 
@@ -167,8 +167,8 @@ impl Element for f32 {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &Sums<f32>, pixels: usize) {
-        super::avx512::finish_f32(finish, sums, pixels);
+    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &[[f32; BLOCK]]) {
+        super::avx512::finish_f32(finish, sums);
     }
 }
 

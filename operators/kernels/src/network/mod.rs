@@ -19,6 +19,7 @@ mod plan;
 mod quantise;
 mod run;
 mod team;
+mod winograd;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -5,11 +5,11 @@ use super::graph::Conv;
 use super::memory::{Buffer, Zeroed};
 use super::quantise::QuantisedWeights;
 use super::tile::BLOCK;
+use super::winograd;
 
 /// The weights of a convolution, ready to be multiplied. Channels are padded with zeros to whole blocks, the runs of a window's
 /// rows to whole groups.
 pub(super) struct PackedConv<E: Element> {
-    /// `(blocks, rows, groups, BLOCK, GROUP)`; of depthwise ones `(blocks, rows, columns, BLOCK)`.
     weights: Buffer<E::Weight>,
     /// Per output channel, in whole blocks.
     pub(super) scales: Vec<f32>,
@@ -17,14 +17,29 @@ pub(super) struct PackedConv<E: Element> {
     pub(super) rows: usize,
     /// Groups of values in one row of the window; columns if it is depthwise.
     pub(super) groups: usize,
-    pub(super) depthwise: bool,
+    pub(super) form: Form,
+    in_channels: usize,
+}
+
+/// How weights lie, and what is computed with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `(blocks, rows, groups, BLOCK, GROUP)`.
+    Direct,
+    /// `(blocks, rows, columns, BLOCK)`.
+    Depthwise,
+    /// As [`winograd`] has them.
+    Winograd,
 }
 
 impl<E: Element> PackedConv<E> {
     /// Weights of one block of output channels.
     pub(super) fn block(&self, block: usize) -> &[E::Weight] {
-        let group = if self.depthwise { 1 } else { E::GROUP };
-        let len = self.rows * self.groups * group * BLOCK;
+        let len = match self.form {
+            Form::Direct => self.rows * self.groups * E::GROUP * BLOCK,
+            Form::Depthwise => self.rows * self.groups * BLOCK,
+            Form::Winograd => winograd::POINTS * self.in_channels * BLOCK,
+        };
         // SAFETY: nobody writes to weights after they were packed.
         let weights = unsafe { self.weights.slice() };
         &weights[block * len..][..len]
@@ -67,15 +82,28 @@ impl<E: Element> PackedConv<E> {
             blocks,
             rows: kernel,
             groups,
-            depthwise: conv.depthwise,
+            form: if conv.depthwise { Form::Depthwise } else { Form::Direct },
+            in_channels: conv.in_channels,
         }
     }
 }
 
 impl PackedConv<f32> {
-    /// The weights as they are.
+    /// The weights as they are, or transformed where that is faster.
     pub(super) fn f32(conv: &Conv) -> Self {
-        Self::pack(conv, &conv.weight, vec![1.0; conv.bias.len()])
+        if !winograd::suits(conv) {
+            return Self::pack(conv, &conv.weight, vec![1.0; conv.bias.len()]);
+        }
+        let blocks = conv.bias.len().div_ceil(BLOCK);
+        Self {
+            weights: winograd::transformed_weights(conv),
+            scales: vec![1.0; blocks * BLOCK],
+            blocks,
+            rows: conv.window.kernel,
+            groups: conv.window.kernel * conv.in_channels,
+            form: Form::Winograd,
+            in_channels: conv.in_channels,
+        }
     }
 }
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::bias::Bias;
 use super::element::Element;
 use super::graph::{Network, Node, NodeId, Window};
-use super::pack::PackedConv;
+use super::pack::{Form, PackedConv};
 use super::tile::BLOCK;
+use super::winograd;
 
 /// Extent of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -141,7 +142,11 @@ impl<E: Element> Schedule<E> {
         } = conv.out;
         let what = format!(
             "{}conv {kernel}x{kernel}/{stride} {} -> {channels} at {width}x{height}{}",
-            if conv.weights.depthwise { "depthwise " } else { "" },
+            match conv.weights.form {
+                Form::Direct => "",
+                Form::Depthwise => "depthwise ",
+                Form::Winograd => "winograd ",
+            },
             from.channels,
             if matches!(conv.added, AddedFrom::Nothing) {
                 ""
@@ -149,8 +154,14 @@ impl<E: Element> Schedule<E> {
                 " + shortcut"
             }
         );
-        let read = if conv.weights.depthwise { 1 } else { from.channels };
-        let multiplications = conv.out.values() * read * kernel * kernel;
+        let multiplications = match conv.weights.form {
+            Form::Direct => conv.out.values() * from.channels * kernel * kernel,
+            Form::Depthwise => conv.out.values() * kernel * kernel,
+            Form::Winograd => {
+                let tiles = height.div_ceil(winograd::TILE) * width.div_ceil(winograd::TILE);
+                tiles * winograd::POINTS * from.channels * channels
+            }
+        };
         (what, multiplications as u64)
     }
 }
