@@ -30,14 +30,21 @@ const LANES: usize = 16;
 /// Channels below which the transforms cost more than they save.
 const CHANNELS_MIN: usize = 32;
 
+/// Bytes of transformed weights beyond which they come from memory again and again, and the direct sum is as fast.
+const WEIGHT_BYTES_MAX: usize = 3 << 20;
+
 /// Bytes of the transformed patches of one batch: they stay in the second-level cache while the weights go by.
-const BATCH_BYTES: usize = 256 * 1024;
+const BATCH_BYTES: usize = 448 * 1024;
 
 /// Whether a convolution is faster this way.
 pub(super) fn suits(conv: &Conv) -> bool {
     let Window { kernel, stride, .. } = conv.window;
-    let channels = conv.in_channels.min(conv.bias.len());
-    (kernel, stride) == (3, 1) && !conv.depthwise && channels >= CHANNELS_MIN
+    let (channels, out_channels) = (conv.in_channels, conv.bias.len());
+    let weight_bytes = POINTS * channels * out_channels.next_multiple_of(BLOCK) * size_of::<f32>();
+    (kernel, stride) == (3, 1)
+        && !conv.depthwise
+        && channels.min(out_channels) >= CHANNELS_MIN
+        && weight_bytes <= WEIGHT_BYTES_MAX
 }
 
 /// The weights, transformed in `f64`: `(blocks, POINTS, in, BLOCK)`.
