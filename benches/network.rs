@@ -24,6 +24,7 @@ fn conv(window: Window, in_channels: usize, out_channels: usize, seed: &mut u64)
     Conv {
         window,
         in_channels,
+        depthwise: false,
         weight: (0..out_channels * inputs).map(|_| value() * gain).collect(),
         bias: (0..out_channels).map(|_| value() * 0.1).collect(),
     }
@@ -94,10 +95,30 @@ fn wide_resnet50_2() -> Network {
     network
 }
 
-fn networks() -> [(&'static str, Network); 2] {
+/// The student of EfficientAD (Batzner, Heckler and König 2024, table 6), small, without padding as anomalib has it.
+fn pdn_small() -> Network {
+    let (mut network, mut seed) = (Network::new([0.45; 3], [0.225; 3]), 3);
+    let window = |kernel, stride| Window {
+        kernel,
+        stride,
+        padding: 0,
+    };
+    let mut x = network.image();
+    for (kernel, from, channels) in [(4, 3, 128), (4, 128, 256)] {
+        x = network.conv(x, conv(window(kernel, 1), from, channels, &mut seed), None, true);
+        x = network.avg_pool(x, window(2, 2));
+    }
+    x = network.conv(x, conv(window(3, 1), 256, 256, &mut seed), None, true);
+    let last = network.conv(x, conv(window(4, 1), 256, 384, &mut seed), None, false);
+    network.tap(last);
+    network
+}
+
+fn networks() -> [(&'static str, Network); 3] {
     [
         ("ResNet-18 to layer3", resnet18()),
         ("WideResNet-50-2 to layer3", wide_resnet50_2()),
+        ("PDN-small", pdn_small()),
     ]
 }
 

@@ -39,6 +39,8 @@ pub(crate) enum Command {
     Export(ExportArgs),
     /// Say what is in a detector file
     Show(ShowArgs),
+    /// Measure how fast a detector is on this machine
+    Bench(BenchArgs),
     /// Show what a run is doing, while it does
     Top(TopArgs),
 }
@@ -502,6 +504,23 @@ pub(crate) struct ReplayArgs {
 pub(crate) struct ShowArgs {
     /// Detector file
     pub(crate) detector: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// Detector file
+    pub(crate) detector: PathBuf,
+    /// Images, directories of images, or manifests: frames like those of the line
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Frames to measure; images are taken again and again
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) frames: u64,
+    /// Print the steps of the network: time, operations a second, share of what this machine can do
+    #[arg(long)]
+    pub(crate) layers: bool,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
 }
 
 #[derive(Debug, Args)]

@@ -34,6 +34,7 @@ fn main() -> ExitCode {
         Command::Query(args) => commands::query::run(&args),
         Command::Export(args) => commands::query::export_run(&args),
         Command::Show(args) => commands::show::run(&args),
+        Command::Bench(args) => commands::bench::run(&args),
         Command::Top(args) => commands::top::run(&args),
     };
     match outcome {

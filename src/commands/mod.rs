@@ -1,5 +1,6 @@
 //! One verb a file: from what was typed to what is done.
 
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod cluster;
 pub(crate) mod demo;

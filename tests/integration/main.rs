@@ -11,6 +11,7 @@ mod idle;
 
 mod bad_inputs;
 mod bad_settings;
+mod bench;
 mod cluster;
 mod cluster_controls;
 mod demo;

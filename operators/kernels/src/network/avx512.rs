@@ -94,19 +94,19 @@ unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, sums: &mut Sums<f3
 }
 
 /// [`Finish::write`] of a whole block.
-pub(super) fn finish_u8(finish: &mut Finish<'_, u8>, sums: &Sums<i32>, pixels: usize) {
+pub(super) fn finish_u8(finish: &mut Finish<'_, u8>, sums: &[[i32; BLOCK]]) {
     // SAFETY: the caller has detected AVX-512, and `Finish::check` says that what is touched is inside the slices.
-    unsafe { block_u8(finish, sums, pixels) }
+    unsafe { block_u8(finish, sums) }
 }
 
 /// [`Finish::write`] of a whole block.
-pub(super) fn finish_f32(finish: &mut Finish<'_, f32>, sums: &Sums<f32>, pixels: usize) {
+pub(super) fn finish_f32(finish: &mut Finish<'_, f32>, sums: &[[f32; BLOCK]]) {
     // SAFETY: as in `finish_u8`.
-    unsafe { block_f32(finish, sums, pixels) }
+    unsafe { block_f32(finish, sums) }
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn block_u8(finish: &mut Finish<'_, u8>, sums: &Sums<i32>, pixels: usize) {
+unsafe fn block_u8(finish: &mut Finish<'_, u8>, sums: &[[i32; BLOCK]]) {
     let channels = finish.channels;
     let floor = floor(finish.relu);
     let map = finish
@@ -115,11 +115,11 @@ unsafe fn block_u8(finish: &mut Finish<'_, u8>, sums: &Sums<i32>, pixels: usize)
         .map(|(map, inverse)| (map.as_mut_ptr(), _mm512_set1_ps(*inverse)));
     let wide = finish.wide.as_mut().map(|wide| wide.as_mut_ptr());
     for at in (0..BLOCK).step_by(16) {
-        // SAFETY: `Finish::check` holds: `pixels` positions, `channels` apart, of which this is the block's 16 channels from `at` on.
+        // SAFETY: `Finish::check` holds for as many positions as there are sums of, `channels` apart, of which this is the block's 16 channels from `at` on.
         unsafe {
             let scale = _mm512_loadu_ps(finish.scales.as_ptr().add(at));
             let bias = _mm512_loadu_ps(finish.bias.as_ptr().add(at));
-            for (pixel, sums) in sums.0[..pixels].iter().enumerate() {
+            for (pixel, sums) in sums.iter().enumerate() {
                 let place = pixel * channels + at;
                 let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums.as_ptr().add(at).cast()));
                 let mut value = _mm512_add_ps(_mm512_mul_ps(sum, scale), bias);
@@ -148,7 +148,7 @@ unsafe fn block_u8(finish: &mut Finish<'_, u8>, sums: &Sums<i32>, pixels: usize)
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn block_f32(finish: &mut Finish<'_, f32>, sums: &Sums<f32>, pixels: usize) {
+unsafe fn block_f32(finish: &mut Finish<'_, f32>, sums: &[[f32; BLOCK]]) {
     let channels = finish.channels;
     let floor = floor(finish.relu);
     let map = finish.map.as_mut().map(|(map, _)| map.as_mut_ptr());
@@ -157,7 +157,7 @@ unsafe fn block_f32(finish: &mut Finish<'_, f32>, sums: &Sums<f32>, pixels: usiz
         // SAFETY: as in `block_u8`.
         unsafe {
             let bias = _mm512_loadu_ps(finish.bias.as_ptr().add(at));
-            for (pixel, sums) in sums.0[..pixels].iter().enumerate() {
+            for (pixel, sums) in sums.iter().enumerate() {
                 let place = pixel * channels + at;
                 let mut value = _mm512_add_ps(_mm512_loadu_ps(sums.as_ptr().add(at)), bias);
                 match finish.added {

@@ -2,7 +2,7 @@
 
 use super::finish::Finish;
 use super::memory::Zeroed;
-use super::tile::{BLOCK, PIXELS_MAX, Sums, Tile};
+use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, Sums, Tile};
 
 /// What activations are made of.
 pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static {
@@ -26,12 +26,19 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
     /// Lets `out` grow to the largest of the pixels in `run`, which has some times as many values; or sets it, if it is the `first`.
     fn max_of_run(run: &[Self], out: &mut [Self], first: bool);
 
+    /// The mean of the pixels under a window of `kernel` rows and columns, rows `row_step` values apart, the first of which is
+    /// the first of `input`: the sum times 1 over their number, in `f32`.
+    fn mean(input: &[Self], row_step: usize, kernel: usize, out: &mut [Self]);
+
     /// Adds up the products of `pixels` neighbouring positions with the weights of one block of output channels.
     fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<Self::Sum>);
 
+    /// The same, each channel with its own input only.
+    fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, pixels: usize, sums: &mut Sums<Self::Sum>);
+
     /// [`Finish::write`] of a whole block with AVX-512, which the caller has detected.
     #[cfg(target_arch = "x86_64")]
-    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &Sums<Self::Sum>, pixels: usize);
+    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &[[Self::Sum; BLOCK]]);
 }
 
 /// What this machine multiplies with.
@@ -96,6 +103,14 @@ impl Element for u8 {
         max_of_run_u8(run, out, first);
     }
 
+    fn mean(input: &[u8], row_step: usize, kernel: usize, out: &mut [u8]) {
+        mean_u8(input, row_step, kernel, out);
+    }
+
+    fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, pixels: usize, sums: &mut Sums<i32>) {
+        depthwise_u8(tile, pixels, sums);
+    }
+
     fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<i32>) {
         match unit {
             #[cfg(target_arch = "x86_64")]
@@ -107,8 +122,8 @@ impl Element for u8 {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &Sums<i32>, pixels: usize) {
-        super::avx512::finish_u8(finish, sums, pixels);
+    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &[[i32; BLOCK]]) {
+        super::avx512::finish_u8(finish, sums);
     }
 }
 
@@ -133,6 +148,14 @@ impl Element for f32 {
         max_of_run_f32(run, out, first);
     }
 
+    fn mean(input: &[f32], row_step: usize, kernel: usize, out: &mut [f32]) {
+        mean_f32(input, row_step, kernel, out);
+    }
+
+    fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, pixels: usize, sums: &mut Sums<f32>) {
+        depthwise_f32(tile, pixels, sums);
+    }
+
     fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<f32>) {
         match unit {
             #[cfg(target_arch = "x86_64")]
@@ -144,8 +167,8 @@ impl Element for f32 {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &Sums<f32>, pixels: usize) {
-        super::avx512::finish_f32(finish, sums, pixels);
+    fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &[[f32; BLOCK]]) {
+        super::avx512::finish_f32(finish, sums);
     }
 }
 
@@ -167,6 +190,68 @@ multiversion! {
         }
         for pixel in run.chunks_exact(out.len()) {
             out.iter_mut().zip(pixel).for_each(|(out, value)| *out = if *value > *out { *value } else { *out });
+        }
+    }
+}
+
+multiversion! {
+    fn mean_u8(input: &[u8], row_step: usize, kernel: usize, out: &mut [u8]) {
+        let (channels, inverse) = (out.len(), 1.0 / (kernel * kernel) as f32);
+        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
+            // At most 256 bytes are added up.
+            let mut sums = [0u16; BLOCK];
+            let sums = &mut sums[..out.len()];
+            for row in 0..kernel {
+                for column in 0..kernel {
+                    let pixel = &input[row * row_step + column * channels + block * BLOCK..][..out.len()];
+                    sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u16::from(*value));
+                }
+            }
+            let mean = |sum: u16| (f32::from(sum) * inverse).round_ties_even() as u8;
+            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = mean(*sum));
+        }
+    }
+}
+
+multiversion! {
+    fn mean_f32(input: &[f32], row_step: usize, kernel: usize, out: &mut [f32]) {
+        let (channels, inverse) = (out.len(), 1.0 / (kernel * kernel) as f32);
+        out.fill(0.0);
+        for row in 0..kernel {
+            for column in 0..kernel {
+                let pixel = &input[row * row_step + column * channels..][..channels];
+                out.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        out.iter_mut().for_each(|sum| *sum *= inverse);
+    }
+}
+
+multiversion! {
+    fn depthwise_u8(tile: &DepthwiseTile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) {
+        for (pixel, sums) in sums.0[..pixels].iter_mut().enumerate() {
+            let mut acc = [0; BLOCK];
+            for (input, weights) in tile.under(pixel) {
+                for at in 0..BLOCK {
+                    acc[at] += i32::from(input[at]) * i32::from(weights[at]);
+                }
+            }
+            *sums = acc;
+        }
+    }
+}
+
+multiversion! {
+    // Products are rounded before they are added: without a fused instruction a depthwise convolution is as fast.
+    fn depthwise_f32(tile: &DepthwiseTile<'_, f32>, pixels: usize, sums: &mut Sums<f32>) {
+        for (pixel, sums) in sums.0[..pixels].iter_mut().enumerate() {
+            let mut acc = [0.0; BLOCK];
+            for (input, weights) in tile.under(pixel) {
+                for at in 0..BLOCK {
+                    acc[at] += input[at] * weights[at];
+                }
+            }
+            *sums = acc;
         }
     }
 }

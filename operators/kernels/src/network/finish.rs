@@ -1,7 +1,7 @@
 //! What follows the sums of a tile: scale, bias, what is added, `max(·, 0)`, and the way back into memory.
 
 use super::element::{Element, Unit};
-use super::tile::{BLOCK, Sums};
+use super::tile::BLOCK;
 
 /// What is added to a tile.
 #[derive(Clone, Copy)]
@@ -34,15 +34,15 @@ pub(super) struct Finish<'a, E: Element> {
 }
 
 impl<E: Element> Finish<'_, E> {
-    /// Writes `pixels` positions.
-    pub(super) fn write(mut self, unit: Unit, sums: &Sums<E::Sum>, pixels: usize) {
-        self.check(pixels);
+    /// Writes as many positions as there are sums of.
+    pub(super) fn write(mut self, unit: Unit, sums: &[[E::Sum; BLOCK]]) {
+        self.check(sums.len());
         #[cfg(target_arch = "x86_64")]
         if unit == Unit::Avx512 && self.in_block == BLOCK {
-            return E::finish_avx512(&mut self, sums, pixels);
+            return E::finish_avx512(&mut self, sums);
         }
         let _ = unit;
-        self.portable(sums, pixels);
+        self.portable(sums);
     }
 
     /// Panics unless all that `pixels` positions touch is there.
@@ -62,8 +62,8 @@ impl<E: Element> Finish<'_, E> {
         );
     }
 
-    fn portable(&mut self, sums: &Sums<E::Sum>, pixels: usize) {
-        for (pixel, sums) in sums.0[..pixels].iter().enumerate() {
+    fn portable(&mut self, sums: &[[E::Sum; BLOCK]]) {
+        for (pixel, sums) in sums.iter().enumerate() {
             let at = pixel * self.channels..pixel * self.channels + self.in_block;
             let mut values = [0.0; BLOCK];
             for (channel, (value, &sum)) in values[..self.in_block].iter_mut().zip(sums).enumerate() {

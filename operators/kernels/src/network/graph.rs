@@ -36,11 +36,24 @@ pub struct Conv {
     pub window: Window,
     /// Channels it reads.
     pub in_channels: usize,
-    /// `(out, in, kernel, kernel)`, as PyTorch has it.
+    /// Whether each output channel reads its own input channel only, rather than all.
+    pub depthwise: bool,
+    /// `(out, in, kernel, kernel)`, as PyTorch has it; `(out, 1, kernel, kernel)` if it is depthwise.
     pub weight: Arc<[f32]>,
     /// `(out)`.
     pub bias: Arc<[f32]>,
 }
+
+impl Conv {
+    /// Products in one of its values.
+    pub(super) fn products(&self) -> usize {
+        let area = self.window.kernel * self.window.kernel;
+        if self.depthwise { area } else { area * self.in_channels }
+    }
+}
+
+/// Pixels along one side of the largest window that a mean is taken of: the sum of its bytes fits into 16 bits.
+const MEAN_KERNEL_MAX: usize = 16;
 
 /// A node of a network, by the order in which it was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +73,8 @@ pub(super) enum Node {
     },
     /// The maximum under the window; pixels beyond the edge do not count.
     MaxPool { input: NodeId, window: Window },
+    /// The mean under the window; pixels beyond the edge count as zeros.
+    AvgPool { input: NodeId, window: Window },
 }
 
 /// A network: its nodes, and which of them are wanted.
@@ -95,8 +110,8 @@ impl Network {
     /// Adds `conv(input)`, plus `add` where there is one, and then `max(·, 0)` if `relu`. A sum without `relu` can only be added
     /// to others.
     ///
-    /// Panics unless the shapes agree: `(out, in, kernel, kernel)` weights and `(out)` biases over an input that has `in` channels
-    /// and is not such a sum itself.
+    /// Panics unless the shapes agree: weights as [`Conv`] has them and `(out)` biases over an input that has `in` channels and is
+    /// not such a sum itself; a depthwise one has as many outputs, and does not read the image.
     pub fn conv(&mut self, input: NodeId, conv: Conv, add: Option<NodeId>, relu: bool) -> NodeId {
         let out_channels = conv.bias.len();
         let Window { kernel, stride, .. } = conv.window;
@@ -104,10 +119,16 @@ impl Network {
         assert_eq!(self.channels(input), conv.in_channels, "channels of the input");
         assert_eq!(
             conv.weight.len(),
-            out_channels * conv.in_channels * kernel * kernel,
-            "weights of {out_channels}x{}x{kernel}x{kernel}",
-            conv.in_channels
+            out_channels * conv.products(),
+            "weights of {out_channels} channels, {} each",
+            conv.products()
         );
+        if conv.depthwise {
+            assert!(
+                out_channels == conv.in_channels && input != self.image(),
+                "a depthwise convolution keeps its channels, and is not the first"
+            );
+        }
         assert!(self.is_not_negative(input), "a sum without `relu` can only be added");
         if let Some(add) = add {
             assert_eq!(self.channels(add), out_channels, "channels of what is added");
@@ -128,6 +149,21 @@ impl Network {
             "a window that sees nothing"
         );
         self.push(Node::MaxPool { input, window })
+    }
+
+    /// Adds the mean of `input` under the window, in which pixels beyond the edge are zeros, as PyTorch's `AvgPool2d` has it.
+    ///
+    /// Panics on a sum without `relu`, on the image, and on a window of no or more than 16 pixels along a side.
+    pub fn avg_pool(&mut self, input: NodeId, window: Window) -> NodeId {
+        assert!(
+            self.is_not_negative(input) && input != self.image(),
+            "a sum without `relu` can only be added"
+        );
+        assert!(
+            (1..=MEAN_KERNEL_MAX).contains(&window.kernel) && window.stride > 0 && window.padding < window.kernel,
+            "a window of {window:?}"
+        );
+        self.push(Node::AvgPool { input, window })
     }
 
     /// Asks for the values of a node: feature maps come in the order in which they were asked for.
@@ -154,7 +190,7 @@ impl Network {
         match &self.nodes[node.0] {
             Node::Image => 3,
             Node::Conv { conv, .. } => conv.bias.len(),
-            Node::MaxPool { input, .. } => self.channels(*input),
+            Node::MaxPool { input, .. } | Node::AvgPool { input, .. } => self.channels(*input),
         }
     }
 

@@ -19,6 +19,7 @@ mod plan;
 mod quantise;
 mod run;
 mod team;
+mod winograd;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -102,15 +103,15 @@ impl CompiledNetwork {
         let mut convs = Vec::with_capacity(network.nodes.len());
         let mut raw_weight = None;
         for (at, node) in network.nodes.iter().enumerate() {
-            // The maximum of activations is on their scale.
-            if let Node::MaxPool { input, .. } = node {
+            // The maximum of activations is on their scale, and so is their mean.
+            if let Node::MaxPool { input, .. } | Node::AvgPool { input, .. } = node {
                 scales[at] = scales[input.0];
             }
             let Node::Conv { input, conv, .. } = node else {
                 convs.push(None);
                 continue;
             };
-            let products = conv.in_channels * conv.window.kernel * conv.window.kernel;
+            let products = conv.products();
             if products > PRODUCTS_MAX {
                 return Err(format!(
                     "a window of {products} values is too large for sums of 32 bits"
@@ -260,6 +261,17 @@ impl Plan {
                 }
             }
         });
+    }
+}
+
+/// Operations a second, two per product, that one thread reaches with everything in its first-level cache: what the steps of a
+/// profile can be measured against. Takes a tenth of a second.
+pub fn peak_operations(int8: bool) -> f64 {
+    let unit = Unit::best();
+    if int8 {
+        tile::peak_operations::<u8>(unit)
+    } else {
+        tile::peak_operations::<f32>(unit)
     }
 }
 

@@ -5,23 +5,41 @@ use super::graph::Conv;
 use super::memory::{Buffer, Zeroed};
 use super::quantise::QuantisedWeights;
 use super::tile::BLOCK;
+use super::winograd;
 
 /// The weights of a convolution, ready to be multiplied. Channels are padded with zeros to whole blocks, the runs of a window's
 /// rows to whole groups.
 pub(super) struct PackedConv<E: Element> {
-    /// `(blocks, rows, groups, BLOCK, GROUP)`.
     weights: Buffer<E::Weight>,
     /// Per output channel, in whole blocks.
     pub(super) scales: Vec<f32>,
     pub(super) blocks: usize,
     pub(super) rows: usize,
+    /// Groups of values in one row of the window; columns if it is depthwise.
     pub(super) groups: usize,
+    pub(super) form: Form,
+    in_channels: usize,
+}
+
+/// How weights lie, and what is computed with them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// `(blocks, rows, groups, BLOCK, GROUP)`.
+    Direct,
+    /// `(blocks, rows, columns, BLOCK)`.
+    Depthwise,
+    /// As [`winograd`] has them.
+    Winograd,
 }
 
 impl<E: Element> PackedConv<E> {
     /// Weights of one block of output channels.
     pub(super) fn block(&self, block: usize) -> &[E::Weight] {
-        let len = self.rows * self.groups * E::GROUP * BLOCK;
+        let len = match self.form {
+            Form::Direct => self.rows * self.groups * E::GROUP * BLOCK,
+            Form::Depthwise => self.rows * self.groups * BLOCK,
+            Form::Winograd => winograd::POINTS * self.in_channels * BLOCK,
+        };
         // SAFETY: nobody writes to weights after they were packed.
         let weights = unsafe { self.weights.slice() };
         &weights[block * len..][..len]
@@ -37,18 +55,23 @@ impl<E: Element> PackedConv<E> {
     where
         E::Weight: Zeroed,
     {
-        let (kernel, channels, out_channels) = (conv.window.kernel, conv.in_channels, conv.bias.len());
+        let (kernel, out_channels) = (conv.window.kernel, conv.bias.len());
+        let (channels, group) = if conv.depthwise {
+            (1, 1)
+        } else {
+            (conv.in_channels, E::GROUP)
+        };
         let (blocks, run) = (out_channels.div_ceil(BLOCK), kernel * channels);
-        let groups = run.div_ceil(E::GROUP);
-        let mut weights = Buffer::zeros(blocks * kernel * groups * E::GROUP * BLOCK);
+        let groups = run.div_ceil(group);
+        let mut weights = Buffer::zeros(blocks * kernel * groups * group * BLOCK);
         let packed = weights.as_mut_slice();
         for out in 0..out_channels {
             for row in 0..kernel {
                 for at in 0..run {
                     let (column, channel) = (at / channels, at % channels);
                     let from = ((out * channels + channel) * kernel + row) * kernel + column;
-                    let step = ((out / BLOCK) * kernel + row) * groups + at / E::GROUP;
-                    packed[(step * BLOCK + out % BLOCK) * E::GROUP + at % E::GROUP] = values[from];
+                    let step = ((out / BLOCK) * kernel + row) * groups + at / group;
+                    packed[(step * BLOCK + out % BLOCK) * group + at % group] = values[from];
                 }
             }
         }
@@ -59,14 +82,28 @@ impl<E: Element> PackedConv<E> {
             blocks,
             rows: kernel,
             groups,
+            form: if conv.depthwise { Form::Depthwise } else { Form::Direct },
+            in_channels: conv.in_channels,
         }
     }
 }
 
 impl PackedConv<f32> {
-    /// The weights as they are.
+    /// The weights as they are, or transformed where that is faster.
     pub(super) fn f32(conv: &Conv) -> Self {
-        Self::pack(conv, &conv.weight, vec![1.0; conv.bias.len()])
+        if !winograd::suits(conv) {
+            return Self::pack(conv, &conv.weight, vec![1.0; conv.bias.len()]);
+        }
+        let blocks = conv.bias.len().div_ceil(BLOCK);
+        Self {
+            weights: winograd::transformed_weights(conv),
+            scales: vec![1.0; blocks * BLOCK],
+            blocks,
+            rows: conv.window.kernel,
+            groups: conv.window.kernel * conv.in_channels,
+            form: Form::Winograd,
+            in_channels: conv.in_channels,
+        }
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::bias::Bias;
 use super::element::Element;
 use super::graph::{Network, Node, NodeId, Window};
-use super::pack::PackedConv;
+use super::pack::{Form, PackedConv};
+use super::tile::BLOCK;
+use super::winograd;
 
 /// Extent of a map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,8 +35,8 @@ pub(super) struct MapLayout {
     pub(super) padding: usize,
 }
 
-/// Values behind a map: a row of a window is read in whole groups.
-const BEHIND: usize = 4;
+/// Values behind a map: a row of a window is read in whole groups, and a depthwise convolution's channels in whole blocks.
+const BEHIND: usize = BLOCK;
 
 impl MapLayout {
     /// Values from row to row.
@@ -70,8 +72,20 @@ pub(super) enum Step<E: Element> {
     Image { to: usize },
     /// A convolution.
     Conv(ConvStep<E>),
-    /// The maximum under a window.
-    MaxPool { from: usize, to: usize, window: Window },
+    /// The maximum or the mean under a window.
+    Pool {
+        from: usize,
+        to: usize,
+        window: Window,
+        pool: Pool,
+    },
+}
+
+/// What is taken of the values under a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pool {
+    Max,
+    Mean,
 }
 
 /// A convolution and what follows it.
@@ -113,7 +127,10 @@ impl<E: Element> Schedule<E> {
     pub(super) fn describe(&self, step: usize) -> (String, u64) {
         let conv = match &self.steps[step] {
             Step::Image { .. } => return ("image".to_owned(), 0),
-            Step::MaxPool { window, .. } => return (format!("max pool {0}x{0}", window.kernel), 0),
+            Step::Pool { window, pool, .. } => {
+                let name = if *pool == Pool::Max { "max" } else { "average" };
+                return (format!("{name} pool {0}x{0}/{1}", window.kernel, window.stride), 0);
+            }
             Step::Conv(conv) => conv,
         };
         let Window { kernel, stride, .. } = conv.window;
@@ -124,7 +141,12 @@ impl<E: Element> Schedule<E> {
             channels,
         } = conv.out;
         let what = format!(
-            "conv {kernel}x{kernel}/{stride} {} -> {channels} at {width}x{height}{}",
+            "{}conv {kernel}x{kernel}/{stride} {} -> {channels} at {width}x{height}{}",
+            match conv.weights.form {
+                Form::Direct => "",
+                Form::Depthwise => "depthwise ",
+                Form::Winograd => "winograd ",
+            },
             from.channels,
             if matches!(conv.added, AddedFrom::Nothing) {
                 ""
@@ -132,7 +154,14 @@ impl<E: Element> Schedule<E> {
                 " + shortcut"
             }
         );
-        let multiplications = conv.out.values() * from.channels * kernel * kernel;
+        let multiplications = match conv.weights.form {
+            Form::Direct => conv.out.values() * from.channels * kernel * kernel,
+            Form::Depthwise => conv.out.values() * kernel * kernel,
+            Form::Winograd => {
+                let tiles = height.div_ceil(winograd::TILE) * width.div_ceil(winograd::TILE);
+                tiles * winograd::POINTS * from.channels * channels
+            }
+        };
         (what, multiplications as u64)
     }
 }
@@ -185,7 +214,7 @@ fn extents(network: &Network, height: usize, width: usize) -> Result<Vec<Extent>
                 continue;
             }
             Node::Conv { input, conv, .. } => (input, conv.window),
-            Node::MaxPool { input, window } => (input, *window),
+            Node::MaxPool { input, window } | Node::AvgPool { input, window } => (input, *window),
         };
         let of = extents[input.0];
         let positions = window.positions(of.height).zip(window.positions(of.width));
@@ -238,7 +267,9 @@ impl Uses {
                         None => {}
                     }
                 }
-                Node::MaxPool { input, window } => uses.reads(*input, at, window.padding),
+                Node::MaxPool { input, window } | Node::AvgPool { input, window } => {
+                    uses.reads(*input, at, window.padding);
+                }
             }
         }
         uses
@@ -289,10 +320,14 @@ impl<E: Element> Scheduler<'_, E> {
         let compiled = self.compiled;
         match &compiled.network.nodes[at] {
             Node::Image => Step::Image { to: self.map(at) },
-            Node::MaxPool { input, window } => Step::MaxPool {
+            node @ (Node::MaxPool { input, window } | Node::AvgPool { input, window }) => Step::Pool {
                 from: self.of_map[&input.0],
                 to: self.map(at),
                 window: *window,
+                pool: match node {
+                    Node::MaxPool { .. } => Pool::Max,
+                    _ => Pool::Mean,
+                },
             },
             Node::Conv { input, conv, add, relu } => {
                 let out = self.extents[at];

@@ -6,8 +6,10 @@ use super::element::{Element, Unit};
 use super::finish::{Added, Finish};
 use super::graph::{NodeId, Window};
 use super::memory::Buffer;
-use super::plan::{AddedFrom, Compiled, ConvStep, Extent, MapLayout, Schedule, Step};
-use super::tile::{BLOCK, PIXELS_MAX, Sums, Tile};
+use super::pack::Form;
+use super::plan::{AddedFrom, Compiled, ConvStep, Extent, MapLayout, Pool, Schedule, Step};
+use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, Sums, Tile};
+use super::winograd::{self, Tiles};
 
 /// Bytes of weights up to which all of them stay in the second-level cache while rows go by; beyond that one block of output
 /// channels stays there, and rows go by once per block.
@@ -26,11 +28,18 @@ pub(super) struct Running<E: Element> {
 pub(super) trait Pixels: Element {
     /// Writes one row of RGB bytes.
     fn row(table: Option<&[[f32; 256]; 3]>, rgb: &[u8], out: &mut [Self]);
+
+    /// Output rows, from the first of a row of tiles on, of a convolution whose weights are transformed.
+    fn winograd(work: &mut ConvRows<'_, Self>, rows: Range<usize>);
 }
 
 impl Pixels for u8 {
     fn row(_: Option<&[[f32; 256]; 3]>, rgb: &[u8], out: &mut [u8]) {
         out.copy_from_slice(rgb);
+    }
+
+    fn winograd(_: &mut ConvRows<'_, u8>, _: Range<usize>) {
+        unreachable!("weights of 8 bits are not transformed");
     }
 }
 
@@ -42,6 +51,29 @@ impl Pixels for f32 {
                 out[channel] = table[channel][usize::from(pixel[channel])];
             }
         }
+    }
+
+    fn winograd(work: &mut ConvRows<'_, f32>, rows: Range<usize>) {
+        let conv = work.conv;
+        let tiles = Tiles {
+            unit: work.unit,
+            input: work.input,
+            layout: work.from,
+            padding: conv.window.padding,
+            channels: work.from.extent.channels,
+            weights: &|block| conv.weights.block(block),
+            blocks: conv.weights.blocks,
+            rows: rows.start / winograd::TILE..rows.end.div_ceil(winograd::TILE),
+            columns: conv.out.width.div_ceil(winograd::TILE),
+        };
+        tiles.each(|[row, column], block, outputs| {
+            let (y, x) = (row * winograd::TILE, column * winograd::TILE);
+            let n_columns = winograd::TILE.min(conv.out.width - x);
+            let bias = conv.bias.of(y, 0, block);
+            for (y, outputs) in (y..rows.end).zip(outputs.chunks_exact(winograd::TILE)) {
+                work.finish([y, x], block, bias, &outputs[..n_columns]);
+            }
+        });
     }
 }
 
@@ -170,6 +202,9 @@ impl<E: Pixels> Running<E> {
             map,
             wide,
         };
+        if conv.weights.form == Form::Winograd {
+            return E::winograd(&mut work, rows);
+        }
         let blocks = 0..conv.weights.blocks;
         if conv.weights.bytes() <= WEIGHT_BYTES_RESIDENT_MAX {
             rows.for_each(|y| blocks.clone().for_each(|block| work.row(y, block)));
@@ -208,14 +243,20 @@ impl<E: Pixels> Run for Running<E> {
                 // SAFETY: the caller's promise, and members have different rows.
                 unsafe { self.image(rgb, *to, rows) };
             }
-            Step::MaxPool { from, to, window } => {
+            Step::Pool { from, to, window, pool } => {
                 let rows = share(self.schedule.maps[*to].extent.height);
                 // SAFETY: the caller's promise; a step does not write to what it reads.
                 let (from, to) = unsafe { (self.map(*from), self.rows_of_map(*to, rows.clone())) };
-                max_pool(from, to, *window, rows);
+                pool_rows(from, to, *window, *pool, rows);
             }
             Step::Conv(conv) => {
-                let rows = share(conv.out.height);
+                let rows = match conv.weights.form {
+                    Form::Winograd => {
+                        let tiles = share(conv.out.height.div_ceil(winograd::TILE));
+                        tiles.start * winograd::TILE..(tiles.end * winograd::TILE).min(conv.out.height)
+                    }
+                    Form::Direct | Form::Depthwise => share(conv.out.height),
+                };
                 // SAFETY: the caller's promise.
                 unsafe { self.conv(conv, unit, rows) };
             }
@@ -247,7 +288,7 @@ enum AddedMap<'a, E> {
 }
 
 /// Some output rows of a convolution.
-struct ConvRows<'a, E: Element> {
+pub(super) struct ConvRows<'a, E: Element> {
     conv: &'a ConvStep<E>,
     unit: Unit,
     from: MapLayout,
@@ -264,14 +305,10 @@ impl<E: Element> ConvRows<'_, E> {
     fn row(&mut self, y: usize, block: usize) {
         let conv = self.conv;
         let first_channel = block * BLOCK;
-        let in_block = (conv.out.channels - first_channel).min(BLOCK);
         let Window { stride, padding, .. } = conv.window;
         let channels = self.from.extent.channels;
         let start =
             self.from.row_start((y * stride) as isize - padding as isize) + (self.from.padding - padding) * channels;
-        let scales = conv.weights.scales[first_channel..]
-            .first_chunk()
-            .expect("a whole block");
         let mut sums = Sums::<E::Sum>::default();
         for (run, columns) in conv.bias.columns().iter().enumerate() {
             let bias = conv.bias.of(y, run, block);
@@ -281,60 +318,96 @@ impl<E: Element> ConvRows<'_, E> {
             while x < columns.end {
                 let pixels = (columns.end - x).div_ceil(tiles);
                 tiles -= 1;
-                let tile = Tile {
-                    input: &self.input[start + x * stride * channels..],
-                    row_step: self.from.row(),
-                    pixel_step: stride * channels,
-                    rows: conv.weights.rows,
-                    groups: conv.weights.groups,
-                    weights: conv.weights.block(block),
-                };
-                E::sums(self.unit, &tile, pixels, &mut sums);
-                let wide_at = (y * conv.out.width + x) * conv.out.channels + first_channel;
-                let in_row = |layout: MapLayout| (x + layout.padding) * conv.out.channels + first_channel;
-                let finish = Finish {
-                    scales,
-                    bias,
-                    channels: conv.out.channels,
-                    in_block,
-                    added: match &self.added {
-                        None => Added::Nothing,
-                        Some(AddedMap::Map(layout, values, scale)) => Added::Map {
-                            values: &values[layout.row_start(y as isize) + in_row(*layout)..],
-                            scale: *scale,
-                        },
-                        Some(AddedMap::Wide(values)) => Added::Wide {
-                            values: &values[wide_at..],
-                        },
-                    },
-                    relu: conv.relu,
-                    map: self.map.as_mut().map(|(layout, map, inverse)| {
-                        let at = (y - self.first) * layout.row() + in_row(*layout);
-                        (&mut map[at..], *inverse)
-                    }),
-                    wide: self
-                        .wide
-                        .as_mut()
-                        .map(|wide| &mut wide[wide_at - self.first * conv.out.width * conv.out.channels..]),
-                };
-                finish.write(self.unit, &sums, pixels);
+                let input = &self.input[start + x * stride * channels..];
+                let (row_step, pixel_step) = (self.from.row(), stride * channels);
+                let weights = conv.weights.block(block);
+                if conv.weights.form == Form::Depthwise {
+                    let tile = DepthwiseTile {
+                        input: &input[first_channel..],
+                        row_step,
+                        pixel_step,
+                        column_step: channels,
+                        kernel: conv.window.kernel,
+                        weights,
+                    };
+                    E::depthwise_sums(&tile, pixels, &mut sums);
+                } else {
+                    let tile = Tile {
+                        input,
+                        row_step,
+                        pixel_step,
+                        rows: conv.weights.rows,
+                        groups: conv.weights.groups,
+                        weights,
+                    };
+                    E::sums(self.unit, &tile, pixels, &mut sums);
+                }
+                self.finish([y, x], block, bias, &sums.0[..pixels]);
                 x += pixels;
             }
         }
     }
+
+    /// Makes of sums what is kept of them, for neighbouring positions from row and column `[y, x]` on.
+    fn finish(&mut self, [y, x]: [usize; 2], block: usize, bias: &[f32; BLOCK], sums: &[[E::Sum; BLOCK]]) {
+        let conv = self.conv;
+        let first_channel = block * BLOCK;
+        let in_block = (conv.out.channels - first_channel).min(BLOCK);
+        let scales = conv.weights.scales[first_channel..]
+            .first_chunk()
+            .expect("a whole block");
+        let wide_at = (y * conv.out.width + x) * conv.out.channels + first_channel;
+        let in_row = |layout: MapLayout| (x + layout.padding) * conv.out.channels + first_channel;
+        let finish = Finish {
+            scales,
+            bias,
+            channels: conv.out.channels,
+            in_block,
+            added: match &self.added {
+                None => Added::Nothing,
+                Some(AddedMap::Map(layout, values, scale)) => Added::Map {
+                    values: &values[layout.row_start(y as isize) + in_row(*layout)..],
+                    scale: *scale,
+                },
+                Some(AddedMap::Wide(values)) => Added::Wide {
+                    values: &values[wide_at..],
+                },
+            },
+            relu: conv.relu,
+            map: self.map.as_mut().map(|(layout, map, inverse)| {
+                let at = (y - self.first) * layout.row() + in_row(*layout);
+                (&mut map[at..], *inverse)
+            }),
+            wide: self
+                .wide
+                .as_mut()
+                .map(|wide| &mut wide[wide_at - self.first * conv.out.width * conv.out.channels..]),
+        };
+        finish.write(self.unit, sums);
+    }
 }
 
-/// Rows of the maximum under a window. The border's zeros change nothing, because activations are not negative.
-fn max_pool<E: Element>(from: (MapLayout, &[E]), to: (MapLayout, &mut [E]), window: Window, rows: Range<usize>) {
+/// Rows of the maximum or the mean under a window. The border's zeros change no maximum, because activations are not negative.
+fn pool_rows<E: Element>(
+    from: (MapLayout, &[E]),
+    to: (MapLayout, &mut [E]),
+    window: Window,
+    pool: Pool,
+    rows: Range<usize>,
+) {
     let ((from, input), (to, map)) = (from, to);
     let channels = from.extent.channels;
     for (out, y) in map.chunks_exact_mut(to.row()).zip(rows) {
         let out = &mut out[to.padding * channels..][..to.extent.width * channels];
         for (x, out) in out.chunks_exact_mut(channels).enumerate() {
             let column = (x * window.stride + from.padding - window.padding) * channels;
-            for row in 0..window.kernel {
-                let start = from.row_start((y * window.stride + row) as isize - window.padding as isize) + column;
-                E::max_of_run(&input[start..][..window.kernel * channels], out, row == 0);
+            let start = from.row_start((y * window.stride) as isize - window.padding as isize) + column;
+            match pool {
+                Pool::Mean => E::mean(&input[start..], from.row(), window.kernel, out),
+                Pool::Max => (0..window.kernel).for_each(|row| {
+                    let run = &input[start + row * from.row()..][..window.kernel * channels];
+                    E::max_of_run(run, out, row == 0);
+                }),
             }
         }
     }

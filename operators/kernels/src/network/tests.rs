@@ -20,11 +20,21 @@ impl Dice {
 }
 
 fn conv(window: Window, in_channels: usize, out_channels: usize, seed: u64) -> Conv {
-    let len = out_channels * in_channels * window.kernel * window.kernel;
-    let gain = (2.0 / (in_channels * window.kernel * window.kernel) as f32).sqrt() * 1.7;
+    conv_over(window, in_channels, in_channels, out_channels, seed)
+}
+
+fn depthwise(window: Window, channels: usize, seed: u64) -> Conv {
+    conv_over(window, 1, channels, channels, seed)
+}
+
+/// Each output reads `read` of the `in_channels`: all, or its own.
+fn conv_over(window: Window, read: usize, in_channels: usize, out_channels: usize, seed: u64) -> Conv {
+    let len = out_channels * read * window.kernel * window.kernel;
+    let gain = (2.0 / (read * window.kernel * window.kernel) as f32).sqrt() * 1.7;
     Conv {
         window,
         in_channels,
+        depthwise: read < in_channels,
         weight: values(len, seed).iter().map(|value| value * gain).collect(),
         bias: values(out_channels, seed + 1).iter().map(|value| value * 0.3).collect(),
     }
@@ -41,14 +51,28 @@ fn network(seed: u64) -> Network {
         padding: dice.roll(2),
     };
     let mut x = network.conv(network.image(), conv(stem, 3, stem_channels, seed + 10), None, true);
-    if dice.roll(2) == 0 {
-        x = network.max_pool(x, Window::centred(3, 2));
+    match dice.roll(4) {
+        0 => x = network.max_pool(x, Window::centred(3, 2)),
+        1 => x = network.avg_pool(x, Window::centred(3, 2)),
+        2 => {
+            let halves = Window {
+                kernel: 2,
+                stride: 2,
+                padding: dice.roll(2),
+            };
+            x = network.avg_pool(x, halves);
+        }
+        _ => {}
     }
     for block in 0..1 + dice.roll(3) {
         let (channels, out_channels) = (network.channels(x), dice.of(&[3, 8, 64, 66, 130]));
         let (stride, seed) = (1 + dice.roll(2), seed + 100 * block as u64);
         let first = Window::centred(dice.of(&[1, 3, 5]), stride);
-        let inner = network.conv(x, conv(first, channels, out_channels, seed + 20), None, true);
+        let mut inner = network.conv(x, conv(first, channels, out_channels, seed + 20), None, true);
+        if dice.roll(2) == 0 {
+            let window = Window::centred(dice.of(&[3, 5]), 1);
+            inner = network.conv(inner, depthwise(window, out_channels, seed + 60), None, true);
+        }
         let added = match dice.roll(3) {
             0 => None,
             1 if channels == out_channels && stride == 1 => Some(x),
@@ -131,14 +155,15 @@ impl<T: Copy + Default> Map<T> {
 
 /// Every sum of products under a window, as `product(weight index, input)` gives them.
 fn sums<T: Copy + Default>(input: &Map<T>, conv: &Conv, product: impl Fn(usize, T) -> f64) -> Map<f64> {
-    let kernel = conv.window.kernel;
+    let (kernel, read) = (conv.window.kernel, if conv.depthwise { 1 } else { conv.in_channels });
     input.under(conv.window, conv.bias.len(), |top, left, out| {
         let mut sum = 0.0;
         for ky in 0..kernel {
             for kx in 0..kernel {
-                for channel in 0..conv.in_channels {
-                    let weight = ((out * conv.in_channels + channel) * kernel + ky) * kernel + kx;
-                    sum += product(weight, input.at(top + ky as isize, left + kx as isize, channel));
+                for channel in 0..read {
+                    let weight = ((out * read + channel) * kernel + ky) * kernel + kx;
+                    let of = if conv.depthwise { out } else { channel };
+                    sum += product(weight, input.at(top + ky as isize, left + kx as isize, of));
                 }
             }
         }
@@ -158,6 +183,19 @@ fn pooled<T: Copy + Default + PartialOrd>(input: &Map<T>, window: Window) -> Map
             }
         }
         largest
+    })
+}
+
+/// The mean under a window, as `mean` makes it of a sum.
+fn averaged<T: Copy + Default + Into<f64>>(input: &Map<T>, window: Window, mean: impl Fn(f64) -> T) -> Map<T> {
+    input.under(window, input.extent.channels, |top, left, channel| {
+        let mut sum = 0.0;
+        for ky in 0..window.kernel as isize {
+            for kx in 0..window.kernel as isize {
+                sum += input.at(top + ky, left + kx, channel).into();
+            }
+        }
+        mean(sum)
     })
 }
 
@@ -181,6 +219,10 @@ fn naive_f32(network: &Network, size: [usize; 2], rgb: &[u8]) -> Vec<Map<f64>> {
                 }
             }
             Node::MaxPool { input, window } => pooled(&maps[input.0], *window),
+            Node::AvgPool { input, window } => {
+                let pixels = (window.kernel * window.kernel) as f64;
+                averaged(&maps[input.0], *window, |sum| sum / pixels)
+            }
             Node::Conv { input, conv, add, relu } => {
                 let mut map = sums(&maps[input.0], conv, |weight, value| {
                     f64::from(conv.weight[weight]) * value
@@ -226,8 +268,14 @@ fn naive_int8(network: &Network, size: [usize; 2], rgb: &[u8], largest: &[f32]) 
                     1.0,
                 )
             }
-            Node::MaxPool { input, window } => {
-                let map = pooled(&bytes[input.0], *window);
+            node @ (Node::MaxPool { input, window } | Node::AvgPool { input, window }) => {
+                let inverse = 1.0 / (window.kernel * window.kernel) as f32;
+                let map = match node {
+                    Node::MaxPool { .. } => pooled(&bytes[input.0], *window),
+                    _ => averaged(&bytes[input.0], *window, |sum| {
+                        (sum as f32 * inverse).round_ties_even() as u8
+                    }),
+                };
                 let wide = Map {
                     extent: map.extent,
                     values: vec![],

@@ -5,6 +5,7 @@ pub mod builtin;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use intakt_kernels::network::{StepTime, peak_operations};
 use sha2::{Digest, Sha256};
 
 use crate::FeatureMap;
@@ -51,6 +52,14 @@ pub trait Backbone: Send + Sync {
     /// # Errors
     /// A sentence that says what the network could not do, for example because the image is too small for it.
     fn feature_maps(&self, image: &Image) -> Result<Vec<FeatureMap>, String>;
+
+    /// How long every step of it takes on one image, with so many threads; none where it has no steps to tell.
+    ///
+    /// # Errors
+    /// As [`Backbone::feature_maps`].
+    fn profile(&self, _image: &Image, _threads: usize) -> Result<Option<Vec<StepTime>>, String> {
+        Ok(None)
+    }
 
     /// Its weights by name, for the detector file: shapes and values, all of what [`Backbone::name`] needs to be rebuilt.
     fn tensors(&self) -> BTreeMap<String, Tensor>;

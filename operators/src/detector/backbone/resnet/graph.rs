@@ -110,6 +110,7 @@ impl<'a> Builder<'a> {
         let conv = Conv {
             window: Window::centred(kernel, stride),
             in_channels,
+            depthwise: false,
             weight: folded.weight.clone(),
             bias: folded.bias.clone(),
         };

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use intakt_kernels::network::{CompiledNetwork, Extent, Network, Plan};
+use intakt_kernels::network::{CompiledNetwork, Extent, Network, Plan, StepTime, Team};
 
 use self::architecture::{Architecture, LAYER_NAMES};
 use self::checkpoint::Checkpoint;
@@ -247,6 +247,11 @@ impl Backbone for ResNet {
             },
         )
         .collect()
+    }
+
+    fn profile(&self, image: &Image, threads: usize) -> Result<Option<Vec<StepTime>>, String> {
+        let profile = |plan: &mut Plan| plan.profile(&mut Team::new(threads), threads, &image.rgb);
+        self.run(image, profile).map(Some)
     }
 
     /// `<conv>.weight` `(out, in, kernel, kernel)` and `<conv>.bias` `(out)` of every convolution, BatchNorm folded in, under
