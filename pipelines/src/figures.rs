@@ -7,7 +7,7 @@ use intakt_operators::dataflow::{
     Alerts, AlternativeThreshold, ArrivedLabel, Control, Controlled, InOrder, KnownSilences, LotStarted, MatchLabels,
     RatePlan, Rates, SCORE_HOP_US, WhatIfs, history,
 };
-use intakt_operators::metrics::AlertRule;
+use intakt_operators::metrics::{AlertRule, Tally};
 use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Concat, Inspect};
@@ -90,6 +90,8 @@ pub(crate) fn figures<'scope>(
     board: &Arc<Board>,
 ) -> StreamVec<'scope, u64, ()> {
     let (scope, from_us) = (outcomes.scope(), known.from_us);
+    // Where a run that had ended goes on, labels may have let time pass in which windows ran empty.
+    let had_ended = known.silences.as_ref().is_some_and(|silences| silences.had_ended);
     let plan = Arc::new(wanted.plan.clone());
     let outcomes = outcomes.concat(past_outcomes(scope, known, board));
     let labels = controls.clone().flat_map(|controlled| match controlled.control {
@@ -128,7 +130,10 @@ pub(crate) fn figures<'scope>(
     let told = board.clone();
     let rates = all_rates
         .clone()
-        .filter(move |rate| rate.at_us >= from_us)
+        .filter(move |rate| {
+            let is_news = || rate.is_more_than_time(rate.after == Tally::default());
+            rate.at_us > from_us || (rate.at_us == from_us && (!had_ended || is_news()))
+        })
         .inspect(move |rate| {
             told.rate(rate);
             told.tell(|sink| sink.rate(rate));
@@ -139,7 +144,10 @@ pub(crate) fn figures<'scope>(
         let told = board.clone();
         let scores = all_scores
             .clone()
-            .filter(move |rate| rate.at_us >= from_us)
+            .filter(move |rate| {
+                let is_news = || rate.is_more_than_time(rate.after.judged == 0);
+                rate.at_us > from_us || (rate.at_us == from_us && (!had_ended || is_news()))
+            })
             .inspect(move |rate| told.tell(|sink| sink.score_rate(rate)));
         let told = board.clone();
         let alerts = all_rates

@@ -136,7 +136,8 @@ fn layers(detector: &Detector, threads: usize) -> Result<String, PipelineError> 
     let (recipe, backbone) = (detector.recipe(), detector.backbone());
     let side = recipe.input.crop_px.unwrap_or(recipe.input.size_px);
     let pixels = 3 * side as usize * side as usize;
-    let image = Image::new(side, side, (0..pixels).map(|at| (at * 31 % 251) as u8).collect());
+    let rgb: Vec<u8> = (0..pixels).map(|at| (at * 31 % 251) as u8).collect();
+    let image = Image::new(side, side, rgb);
     let peak = peak_operations(recipe.backbone.precision == Precision::Int8);
     let mut text = String::new();
     let mut counts = vec![1, threads];

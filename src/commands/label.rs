@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use intakt_operators::dataflow::{Alert, AlertState, ArrivedLabel, Rate, ScoreRate};
+use intakt_operators::metrics::Tally;
 use intakt_pipelines::labels::{GivenLabel, LabelJournal, correct, parse_truth, read_labels};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::CameraStream;
@@ -145,7 +146,8 @@ fn correct_figures(files: &RunDirectory<'_>, figures: Figures, had_ended: bool) 
     Ok(())
 }
 
-/// Keeps what labels correct. They move time on by a second, in which nothing happened: no alert opens or closes by that.
+/// Keeps what labels correct. They move time on by a second, in which nothing happened: no alert opens or closes by that, and no
+/// window runs empty.
 struct OnlyRetractions(Arc<StoreSink>);
 
 impl Sink for OnlyRetractions {
@@ -154,11 +156,17 @@ impl Sink for OnlyRetractions {
     }
 
     fn rate(&self, rate: &Rate) -> Result<(), String> {
-        self.0.rate(rate)
+        match rate.is_more_than_time(rate.after == Tally::default()) {
+            true => self.0.rate(rate),
+            false => Ok(()),
+        }
     }
 
     fn score_rate(&self, rate: &ScoreRate) -> Result<(), String> {
-        self.0.score_rate(rate)
+        match rate.is_more_than_time(rate.after.judged == 0) {
+            true => self.0.score_rate(rate),
+            false => Ok(()),
+        }
     }
 
     fn alert(&self, alert: &Alert) -> Result<(), String> {

@@ -54,11 +54,11 @@ pub(super) fn transformed_weights(conv: &Conv) -> Buffer<f32> {
     let packed = weights.as_mut_slice();
     for (at, kernel) in conv.weight.as_chunks::<9>().0.iter().enumerate() {
         let (out, channel) = (at / channels, at % channels);
-        let rows: [[f64; 3]; 3] = std::array::from_fn(|y| std::array::from_fn(|x| f64::from(kernel[3 * y + x])));
-        let columns: [[f64; PATCH]; 3] =
-            std::array::from_fn(|x| transformed_kernel([rows[0][x], rows[1][x], rows[2][x]]));
-        for y in 0..PATCH {
-            let row = transformed_kernel([columns[0][y], columns[1][y], columns[2][y]]);
+        let g = |y: usize, x: usize| f64::from(kernel[3 * y + x]);
+        let columns: [[f64; PATCH]; 3] = std::array::from_fn(|x| transformed_kernel([g(0, x), g(1, x), g(2, x)]));
+        let rows = columns[0].iter().zip(&columns[1]).zip(&columns[2]);
+        for (y, ((a, b), c)) in rows.enumerate() {
+            let row = transformed_kernel([*a, *b, *c]);
             for (x, value) in row.into_iter().enumerate() {
                 let place = ((out / BLOCK) * POINTS + y * PATCH + x) * channels + channel;
                 packed[place * BLOCK + out % BLOCK] = value as f32;
