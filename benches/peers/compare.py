@@ -240,7 +240,8 @@ def main() -> int:
     options.json.write_text(json.dumps(figures, indent=1) + "\n")
     versions = ", ".join(f"{name} {version}" for name, version in figures["versions"].items())
     sys.stdout = results
-    print(f"{figures['date']}, {figures['cpu']}, load {load[0]:.1f} before; {versions}")
+    cpu = f"{figures['cpu']} ({', '.join(figures['instructions'])})"
+    print(f"{figures['date']}, {cpu}, load {load[0]:.1f} before; {versions}")
     print("; ".join(comparison.notes) or "weights: as given")
     print(report.table(comparison.rows))
     for other in comparison.others:

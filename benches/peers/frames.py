@@ -94,9 +94,9 @@ def in_anomalib(kind: Kind, detector: Path, root: Path) -> torch.nn.Module:
         inner.memory_bank = bank
     with torch.inference_mode():
         scores = torch.stack([inner(model.pre_processor(read(image))).pred_score.max() for image in images[:4]])
-    # Any will do: what follows from them costs the same.
+    # Any will do: what follows from them costs the same. So wide that nothing of a map is cut off.
     post = model.post_processor
-    for name, value in {"min": 0.0, "max": 2 * scores.max().item()}.items():
+    for name, value in {"min": 0.0, "max": 100 * scores.max().item()}.items():
         getattr(post, f"image_{name}").fill_(value)
         getattr(post, f"pixel_{name}").fill_(value)
     post._image_threshold.fill_(scores.max().item())
@@ -116,7 +116,10 @@ class Anomalib:
     def __init__(self, model: torch.nn.Module, folder: Path, name: str):
         self.model = model
         self.in_torch = TorchInferencer(model.to_torch(folder / name), device="cpu")
-        self.openvino = model.to_openvino(folder / name, input_size=(material.FRAME_PX, material.FRAME_PX))
+        # One image at a time, and so it is told: left to itself the export of PatchCore settles for two.
+        self.openvino = model.to_openvino(
+            folder / name, input_size=(material.FRAME_PX, material.FRAME_PX), onnx_kwargs={"dynamic_axes": None}
+        )
 
     def peers(self, image: Path, threads: int) -> list[Contender]:
         return [

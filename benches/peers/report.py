@@ -88,6 +88,15 @@ def cpu() -> str:
     return platform.processor()
 
 
+def instructions() -> list[str]:
+    """What the CPU has of what decides such a contest."""
+    wanted = ["avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"]
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return [name for name in wanted if name in line.split()]
+    return []
+
+
 def as_json(rows: list[Row], others: list[dict], load: list[float], notes: list[str]) -> dict:
     def side(contender: Contender) -> dict:
         return {
@@ -101,6 +110,7 @@ def as_json(rows: list[Row], others: list[dict], load: list[float], notes: list[
     return {
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "cpu": cpu(),
+        "instructions": instructions(),
         "load_average_before": load,
         "python": platform.python_version(),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
