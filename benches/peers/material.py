@@ -102,12 +102,15 @@ def initialised(network: nn.Module, seed: int, images: list[Path]) -> nn.Module:
     like those of a trained network."""
     generator = torch.Generator().manual_seed(seed)
     norms = []
-    for module in network.modules():
+    for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
             norms.append(module)
+            if name.endswith("bn3"):
+                # As training leaves it: blocks that only correct their input. Otherwise a rounding in the first decides the last.
+                nn.init.constant_(module.weight, 0.25)
     if norms:
         network.train()
         with torch.no_grad():
