@@ -43,6 +43,7 @@ class Comparison:
     def measure(self, work: str, threads: int, contenders: list[Contender]) -> None:
         print(f"  {work}, {threads} thread(s): {', '.join(contender.label for contender in contenders)}", file=sys.stderr)
         alternate(contenders, self.options.rounds)
+        print("    " + ", ".join(f"{contender.median_ms:.2f} ms" for contender in contenders), file=sys.stderr)
 
     def backbones(self, work: str) -> None:
         import backbones
