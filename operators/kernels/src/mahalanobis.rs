@@ -3,9 +3,13 @@
 use crate::cholesky::{packed_len, row_of};
 use crate::distance::dot_inline;
 use crate::gemm::matmul_transposed;
+use crate::network::share;
 
 /// Rows whitened by one matrix product: their results stay in the cache until they are squared.
 const ROWS_PER_PRODUCT: usize = 256;
+
+/// Positions for which it is worth waking a thread.
+const POSITIONS_PER_PART_MIN: usize = 256;
 
 /// Rows of a factor that are multiplied together: one 256-bit vector. Wider tiles would waste more of the memory traffic on
 /// the zeros above the diagonal, and traffic is what scoring costs.
@@ -84,13 +88,24 @@ impl PositionGaussians {
     }
 
     /// Mahalanobis distances of one vector per position (`positions × dims`), each to its own Gaussian: `‖W (x − mean)‖`
-    /// with the inverse Cholesky factor `W` of the covariance.
+    /// with the inverse Cholesky factor `W` of the covariance. On a thread of a [`Crew`](crate::network::Crew) idle ones help.
     ///
     /// Panics unless there is a vector for every position.
     pub fn whitened_norms(&self, vectors: &[f32]) -> Vec<f32> {
         assert_eq!(vectors.len(), self.means.len(), "vectors of {} dims", self.dims);
-        let mut norms = vec![0.0; vectors.len() / self.dims];
-        whiten(self.dims, &self.tiles, &self.means, vectors, &mut norms);
+        let positions = vectors.len() / self.dims;
+        let mut norms = vec![0.0; positions];
+        let all = norms.as_mut_slice();
+        share(
+            move |threads| {
+                let of_part = positions.div_ceil(threads).max(POSITIONS_PER_PART_MIN);
+                let gaussians = self.tiles.chunks(of_part * tiled_len(self.dims));
+                let gaussians = gaussians.zip(self.means.chunks(of_part * self.dims));
+                let vectors = vectors.chunks(of_part * self.dims);
+                gaussians.zip(vectors).zip(all.chunks_mut(of_part)).collect()
+            },
+            |(((tiles, means), vectors), norms)| whiten(self.dims, tiles, means, vectors, norms),
+        );
         norms
     }
 }

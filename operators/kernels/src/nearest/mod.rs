@@ -20,6 +20,10 @@ const QUERIES_PER_LOOK: usize = 24;
 /// Queries for which it is worth waking a thread.
 const QUERIES_PER_PART_MIN: usize = 32;
 
+/// Of so many rows one may be compared as a whole per query; where more are, codes tell little of these vectors, and products with
+/// all rows cost less.
+const ROWS_PER_COMPARISON: usize = 16;
+
 /// Products that are looked at together before any of them is looked at alone.
 const GLANCE: usize = 16;
 
@@ -141,11 +145,9 @@ impl Bank {
 
     /// Finds the nearest to some queries.
     fn search(&self, queries: &[f32], k: usize, found: &mut [Neighbour]) {
-        if let Some(codes) = &self.codes
-            && self.search_codes(Unit::best(), codes, queries, k, found)
-        {
-            return;
-        }
+        let codes = self.codes.as_ref();
+        let done = codes.map_or(0, |codes| self.search_codes(Unit::best(), codes, queries, k, found));
+        let (queries, found) = (&queries[done * self.dims..], &mut found[done * k..]);
         let n_queries = queries.len() / self.dims;
         let mut products = vec![0.0; QUERIES_PER_TILE.min(n_queries) * ROWS_PER_TILE.min(self.rows())];
         let tiles = queries
@@ -167,19 +169,21 @@ impl Bank {
         }
     }
 
-    /// Finds the nearest by their codes; false, and nothing found, where a query has none.
-    fn search_codes(&self, unit: Unit, codes: &Codes, queries: &[f32], k: usize, found: &mut [Neighbour]) -> bool {
+    /// Finds the nearest to the first queries by their codes; to how many of them: all, those that were done when it turned out
+    /// that codes tell little, or none where a query has no code.
+    fn search_codes(&self, unit: Unit, codes: &Codes, queries: &[f32], k: usize, found: &mut [Neighbour]) -> usize {
         let Some(coded) = codes.encode(queries) else {
-            return false;
+            return 0;
         };
         let n_queries = queries.len() / self.dims;
         let mut distances = CodeDistances::default();
+        let mut compared = 0;
         for first in (0..n_queries).step_by(QUERIES_PER_LOOK) {
             let range = first..n_queries.min(first + QUERIES_PER_LOOK);
             codes.distances(unit, &coded, range.clone(), &mut distances);
             let of_queries = distances.all.chunks_exact(self.rows());
             let of_queries = of_queries.zip(distances.least.chunks_exact(codes.blocks()));
-            for (query, (all, least)) in range.zip(of_queries) {
+            for (query, (all, least)) in range.clone().zip(of_queries) {
                 let mut search = Search {
                     bank: self,
                     codes,
@@ -188,11 +192,16 @@ impl Bank {
                     vector: &queries[query * self.dims..][..self.dims],
                     best: &mut found[query * k..][..k],
                     limit: Limit::NONE,
+                    compared: 0,
                 };
                 search.blocks(all, least);
+                compared += search.compared;
+            }
+            if compared > range.end * (self.rows() / ROWS_PER_COMPARISON).max(k) {
+                return range.end;
             }
         }
-        true
+        n_queries
     }
 
     /// The squared distance beyond which a vector's computed distance is certainly larger than `squared_distance`.
@@ -211,6 +220,8 @@ struct Search<'a> {
     vector: &'a [f32],
     best: &'a mut [Neighbour],
     limit: Limit,
+    /// Vectors that were compared as a whole.
+    compared: usize,
 }
 
 impl Search<'_> {
@@ -252,6 +263,7 @@ impl Search<'_> {
 
     /// Compares a vector as a whole.
     fn compare(&mut self, row: usize) {
+        self.compared += 1;
         let candidate = Neighbour {
             index: row as u32,
             squared_distance: squared_distance(self.vector, self.bank.row(row)),
@@ -492,11 +504,25 @@ mod tests {
                         squared_distance: f32::INFINITY,
                     };
                     let mut found = vec![nobody; n_queries * k];
-                    assert!(bank.search_codes(unit, codes, &queries, k, &mut found));
-                    assert_eq!(found, bank.k_nearest(&queries, k), "{unit:?}");
+                    let done = bank.search_codes(unit, codes, &queries, k, &mut found);
+                    assert!(done > 0);
+                    assert_eq!(found[..done * k], bank.k_nearest(&queries, k)[..done * k], "{unit:?}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn where_codes_tell_little_products_with_all_rows_go_on() {
+        let (dims, rows, n_queries) = (256, 1_024, 50);
+        let bank = Bank::new(dims, values(rows * dims, 5));
+        let codes = bank.codes.as_ref().expect("a bank of that size has codes");
+        let queries = values(n_queries * dims, 9);
+        let mut found = bank.k_nearest(&queries, 1);
+        let done = bank.search_codes(Unit::best(), codes, &queries, 1, &mut found);
+        assert!(done < n_queries, "directions of noise are all the same");
+        check(&bank, &queries, 1);
+        check(&bank, &queries, 9);
     }
 
     /// Without that the codes would be right and for nothing.
