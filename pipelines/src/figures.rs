@@ -76,6 +76,8 @@ pub(crate) struct Known {
     pub(crate) from_us: u64,
     /// Who was silent then; none where the run begins.
     pub(crate) silences: Option<KnownSilences>,
+    /// Whether the run had ended and only labels have let time pass since.
+    pub(crate) ended_before: bool,
 }
 
 /// Gives the next page, or nothing when there is none.
@@ -90,8 +92,8 @@ pub(crate) fn figures<'scope>(
     board: &Arc<Board>,
 ) -> StreamVec<'scope, u64, ()> {
     let (scope, from_us) = (outcomes.scope(), known.from_us);
-    // Where a run that had ended goes on, labels may have let time pass in which windows ran empty.
-    let had_ended = known.silences.as_ref().is_some_and(|silences| silences.had_ended);
+    // Windows may have run empty while only labels let time pass.
+    let ended_before = known.ended_before;
     let plan = Arc::new(wanted.plan.clone());
     let outcomes = outcomes.concat(past_outcomes(scope, known, board));
     let labels = controls.clone().flat_map(|controlled| match controlled.control {
@@ -132,7 +134,7 @@ pub(crate) fn figures<'scope>(
         .clone()
         .filter(move |rate| {
             let is_news = || rate.is_more_than_time(rate.after == Tally::default());
-            rate.at_us > from_us || (rate.at_us == from_us && (!had_ended || is_news()))
+            rate.at_us > from_us || (rate.at_us == from_us && (!ended_before || is_news()))
         })
         .inspect(move |rate| {
             told.rate(rate);
@@ -146,7 +148,7 @@ pub(crate) fn figures<'scope>(
             .clone()
             .filter(move |rate| {
                 let is_news = || rate.is_more_than_time(rate.after.judged == 0);
-                rate.at_us > from_us || (rate.at_us == from_us && (!had_ended || is_news()))
+                rate.at_us > from_us || (rate.at_us == from_us && (!ended_before || is_news()))
             })
             .inspect(move |rate| told.tell(|sink| sink.score_rate(rate)));
         let told = board.clone();

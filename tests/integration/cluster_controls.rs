@@ -4,8 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use intakt_pipelines::sources::StopFlag;
 use serde_json::Value;
 
 use crate::cluster::write_hosts;
@@ -27,10 +28,12 @@ fn until_logged(
     log: &Receiver<Value>,
     wanted: impl Fn(&Value) -> bool,
 ) -> Value {
-    let (begun, image) = (Instant::now(), fs::read(&SHARED.normal).unwrap());
+    let (begun, never, image) = (Instant::now(), StopFlag::default(), fs::read(&SHARED.normal).unwrap());
     loop {
         served.post_off("dock", 0, &image);
         gate.send(&image);
+        // More than 1,000 requests a second would be refused.
+        never.wait(Duration::from_millis(3));
         let logged = log.recv_timeout(HANG).unwrap();
         if logged["camera"] == "gate" && wanted(&logged) {
             return logged;

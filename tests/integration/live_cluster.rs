@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
+use intakt_pipelines::sources::StopFlag;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -104,9 +105,12 @@ impl Plant {
     /// Lets cameras send until so many more frames of `camera` are logged.
     fn until_logged(&mut self, camera: &str, more: u64, mut send: impl FnMut(&mut Self)) {
         let (begun, before) = (Instant::now(), self.logged(camera));
+        let never = StopFlag::default();
         while self.logged(camera) < before + more {
             send(self);
             self.hear();
+            // More than 1,000 requests a second would be refused.
+            never.wait(Duration::from_millis(3));
             assert!(begun.elapsed() < HANG, "{camera}: {:?} of {:?}", self.logged, self.sent);
         }
     }

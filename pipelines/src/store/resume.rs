@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use intakt_operators::dataflow::{ArrivedLabel, KnownSilences, LotStarted, OpenSilence};
+use intakt_operators::dataflow::{ArrivedLabel, HOP_US, KnownSilences, LotStarted, OpenSilence};
 use intakt_operators::metrics::AlertRule;
 use intakt_operators::postprocess::{REMEMBERED_FRAMES, StaticArtefacts, candidates};
 
@@ -29,6 +29,8 @@ pub struct Resumed {
     pub remembered: BTreeMap<Arc<str>, StaticArtefacts>,
     /// Who was silent.
     pub silences: KnownSilences,
+    /// Whether the run had ended and only labels have let time pass since, as no frame says.
+    pub ended_before: bool,
 }
 
 /// The last outcomes of a run, page by page.
@@ -54,12 +56,16 @@ impl Resumed {
             remembered.insert(camera, artefacts);
         }
         let since_us = from_us.saturating_sub(horizon_us);
-        let first = store.query(&OutcomeFilter {
-            since_us: Some(since_us),
-            limit: Some(1),
-            ..OutcomeFilter::default()
-        });
-        let first = first.last().transpose()?;
+        let first_since = |since_us: u64| {
+            let first = store.query(&OutcomeFilter {
+                since_us: Some(since_us),
+                limit: Some(1),
+                ..OutcomeFilter::default()
+            });
+            first.last().transpose()
+        };
+        let first = first_since(since_us)?;
+        let ended_before = had_ended && first_since(from_us.saturating_sub(HOP_US))?.is_none();
         Ok(Self {
             from_us,
             labels: labels(store, since_us)?,
@@ -75,6 +81,7 @@ impl Resumed {
                 open: open_silences(store)?,
                 had_ended,
             },
+            ended_before,
         })
     }
 }
