@@ -7,7 +7,7 @@ use intakt_operators::dataflow::{
     Alerts, AlternativeThreshold, ArrivedLabel, Control, Controlled, InOrder, KnownSilences, LotStarted, MatchLabels,
     RatePlan, Rates, SCORE_HOP_US, WhatIfs, history,
 };
-use intakt_operators::metrics::{AlertRule, Tally};
+use intakt_operators::metrics::AlertRule;
 use serde::{Deserialize, Serialize};
 use timely::dataflow::operators::vec::{Filter, Map};
 use timely::dataflow::operators::{Concat, Inspect};
@@ -76,8 +76,6 @@ pub(crate) struct Known {
     pub(crate) from_us: u64,
     /// Who was silent then; none where the run begins.
     pub(crate) silences: Option<KnownSilences>,
-    /// Whether the run had ended and only labels have let time pass since.
-    pub(crate) ended_before: bool,
 }
 
 /// Gives the next page, or nothing when there is none.
@@ -92,8 +90,6 @@ pub(crate) fn figures<'scope>(
     board: &Arc<Board>,
 ) -> StreamVec<'scope, u64, ()> {
     let (scope, from_us) = (outcomes.scope(), known.from_us);
-    // Windows may have run empty while only labels let time pass.
-    let ended_before = known.ended_before;
     let plan = Arc::new(wanted.plan.clone());
     let outcomes = outcomes.concat(past_outcomes(scope, known, board));
     let labels = controls.clone().flat_map(|controlled| match controlled.control {
@@ -132,10 +128,7 @@ pub(crate) fn figures<'scope>(
     let told = board.clone();
     let rates = all_rates
         .clone()
-        .filter(move |rate| {
-            let is_news = || rate.is_more_than_time(rate.after == Tally::default());
-            rate.at_us > from_us || (rate.at_us == from_us && (!ended_before || is_news()))
-        })
+        .filter(move |rate| rate.at_us >= from_us)
         .inspect(move |rate| {
             told.rate(rate);
             told.tell(|sink| sink.rate(rate));
@@ -146,10 +139,7 @@ pub(crate) fn figures<'scope>(
         let told = board.clone();
         let scores = all_scores
             .clone()
-            .filter(move |rate| {
-                let is_news = || rate.is_more_than_time(rate.after.judged == 0);
-                rate.at_us > from_us || (rate.at_us == from_us && (!ended_before || is_news()))
-            })
+            .filter(move |rate| rate.at_us >= from_us)
             .inspect(move |rate| told.tell(|sink| sink.score_rate(rate)));
         let told = board.clone();
         let alerts = all_rates

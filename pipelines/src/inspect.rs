@@ -211,7 +211,6 @@ fn known(resumed: Option<Resumed>) -> Result<(Known, Arc<Remembered>), PipelineE
         lots: Mutex::new(resumed.lots),
         from_us: resumed.from_us,
         silences: Some(resumed.silences),
-        ended_before: resumed.ended_before,
     };
     Ok((known, Arc::new(resumed.remembered)))
 }

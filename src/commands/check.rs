@@ -57,6 +57,9 @@ fn plan(run: &RunFile) -> String {
             millis(intake.patience.skew_max_us),
         );
     }
+    for note in &run.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
     if let Some(directory) = &run.record {
         let _ = writeln!(text, "recorded into {}", directory.display());
     }

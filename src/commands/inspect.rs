@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
+use intakt_operators::dataflow::Alert;
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Sink};
 use intakt_pipelines::sources::StopFlag;
 use intakt_pipelines::{
@@ -140,6 +141,13 @@ impl Running {
         };
         let latencies = options.resources.latencies.clone();
         let watching = Watching::start(wanted, process, names.iter().cloned(), latencies, stop)?;
+        if let Some(Some(store)) = &committed {
+            let open = store.open_alerts()?;
+            watching.carry_over(&open);
+            for Alert { rule, scope, .. } in open {
+                terminal::say(&format!("alert still open: {rule}, of {scope}"));
+            }
+        }
         sinks.extend(watching.sinks());
         let making = match &places.record {
             Some(directory) => Some(recording::make(

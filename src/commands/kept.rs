@@ -70,7 +70,12 @@ pub(crate) fn keep(
     };
     let path = files.store();
     let there = Store::is_there(&path, StoreOptions::default())?;
-    if there && !resume {
+    // One of which nothing was kept was refused or killed at its start, and may as well begin.
+    let holds_anything = there && {
+        let store = files.open()?;
+        store.n_outcomes()? > 0 || store.committed_frontier_us() > 0
+    };
+    if holds_anything && !resume {
         return Err(PipelineError::Refused(format!(
             "cannot keep the run in \"{}\": it holds a run already\n  hint: go on with that one with `--resume`, or name \
              another directory",

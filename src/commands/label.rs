@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use intakt_operators::dataflow::{Alert, AlertState, ArrivedLabel, Rate, ScoreRate};
-use intakt_operators::metrics::Tally;
+use intakt_operators::dataflow::{Alert, AlertState, ArrivedLabel, HOP_US, Rate, ScoreRate};
 use intakt_pipelines::labels::{GivenLabel, LabelJournal, correct, parse_truth, read_labels};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::CameraStream;
@@ -47,6 +46,7 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
         return Ok(Outcome::Passed);
     };
     let (figures, replayable) = about(&files)?;
+    let horizon_us = figures.plan.horizon_us;
     let had_ended = store.has_ended()?;
     if replayable && !had_ended {
         terminal::say(&format!(
@@ -61,6 +61,7 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
         ))
     })?;
     note_unmatched(&store, &labels)?;
+    note_idle(&store, &labels, horizon_us)?;
     Ok(Outcome::Passed)
 }
 
@@ -84,6 +85,34 @@ fn note_unmatched(store: &Store, labels: &[GivenLabel]) -> Result<(), PipelineEr
         terminal::say(&format!(
             "note: no such frame was there: {}{more}; what was said of it is kept, and counts for nothing",
             named.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// Whoever waits for a figure to change is to see that it will not.
+fn note_idle(store: &Store, labels: &[GivenLabel], horizon_us: u64) -> Result<(), PipelineError> {
+    let (mut unjudged, mut late) = (0, 0);
+    for GivenLabel { camera, seq, .. } in labels {
+        match store.judged_at_us(camera, *seq)? {
+            Some((_, false)) => unjudged += 1,
+            Some((time_us, true)) => {
+                let frozen_us = (time_us / HOP_US * HOP_US + HOP_US).saturating_add(horizon_us);
+                late += u64::from(frozen_us <= store.committed_frontier_us());
+            }
+            None => {}
+        }
+    }
+    if unjudged > 0 {
+        terminal::say(&format!(
+            "note: {unjudged} of them are about frames that were unreadable or dropped, and count for nothing"
+        ));
+    }
+    if late > 0 {
+        let hours = horizon_us as f64 / 3.6e9;
+        terminal::say(&format!(
+            "note: {late} of them come more than {hours} h of event time after their frames, and count for nothing\n  hint: \
+             `label_horizon` in the run file says how long figures can be corrected"
         ));
     }
     Ok(())
@@ -146,8 +175,7 @@ fn correct_figures(files: &RunDirectory<'_>, figures: Figures, had_ended: bool) 
     Ok(())
 }
 
-/// Keeps what labels correct. They move time on by a second, in which nothing happened: no alert opens or closes by that, and no
-/// window runs empty.
+/// Keeps what labels correct. They move time on by a second, in which nothing happened: no alert opens or closes by that.
 struct OnlyRetractions(Arc<StoreSink>);
 
 impl Sink for OnlyRetractions {
@@ -156,17 +184,11 @@ impl Sink for OnlyRetractions {
     }
 
     fn rate(&self, rate: &Rate) -> Result<(), String> {
-        match rate.is_more_than_time(rate.after == Tally::default()) {
-            true => self.0.rate(rate),
-            false => Ok(()),
-        }
+        self.0.rate(rate)
     }
 
     fn score_rate(&self, rate: &ScoreRate) -> Result<(), String> {
-        match rate.is_more_than_time(rate.after.judged == 0) {
-            true => self.0.score_rate(rate),
-            false => Ok(()),
-        }
+        self.0.score_rate(rate)
     }
 
     fn alert(&self, alert: &Alert) -> Result<(), String> {

@@ -150,6 +150,9 @@ fn from_run_file(
     }
     let place = cluster::place(hosts.as_ref());
     let run = run_file::load(&args.detector, &args.set, place, &args.server, args.keep.run.is_some())?;
+    run.notes
+        .iter()
+        .for_each(|note| crate::terminal::say(&format!("note: {note}")));
     let figures = run.figures.clone().unwrap_or_else(|| settings::figures(&args.keep));
     let detectors = run.names.iter().map(|camera| run.detectors.of(camera).id().clone());
     let shadows = shadow.as_ref().map(|shadow| shadow.id().clone());

@@ -133,19 +133,26 @@ pub(crate) fn figures_of(directory: &Path) -> Result<Option<Figures>, PipelineEr
 }
 
 /// What a replay does where the threshold or the detector of a camera was changed: the same. Thresholds are those that were
-/// recorded, detectors lie beside the recording.
-pub(crate) fn repeat_changes(directory: &Path, detectors: &Arc<Detectors>) -> OnChange {
+/// recorded, unless there is one for all; detectors lie beside the recording.
+pub(crate) fn repeat_changes(directory: &Path, detectors: &Arc<Detectors>, for_all: Option<f32>) -> OnChange {
     let (directory, detectors) = (directory.to_owned(), detectors.clone());
     Arc::new(move |event| {
         let camera = event.camera();
         let current = detectors.newest(camera);
         let (changed, kind) = match event {
-            RecordedEvent::Threshold { threshold, .. } => {
+            RecordedEvent::Threshold { threshold, .. } if for_all.is_none() => {
                 let changed = current.with_image_threshold(*threshold as f32)?;
                 (Arc::new(changed), ChangeKind::Threshold(*threshold))
             }
             RecordedEvent::Detector { detector, path, .. } if detector != current.id() => {
-                let changed = load(&directory, detector, path).map_err(|error| error.to_string())?;
+                let mut changed = load(&directory, detector, path).map_err(|error| error.to_string())?;
+                if let Some(threshold) = for_all {
+                    changed = changed.with_image_threshold(threshold)?;
+                }
+                if changed.id() == current.id() {
+                    // The one that looked from the beginning.
+                    return Ok(None);
+                }
                 (Arc::new(changed), ChangeKind::Detector(detector.clone()))
             }
             _ => return Ok(None),

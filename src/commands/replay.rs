@@ -39,12 +39,11 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
     }
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
     refuse_overwriting(args)?;
-    // Under another detector or threshold the whole run is looked at, whatever was changed while it was recorded.
-    let as_recorded = args.detector.is_none() && args.threshold.is_none();
+    // Under another detector the whole run is looked at by that, whatever was changed while it was recorded.
     let shared = Arc::new(detectors.clone());
-    let on_change: OnChange = match as_recorded {
-        true => recording::repeat_changes(&args.recording, &shared),
-        false => Arc::new(|_| Ok(None)),
+    let on_change: OnChange = match args.detector {
+        None => recording::repeat_changes(&args.recording, &shared, args.threshold),
+        Some(_) => Arc::new(|_| Ok(None)),
     };
     let all: Vec<Arc<str>> = opened.cameras().keys().cloned().collect();
     if let Some(hosts) = hosts {
@@ -153,13 +152,20 @@ fn replay_options(args: &ReplayArgs) -> Result<ReplayOptions, PipelineError> {
                 })?,
         ),
     };
+    let from_us = settings::time_us("--from", args.from.as_deref())?;
+    let to_us = settings::time_us("--to", args.to.as_deref())?;
+    if from_us.zip(to_us).is_some_and(|(from_us, to_us)| from_us >= to_us) {
+        return Err(PipelineError::Refused(
+            "cannot replay nothing: `--from` is not before `--to`".to_owned(),
+        ));
+    }
     Ok(ReplayOptions {
         cameras: args
             .cameras
             .as_ref()
             .map(|cameras| cameras.iter().map(|camera| camera.as_str().into()).collect()),
-        from_us: settings::time_us("--from", args.from.as_deref())?,
-        to_us: settings::time_us("--to", args.to.as_deref())?,
+        from_us,
+        to_us,
         speed,
     })
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use intakt_operators::dataflow::Latencies;
+use intakt_operators::dataflow::{Alert, Latencies};
 use intakt_pipelines::PipelineError;
 use intakt_pipelines::sinks::{LiveBoard, Sink, StatusFile};
 use intakt_pipelines::sources::{Poster, StopFlag, SystemClock};
@@ -79,6 +79,13 @@ impl Watching {
             file,
             server,
         })
+    }
+
+    /// Shows the alerts that were open when the run stopped.
+    pub(crate) fn carry_over(&self, open: &[Alert]) {
+        for alert in open {
+            self.board.alert(alert).expect("the board takes everything");
+        }
     }
 
     /// What the run has to tell; nothing if nobody watches.

@@ -98,6 +98,8 @@ pub(crate) struct RunFile {
     pub(crate) reads: Vec<PathBuf>,
     /// The folders that frames are taken from.
     pub(crate) folders: Vec<PathBuf>,
+    /// What may not be meant.
+    pub(crate) notes: Vec<String>,
 }
 
 /// Another threshold that is asked about on every camera.
@@ -149,7 +151,16 @@ pub(crate) fn load(
     let typed: Typed = toml::from_str(&file.text).map_err(|error| {
         let at = error.span().map_or(0, |span| span.start);
         let key = key_of(&file.text, at, error.message()).map_or_else(String::new, |key| format!("{key}: "));
-        refusal(path, &[format!("{}: {key}{}", file.origin(path, at), error.message())])
+        let hint = match error.message() {
+            "invalid type: map, expected a sequence" => {
+                "\n    hint: there may be several, so that it is `[[camera]]` or `[[what_if]]`"
+            }
+            _ => "",
+        };
+        refusal(
+            path,
+            &[format!("{}: {key}{}{hint}", file.origin(path, at), error.message())],
+        )
     })?;
     let mut reader = Reader {
         path,
@@ -202,6 +213,23 @@ fn key_of<'a>(text: &'a str, at: usize, message: &str) -> Option<&'a str> {
     Some(key.trim())
 }
 
+/// What is to be said where some cameras count time from 1970 and others go by the clock.
+fn clocks(cameras: &[Spanned<TypedCamera>]) -> Option<String> {
+    let of = |has_own: bool| {
+        let mut cameras = cameras.iter().map(Spanned::get_ref);
+        cameras.find(|camera| camera.source.get_ref().has_own_clock() == has_own)
+    };
+    let (file, live) = (of(true)?, of(false)?);
+    Some(format!(
+        "camera \"{}\" ({}) has event times of its own and \"{}\" ({}) goes by the clock: in one run each counts as one whose clock \
+         is off, labels may be too late and cameras silent; give them runs of their own",
+        file.name.get_ref(),
+        file.source.get_ref().name(),
+        live.name.get_ref(),
+        live.source.get_ref().name()
+    ))
+}
+
 /// A source, in words too, and its frames where it has an end.
 type Opened = (Box<dyn Source>, String, Option<u64>);
 
@@ -238,6 +266,7 @@ impl Reader<'_> {
         let mut elsewhere = Vec::new();
         let mut lines = BTreeMap::new();
         let keeps = typed.run.is_some() || self.keeps;
+        let notes = clocks(&typed.camera).into_iter().collect();
         for entry in typed.camera {
             let span = entry.span();
             let entry = entry.into_inner();
@@ -285,6 +314,7 @@ impl Reader<'_> {
             posters: std::mem::take(&mut self.posters),
             reads: self.loaded.keys().cloned().chain(self.reads.drain(..)).collect(),
             folders: std::mem::take(&mut self.folders),
+            notes,
         })
     }
 
@@ -404,7 +434,11 @@ impl Reader<'_> {
         }
         match kind {
             SourceKind::Watch => {
-                let watch = Watch::new(name, path, WatchOptions::default(), Arc::new(SystemClock));
+                let mut options = WatchOptions::default();
+                if let Some(settle_ms) = self.within("settle_ms", &entry.settle_ms, 0..MILLIS_MAX + 1) {
+                    options.settle = Duration::from_millis(settle_ms);
+                }
+                let watch = Watch::new(name, path, options, Arc::new(SystemClock));
                 Some((Box::new(watch), words, None))
             }
             SourceKind::Video => {
@@ -457,6 +491,11 @@ impl Reader<'_> {
                 entry.frames.as_ref().map(Spanned::span),
             ),
             (SourceKind::Synthetic, "seed", entry.seed.as_ref().map(Spanned::span)),
+            (
+                SourceKind::Watch,
+                "settle_ms",
+                entry.settle_ms.as_ref().map(Spanned::span),
+            ),
             (SourceKind::V4l2, "width", entry.width.as_ref().map(Spanned::span)),
             (SourceKind::V4l2, "height", entry.height.as_ref().map(Spanned::span)),
             (SourceKind::V4l2, "fps", entry.fps.as_ref().map(Spanned::span)),

@@ -74,6 +74,8 @@ pub(super) struct TypedCamera {
     pub(super) scene: Option<Spanned<String>>,
     pub(super) frames: Option<Spanned<u64>>,
     pub(super) seed: Option<Spanned<u64>>,
+    /// How long a file of a hot folder must stay the same until it is complete.
+    pub(super) settle_ms: Option<Spanned<u64>>,
     /// Columns, rows and pictures a second of a camera at `/dev/videoN`.
     pub(super) width: Option<Spanned<u32>>,
     pub(super) height: Option<Spanned<u32>>,

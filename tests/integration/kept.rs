@@ -503,6 +503,25 @@ fn what_cannot_be_labelled_is_named_and_nothing_is_noted() {
 }
 
 #[test]
+fn labels_that_count_for_nothing_are_told() {
+    let (_dir, run) = kept();
+    let outcomes = json_lines(&query(&run, "outcomes"));
+    let seq_of = |wanted: &str| {
+        let found = outcomes.iter().find(|outcome| decision(outcome) == wanted);
+        found.map(|outcome| (outcome["camera"].as_str().unwrap(), outcome["seq"].as_u64().unwrap()))
+    };
+    let (camera, seq) = seq_of("unreadable").expect("one is torn");
+    let said = label(&run, camera, seq, "normal").expect(0).stderr;
+    assert!(
+        said.contains("1 of them are about frames that were unreadable or dropped"),
+        "{said}"
+    );
+    let (camera, seq) = seq_of("pass").unwrap();
+    let said = label(&run, camera, seq, "normal").expect(0).stderr;
+    assert!(!said.contains("count for nothing"), "{said}");
+}
+
+#[test]
 fn a_run_is_neither_overwritten_nor_resumed_by_mistake() {
     let (dir, run) = kept();
     let images = dir.path().join("left");

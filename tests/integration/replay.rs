@@ -230,6 +230,16 @@ fn what_was_said_over_http_is_replayed_at_the_same_frame_however_many_workers_an
         let ran = replay(&recording, &[&"--workers", &workers, &"--rates", &rates]);
         check(ran, &format!("{workers} workers"));
     }
+    // Another threshold is one for every detector that looked: the scores stay what they were.
+    let scores = |text: &str| -> Vec<_> {
+        let verdicts = json_lines(text).into_iter();
+        verdicts
+            .map(|verdict| (verdict["seq"].to_string(), verdict["image_score"].to_string()))
+            .collect()
+    };
+    let stricter = replay(&recording, &[&"--threshold", &"7"]).expect(1);
+    assert_eq!(scores(&stricter.stdout), scores(&verdicts));
+    assert!(stricter.verdicts().iter().all(|verdict| verdict["threshold"] == 7.0));
     for workers in ["1", "2"] {
         write_hosts(&hosts);
         let more = ["--workers", workers, "--rates", rates.to_str().unwrap()];
@@ -271,6 +281,7 @@ fn what_cannot_be_replayed_says_why() {
     replay(&recording, &[&"--cameras", &"three"]).expect_error(&["\"three\"", "\"one\", \"two\""]);
     replay(&recording, &[&"--speed", &"fast"]).expect_error(&["--speed fast", "`max`"]);
     replay(&recording, &[&"--from", &"yesterday"]).expect_error(&["--from yesterday"]);
+    replay(&recording, &[&"--from", &"9", &"--to", &"9", &"--diff"]).expect_error(&["`--from` is not before `--to`"]);
     replay(&recording, &[&"--threshold", &"nan"]).expect_error(&["no finite score"]);
     let verdicts = recording.join("verdicts.jsonl");
     replay(&recording, &[&"--jsonl", &verdicts]).expect_error(&["cannot write"]);

@@ -330,3 +330,22 @@ fn all_that_is_wrong_with_a_camera_is_said_at_once() {
         "run.toml:16: lateness_ms: 99999999 is not within",
     ]);
 }
+
+#[test]
+fn what_may_not_be_meant_is_noted_and_what_is_mistyped_is_explained() {
+    let live = "\n[[camera]]\nname = \"dock\"\nsource = \"http\"\n[server]\nlisten = \"127.0.0.1:0\"\n";
+    let (_dir, path) = run_file(&format!("{GOOD}{live}"));
+    let said = intakt(&[&"check", &path]).expect(0).stdout;
+    let note = "note: camera \"l\" (directory) has event times of its own and \"dock\" (http) goes by the clock";
+    assert!(said.contains(note), "{said}");
+    fs::write(&path, GOOD).unwrap();
+    assert!(!intakt(&[&"check", &path]).expect(0).stdout.contains("note:"));
+
+    fs::write(&path, GOOD.replacen("[[camera]]", "[camera]", 1)).unwrap();
+    intakt(&[&"check", &path]).expect_error(&["hint: there may be several, so that it is `[[camera]]`"]);
+    let settled = GOOD.replace("depth = 7", "settle_ms = 2000");
+    fs::write(&path, &settled).unwrap();
+    intakt(&[&"check", &path]).expect_error(&["settle_ms: only a source of kind \"watch\" has one"]);
+    fs::write(&path, settled.replace("source = \"directory\"", "source = \"watch\"")).unwrap();
+    intakt(&[&"check", &path]).expect(0);
+}

@@ -680,3 +680,30 @@ fn a_label_says_when_its_frame_was_captured() {
     assert_eq!(labels[0]["captured_at_us"], verdict["captured_at_us"]);
     served.end();
 }
+
+#[test]
+fn an_alert_that_was_open_is_shown_when_the_run_goes_on() {
+    let (dir, path) = run_file(
+        "detector = \"line.intakt\"\nrun = \"kept\"\n[server]\nlisten = \"127.0.0.1:0\"\n[rates]\nwindows = [\"1m\"]\nalerts = \
+         [\"reject_rate 1m > 5 %\"]\n[[camera]]\nname = \"dock\"\nsource = \"http\"\n",
+    );
+    let (run, blotted) = (dir.path().join("kept"), fs::read(&SHARED.blotted).unwrap());
+    let alerts = |served: &Served| {
+        let status: Value = serde_json::from_str(&served.get("/status").1).unwrap();
+        let alerts = status["alerts"].as_array().unwrap().iter();
+        alerts
+            .map(|alert| alert["rule"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let served = Served::start(&path, &[]);
+    let kept = || {
+        served.post("", &blotted);
+        intakt(&[&"query", &run, &"--show", &"alerts"]).stdout
+    };
+    until(kept, |kept| kept.contains("reject_rate"));
+    let before = alerts(&served);
+    assert!(!before.is_empty());
+    served.kill();
+    let served = Served::start(&path, &["--resume"]);
+    assert_eq!(alerts(&served), before);
+}

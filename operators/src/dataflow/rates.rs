@@ -53,18 +53,6 @@ pub struct Revision<T> {
     pub after: T,
 }
 
-impl<T> Revision<T> {
-    /// Whether it says more than that time went on: a correction, or a window with a fixed place, which may be `empty`. Where labels
-    /// alone let time go on, nothing else is news.
-    pub fn is_more_than_time(&self, empty: bool) -> bool {
-        let has_place = match self.key.window {
-            Window::Sliding { length_us } => self.end_us.is_multiple_of(length_us),
-            Window::Shift | Window::Lot { .. } => true,
-        };
-        self.revision > 0 || self.open || (has_place && !empty)
-    }
-}
-
 /// What happened to the frames of a window.
 pub type Rate = Revision<Tally>;
 

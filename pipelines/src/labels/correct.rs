@@ -35,7 +35,6 @@ pub fn correct(
         lots: Mutex::new(resumed.lots),
         from_us: resumed.from_us,
         silences: Some(resumed.silences),
-        ended_before: resumed.ended_before,
     };
     let surroundings = Surroundings {
         stop,

@@ -16,14 +16,23 @@ pub(super) fn scope_name(scope: &Scope) -> String {
     }
 }
 
+/// The scope that [`scope_name`] names.
+pub(super) fn scope_of_name(name: &str) -> Scope {
+    match name.split_once('/') {
+        Some(("camera", camera)) => Scope::Camera(camera.into()),
+        Some(("line", line)) => Scope::Line(line.into()),
+        _ => Scope::All,
+    }
+}
+
 /// The figures of counts.
 pub(super) fn count_metrics(rate: &Rate) -> impl Iterator<Item = Metric> {
-    metrics(rate, tally_figures)
+    metrics(rate, tally_figures, |tally| *tally == Tally::default())
 }
 
 /// The figures of scores.
 pub(super) fn score_metrics(rate: &ScoreRate) -> impl Iterator<Item = Metric> {
-    metrics(rate, score_figures)
+    metrics(rate, score_figures, |figures| figures.judged == 0)
 }
 
 /// Names and values.
@@ -66,7 +75,11 @@ fn has_fixed_place(window: &Window, end_us: u64) -> bool {
     }
 }
 
-fn metrics<T>(rate: &Revision<T>, figures: fn(&T) -> Figures) -> impl Iterator<Item = Metric> + use<T> {
+fn metrics<T>(
+    rate: &Revision<T>,
+    figures: fn(&T) -> Figures,
+    is_empty: fn(&T) -> bool,
+) -> impl Iterator<Item = Metric> + use<T> {
     let scope = scope_name(&rate.key.scope);
     let scope: Arc<str> = match &rate.key.window {
         Window::Sliding { .. } => scope.into(),
@@ -74,7 +87,8 @@ fn metrics<T>(rate: &Revision<T>, figures: fn(&T) -> Figures) -> impl Iterator<I
         Window::Lot { lot } => format!("{scope}/lot/{lot}").into(),
     };
     let (at_us, window_us) = (rate.end_us, rate.end_us - rate.start_us);
-    let kept = match has_fixed_place(&rate.key.window, rate.end_us) {
+    // Nor is that a window ran empty, which only the first of many empty ones would say.
+    let kept = match has_fixed_place(&rate.key.window, rate.end_us) && (rate.revision > 0 || !is_empty(&rate.after)) {
         true => figures(&rate.after),
         false => Figures::new(),
     };
@@ -85,4 +99,16 @@ fn metrics<T>(rate: &Revision<T>, figures: fn(&T) -> Figures) -> impl Iterator<I
         name: name.into(),
         value,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_found_again_by_its_name() {
+        for scope in [Scope::All, Scope::Line("all".into()), Scope::Camera("dock/2".into())] {
+            assert_eq!(scope_of_name(&scope_name(&scope)), scope);
+        }
+    }
 }

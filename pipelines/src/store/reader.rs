@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use intakt_operators::dataflow::{Alert as AlertEvent, AlertState};
 use intakt_operators::{Label, Outcome, Truth, Verdict};
 use rusqlite::{OptionalExtension, Params, Row};
 use serde::{Deserialize, Serialize};
 
 use super::error::{StoreError, Trouble};
+use super::metrics::scope_of_name;
 use super::outcome_reader::{OUTCOME_COLUMNS, OutcomeReader};
 use super::pages::{PAGE_ROWS, Pages};
 use super::records::{Alert, Change, ChangeKind, MetricRevision, TimedLabel};
@@ -109,6 +111,44 @@ impl Store {
                 }
             }
             Ok(())
+        };
+        read().map_err(self.error("read"))
+    }
+
+    /// The alerts that are open, as they were told when they opened.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn open_alerts(&self) -> Result<Vec<AlertEvent>, StoreError> {
+        let open = |alert: &Alert| alert.closed_at_us.is_none() && !alert.retracted;
+        let told = |alert: Alert| AlertEvent {
+            scope: scope_of_name(&alert.scope),
+            rule: alert.rule,
+            opened_at_us: alert.opened_at_us,
+            at_us: alert.opened_at_us,
+            state: AlertState::Opened,
+            value: None,
+        };
+        Ok(self.alerts(usize::MAX)?.into_iter().filter(open).map(told).collect())
+    }
+
+    /// When a frame entered the dataflow, microseconds, and whether it passed or was rejected, if its outcome is in the store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn judged_at_us(&self, camera: &str, seq: u64) -> Result<Option<(u64, bool)>, StoreError> {
+        let read = || -> Result<Option<(u64, bool)>, Trouble> {
+            let (Some(number), Ok(seq)) = (self.number(camera)?, i64::try_from(seq)) else {
+                return Ok(None);
+            };
+            let sql = "SELECT time_us, decision IN ('pass', 'reject') FROM outcomes WHERE camera = ? AND seq = ?";
+            let found = self
+                .connection
+                .query_row(sql, (number, seq), |row| Ok((row.get(0)?, row.get(1)?)));
+            found
+                .optional()?
+                .map(|(time, judged)| Ok((from_key(time)?, judged)))
+                .transpose()
         };
         read().map_err(self.error("read"))
     }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use intakt_operators::dataflow::{ArrivedLabel, HOP_US, KnownSilences, LotStarted, OpenSilence};
+use intakt_operators::dataflow::{Alert, ArrivedLabel, KnownSilences, LotStarted, OpenSilence, Scope};
 use intakt_operators::metrics::AlertRule;
 use intakt_operators::postprocess::{REMEMBERED_FRAMES, StaticArtefacts, candidates};
 
-use super::{Alert, Change, ChangeKind, OutcomeFilter, Store, StoreOptions, TimedLabel};
+use super::{Change, ChangeKind, OutcomeFilter, Store, StoreOptions, TimedLabel};
 use crate::PipelineError;
 use crate::figures::Pages;
 
@@ -29,8 +29,6 @@ pub struct Resumed {
     pub remembered: BTreeMap<Arc<str>, StaticArtefacts>,
     /// Who was silent.
     pub silences: KnownSilences,
-    /// Whether the run had ended and only labels have let time pass since, as no frame says.
-    pub ended_before: bool,
 }
 
 /// The last outcomes of a run, page by page.
@@ -56,16 +54,12 @@ impl Resumed {
             remembered.insert(camera, artefacts);
         }
         let since_us = from_us.saturating_sub(horizon_us);
-        let first_since = |since_us: u64| {
-            let first = store.query(&OutcomeFilter {
-                since_us: Some(since_us),
-                limit: Some(1),
-                ..OutcomeFilter::default()
-            });
-            first.last().transpose()
-        };
-        let first = first_since(since_us)?;
-        let ended_before = had_ended && first_since(from_us.saturating_sub(HOP_US))?.is_none();
+        let first = store.query(&OutcomeFilter {
+            since_us: Some(since_us),
+            limit: Some(1),
+            ..OutcomeFilter::default()
+        });
+        let first = first.last().transpose()?;
         Ok(Self {
             from_us,
             labels: labels(store, since_us)?,
@@ -81,21 +75,20 @@ impl Resumed {
                 open: open_silences(store)?,
                 had_ended,
             },
-            ended_before,
         })
     }
 }
 
 fn open_silences(store: &Store) -> Result<Vec<OpenSilence>, PipelineError> {
-    let alerts = store.alerts(usize::MAX)?.into_iter();
-    let open = alerts.filter(|alert| alert.closed_at_us.is_none() && !alert.retracted);
-    let silences = open.filter(|alert| matches!(alert.rule.parse(), Ok(AlertRule::Silent { .. })));
-    let silence = |alert: Alert| OpenSilence {
-        rule: alert.rule,
-        camera: alert.scope,
-        opened_at_us: alert.opened_at_us,
+    let silence = |alert: Alert| match (alert.rule.parse(), alert.scope) {
+        (Ok(AlertRule::Silent { .. }), Scope::Camera(camera)) => Some(OpenSilence {
+            rule: alert.rule,
+            camera,
+            opened_at_us: alert.opened_at_us,
+        }),
+        _ => None,
     };
-    Ok(silences.map(silence).collect())
+    Ok(store.open_alerts()?.into_iter().filter_map(silence).collect())
 }
 
 fn labels(store: &Store, since_us: u64) -> Result<Vec<(u64, ArrivedLabel)>, PipelineError> {

@@ -79,6 +79,9 @@ fn labels_alerts_and_changes_come_back_in_their_order() {
     };
     store.commit(&first).unwrap();
     assert_eq!(store.alerts(9).unwrap(), [alert(None, false)]);
+    let open = store.open_alerts().unwrap();
+    let spelled: Vec<_> = open.iter().map(|alert| (&*alert.rule, alert.opened_at_us)).collect();
+    assert_eq!(spelled, [(&*alert(None, false).rule, 5)]);
     let second = Commit {
         frontier_us: begin_us + 2 * HOP_US,
         alerts: vec![alert(Some(u64::MAX), true)],
@@ -88,6 +91,7 @@ fn labels_alerts_and_changes_come_back_in_their_order() {
     drop(store);
     let store = Store::open_read_only(&path, StoreOptions::default()).unwrap();
     assert_eq!(store.alerts(9).unwrap(), [alert(Some(u64::MAX), true)]);
+    assert_eq!(store.open_alerts().unwrap(), []);
     assert_eq!(store.changes().map(Result::unwrap).collect::<Vec<_>>(), changes);
     let labels: Vec<_> = store.labels().map(Result::unwrap).collect();
     assert_eq!(labels.len(), 40);
