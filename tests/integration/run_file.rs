@@ -341,7 +341,7 @@ fn what_may_not_be_meant_is_noted_and_what_is_mistyped_is_explained() {
     fs::write(&path, GOOD).unwrap();
     assert!(!intakt(&[&"check", &path]).expect(0).stdout.contains("note:"));
 
-    fs::write(&path, GOOD.replacen("[[camera]]", "[camera]", 1)).unwrap();
+    fs::write(&path, SIMULATED.replace("[[camera]]", "[camera]")).unwrap();
     intakt(&[&"check", &path]).expect_error(&["hint: there may be several, so that it is `[[camera]]`"]);
     let settled = GOOD.replace("depth = 7", "settle_ms = 2000");
     fs::write(&path, &settled).unwrap();
