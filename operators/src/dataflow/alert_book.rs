@@ -212,7 +212,7 @@ impl AlertBook {
 
     /// New frames end silence; corrections are added to the causes they belong to.
     fn count(&mut self, at_us: u64, seen: &[Seen], alerts: &mut Vec<(Key, Alert)>) {
-        let mut corrected = BTreeSet::new();
+        let (mut corrected, mut back) = (BTreeSet::new(), BTreeSet::new());
         for seen in seen {
             let Seen::Change {
                 scope,
@@ -225,6 +225,7 @@ impl AlertBook {
             };
             if let (true, Scope::Camera(camera)) = (*new && tally.frames > 0, scope) {
                 self.last_seen_us.insert(camera.clone(), at_us);
+                back.insert(scope);
             } else if !new {
                 for (opened, cause) in &mut self.causes {
                     let (end_us, (_, of)) = opened;
@@ -242,11 +243,9 @@ impl AlertBook {
             .into_iter()
             .for_each(|opened| self.recount(opened, at_us, alerts));
         let silent = |(index, _): &Key| matches!(self.rules[*index].1, AlertRule::Silent { .. });
-        let back = self.open.keys().filter(|key| silent(key)).filter(
-            |(_, scope)| matches!(scope, Scope::Camera(camera) if self.last_seen_us.get(camera) == Some(&at_us)),
-        );
-        let back: Vec<Key> = back.cloned().collect();
-        back.into_iter().for_each(|key| self.close(key, at_us, None, alerts));
+        let over = self.open.keys().filter(|key| silent(key) && back.contains(&key.1));
+        let over: Vec<Key> = over.cloned().collect();
+        over.into_iter().for_each(|key| self.close(key, at_us, None, alerts));
     }
 
     /// Retracts where the window on which an alert opened, as it is now, does not break its rule.
@@ -571,6 +570,12 @@ mod tests {
             book
         };
         let mut killed = going_on(false);
+        assert_eq!(
+            killed.next_silence_us(),
+            Some(20 * HOP_US),
+            "what is known is taken over"
+        );
+        assert!(killed.at(20 * HOP_US, &[]).is_empty());
         assert_eq!(
             killed.next_silence_us(),
             Some(25 * HOP_US),
