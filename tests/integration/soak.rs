@@ -70,8 +70,9 @@ impl Source for Busy {
     }
 }
 
-/// Every how many frames somebody says what one truly is.
+/// Every how many frames somebody says what one truly is, and how many frames later.
 const LABELLED_EVERY: u64 = 10;
+const LABELLED_LATER: u64 = 100;
 
 /// Per second: the slowest verdict, milliseconds, and resident memory, megabytes. Says what frames truly are.
 struct Samples {
@@ -95,17 +96,14 @@ impl Sink for Samples {
     }
 
     fn outcome(&self, _: u64, outcome: &Outcome) -> Result<(), String> {
-        let seq = outcome.seq();
-        if !seq.is_multiple_of(LABELLED_EVERY) {
+        let earlier = outcome.seq().checked_sub(LABELLED_LATER);
+        let Some(seq) = earlier.filter(|seq| seq.is_multiple_of(LABELLED_EVERY)) else {
             return Ok(());
-        }
+        };
         let label = Label {
             camera: outcome.camera().clone(),
             seq,
-            captured_at_us: match outcome {
-                Outcome::Judged(verdict) => verdict.captured_at_us,
-                Outcome::Dropped(dropped) => dropped.captured_at_us,
-            },
+            captured_at_us: 10_000_000 + seq * 1_000_000 / FRAMES_PER_SECOND,
             truth: match seq % (5 * LABELLED_EVERY) {
                 0 => Truth::Anomalous("scratch".into()),
                 _ => Truth::Normal,
