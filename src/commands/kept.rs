@@ -71,9 +71,10 @@ pub(crate) fn keep(
     let path = files.store();
     let there = Store::is_there(&path, StoreOptions::default())?;
     // One of which nothing was kept was refused or killed at its start, and may as well begin.
-    let holds_anything = there && {
-        let store = files.open()?;
-        store.n_outcomes()? > 0 || store.committed_frontier_us() > 0
+    let known = if there { Some(files.open()?) } else { None };
+    let holds_anything = match &known {
+        Some(store) => store.committed_frontier_us() > 0 || store.n_outcomes()? > 0,
+        None => false,
     };
     if holds_anything && !resume {
         return Err(PipelineError::Refused(format!(
@@ -83,9 +84,9 @@ pub(crate) fn keep(
         )));
     }
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    let was_ended = match there {
-        true => examine(&files.open()?, cameras)?,
-        false => true,
+    let was_ended = match known {
+        Some(store) => examine(&store, cameras)?,
+        None => true,
     };
     let mut store = match there {
         true => Store::open(&path, StoreOptions::default())?,
