@@ -2,7 +2,7 @@
 
 use super::finish::Finish;
 use super::memory::Zeroed;
-use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, Sums, Tile};
+use super::tile::{BLOCK, DepthwiseTile, Group, GroupSums, PIXELS_MAX, POSITIONS, Sums, Tile};
 
 /// What activations are made of.
 pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static {
@@ -13,6 +13,9 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
 
     /// Activations of neighbouring channels that are multiplied at once: weights of so many lie side by side.
     const GROUP: usize;
+
+    /// Positions that may be computed in vain beyond the end of a row.
+    const POSITIONS_BEYOND: usize;
 
     /// A sum of products in `f32`.
     fn scaled(sum: Self::Sum, scale: f32) -> f32;
@@ -36,6 +39,14 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
     /// The same, each channel with its own input only.
     fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, pixels: usize, sums: &mut Sums<Self::Sum>);
 
+    /// Whether the unit multiplies positions in groups.
+    #[cfg(target_arch = "x86_64")]
+    fn in_groups(unit: Unit) -> bool;
+
+    /// The sums of a group, of what is multiplied [so](Element::in_groups).
+    #[cfg(target_arch = "x86_64")]
+    fn group_sums(tiles: &super::amx::Tiles, group: &Group<'_, Self>, sums: &mut GroupSums<Self::Sum>);
+
     /// [`Finish::write`] of a whole block with AVX-512, which the caller has detected.
     #[cfg(target_arch = "x86_64")]
     fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &[[Self::Sum; BLOCK]]);
@@ -44,6 +55,9 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
 /// What this machine multiplies with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
+    /// AMX for bytes, and AVX-512 with VNNI for the rest.
+    #[cfg(target_arch = "x86_64")]
+    Amx,
     /// AVX-512 with VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512,
@@ -64,6 +78,9 @@ impl Unit {
                 && is_x86_feature_detected!("avx512bw")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512vnni");
+            if avx512 && super::amx::is_there() {
+                units.push(Self::Amx);
+            }
             if avx512 {
                 units.push(Self::Avx512);
             }
@@ -79,12 +96,21 @@ impl Unit {
     pub(crate) fn best() -> Self {
         Self::available()[0]
     }
+
+    /// Whether it has AVX-512 with VNNI.
+    pub(crate) fn has_avx512(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return matches!(self, Self::Amx | Self::Avx512);
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
 }
 
 impl Element for u8 {
     type Weight = i8;
     type Sum = i32;
     const GROUP: usize = 4;
+    const POSITIONS_BEYOND: usize = POSITIONS - 1;
 
     fn scaled(sum: i32, scale: f32) -> f32 {
         sum as f32 * scale
@@ -114,11 +140,21 @@ impl Element for u8 {
     fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<i32>) {
         match unit {
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx512 => super::avx512::sums_u8(tile, pixels, sums),
+            Unit::Amx | Unit::Avx512 => super::avx512::sums_u8(tile, pixels, sums),
             #[cfg(target_arch = "x86_64")]
             Unit::Avx2 => super::avx2::sums_u8(tile, pixels, sums),
             Unit::Portable => portable_u8(tile, pixels, sums),
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn in_groups(unit: Unit) -> bool {
+        unit == Unit::Amx
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn group_sums(tiles: &super::amx::Tiles, group: &Group<'_, Self>, sums: &mut GroupSums<i32>) {
+        tiles.sums_u8(group, sums);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -131,6 +167,7 @@ impl Element for f32 {
     type Weight = f32;
     type Sum = f32;
     const GROUP: usize = 1;
+    const POSITIONS_BEYOND: usize = 0;
 
     fn scaled(sum: f32, _: f32) -> f32 {
         sum
@@ -159,11 +196,21 @@ impl Element for f32 {
     fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<f32>) {
         match unit {
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx512 => super::avx512::sums_f32(tile, pixels, sums),
+            Unit::Amx | Unit::Avx512 => super::avx512::sums_f32(tile, pixels, sums),
             #[cfg(target_arch = "x86_64")]
             Unit::Avx2 => super::avx2::sums_f32(tile, pixels, sums),
             Unit::Portable => portable_f32(tile, pixels, sums),
         }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn in_groups(_: Unit) -> bool {
+        false
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn group_sums(_: &super::amx::Tiles, _: &Group<'_, Self>, _: &mut GroupSums<f32>) {
+        unreachable!("32 bits are not multiplied in groups");
     }
 
     #[cfg(target_arch = "x86_64")]

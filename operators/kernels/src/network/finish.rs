@@ -38,7 +38,7 @@ impl<E: Element> Finish<'_, E> {
     pub(super) fn write(mut self, unit: Unit, sums: &[[E::Sum; BLOCK]]) {
         self.check(sums.len());
         #[cfg(target_arch = "x86_64")]
-        if unit == Unit::Avx512 && self.in_block == BLOCK {
+        if unit.has_avx512() && self.in_block == BLOCK {
             return E::finish_avx512(&mut self, sums);
         }
         let _ = unit;

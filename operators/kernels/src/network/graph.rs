@@ -102,6 +102,15 @@ impl Network {
         }
     }
 
+    /// The steps of all windows.
+    pub(super) fn strides(&self) -> impl Iterator<Item = usize> {
+        self.nodes.iter().filter_map(|node| match node {
+            Node::Image => None,
+            Node::Conv { conv, .. } => Some(conv.window.stride),
+            Node::MaxPool { window, .. } | Node::AvgPool { window, .. } => Some(window.stride),
+        })
+    }
+
     /// The image, of three channels.
     pub fn image(&self) -> NodeId {
         NodeId(0)

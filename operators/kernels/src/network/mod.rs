@@ -22,6 +22,8 @@ mod team;
 mod winograd;
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -170,10 +172,7 @@ impl CompiledNetwork {
 
 /// Whether 8-bit integers are the fastest that this machine multiplies: it takes VNNI.
 pub fn has_fast_int8() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return Unit::best() == Unit::Avx512;
-    #[cfg(not(target_arch = "x86_64"))]
-    return false;
+    Unit::best().has_avx512()
 }
 
 /// The weights of the first layer, to be multiplied with raw pixels of 0 … 255.

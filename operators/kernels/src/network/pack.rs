@@ -1,9 +1,11 @@
 //! Weights in the order in which tiles read them.
 
-use super::element::Element;
+use super::element::{Element, Unit};
 use super::graph::Conv;
 use super::memory::{Buffer, Zeroed};
 use super::quantise::QuantisedWeights;
+#[cfg(target_arch = "x86_64")]
+use super::tile::GROUPS_AT_ONCE;
 use super::tile::BLOCK;
 use super::winograd;
 
@@ -50,8 +52,8 @@ impl<E: Element> PackedConv<E> {
         self.weights.len() * size_of::<E::Weight>()
     }
 
-    /// Packs `(out, in, kernel, kernel)` values.
-    fn pack(conv: &Conv, values: &[E::Weight], mut scales: Vec<f32>) -> Self
+    /// Packs `(out, in, kernel, kernel)` values; a row of a window becomes a multiple of `groups_at_once`.
+    fn pack(conv: &Conv, values: &[E::Weight], mut scales: Vec<f32>, groups_at_once: usize) -> Self
     where
         E::Weight: Zeroed,
     {
@@ -62,7 +64,7 @@ impl<E: Element> PackedConv<E> {
             (conv.in_channels, E::GROUP)
         };
         let (blocks, run) = (out_channels.div_ceil(BLOCK), kernel * channels);
-        let groups = run.div_ceil(group);
+        let groups = run.div_ceil(group).next_multiple_of(groups_at_once);
         let mut weights = Buffer::zeros(blocks * kernel * groups * group * BLOCK);
         let packed = weights.as_mut_slice();
         for out in 0..out_channels {
@@ -92,7 +94,7 @@ impl PackedConv<f32> {
     /// The weights as they are, or transformed where that is faster.
     pub(super) fn f32(conv: &Conv) -> Self {
         if !winograd::suits(conv) {
-            return Self::pack(conv, &conv.weight, vec![1.0; conv.bias.len()]);
+            return Self::pack(conv, &conv.weight, vec![1.0; conv.bias.len()], 1);
         }
         let blocks = conv.bias.len().div_ceil(BLOCK);
         Self {
@@ -111,6 +113,11 @@ impl PackedConv<u8> {
     /// The weights in 8 bits, for inputs of this scale.
     pub(super) fn u8(conv: &Conv, quantised: &QuantisedWeights, input_scale: f32) -> Self {
         let scales = quantised.scales.iter().map(|scale| scale * input_scale).collect();
-        Self::pack(conv, &quantised.values, scales)
+        let groups_at_once = match Unit::best() {
+            #[cfg(target_arch = "x86_64")]
+            unit if u8::in_groups(unit) && !conv.depthwise => GROUPS_AT_ONCE,
+            _ => 1,
+        };
+        Self::pack(conv, &quantised.values, scales, groups_at_once)
     }
 }

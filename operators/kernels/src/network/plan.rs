@@ -33,6 +33,8 @@ impl Extent {
 pub(super) struct MapLayout {
     pub(super) extent: Extent,
     pub(super) padding: usize,
+    /// Pixels that may be read behind it.
+    pub(super) behind: usize,
 }
 
 /// Values behind a map: a row of a window is read in whole groups, and a depthwise convolution's channels in whole blocks.
@@ -46,7 +48,7 @@ impl MapLayout {
 
     /// All values.
     pub(super) fn len(self) -> usize {
-        (self.extent.height + 2 * self.padding) * self.row() + BEHIND
+        (self.extent.height + 2 * self.padding) * self.row() + self.behind * self.extent.channels + BEHIND
     }
 
     /// The first value of row `y`, which may lie above the map by as much as the border is wide.
@@ -178,6 +180,7 @@ impl<E: Element> Compiled<E> {
             uses: Uses::of(&self.network),
             extents,
             size: [height, width],
+            behind: E::POSITIONS_BEYOND * self.network.strides().max().unwrap_or(0),
             of_map: BTreeMap::new(),
             of_wide: BTreeMap::new(),
             free: BTreeMap::new(),
@@ -288,6 +291,8 @@ struct Scheduler<'a, E: Element> {
     uses: Uses,
     extents: Vec<Extent>,
     size: [usize; 2],
+    /// Of every map, the pixels that may be read behind it.
+    behind: usize,
     /// By node.
     of_map: BTreeMap<usize, usize>,
     of_wide: BTreeMap<usize, usize>,
@@ -365,6 +370,7 @@ impl<E: Element> Scheduler<'_, E> {
         let layout = MapLayout {
             extent: self.extents[at],
             padding,
+            behind: self.behind,
         };
         let free = self.free.get_mut(&layout).and_then(Vec::pop);
         let map = free.unwrap_or_else(|| {

@@ -8,7 +8,7 @@ use super::graph::{NodeId, Window};
 use super::memory::Buffer;
 use super::pack::Form;
 use super::plan::{AddedFrom, Compiled, ConvStep, Extent, MapLayout, Pool, Schedule, Step};
-use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, Sums, Tile};
+use super::tile::{BLOCK, DepthwiseTile, Group, GroupSums, PIXELS_MAX, POSITIONS, Sums, Tile};
 use super::winograd::{self, Tiles};
 
 /// Bytes of weights up to which all of them stay in the second-level cache while rows go by; beyond that one block of output
@@ -205,6 +205,10 @@ impl<E: Pixels> Running<E> {
         if conv.weights.form == Form::Winograd {
             return E::winograd(&mut work, rows);
         }
+        #[cfg(target_arch = "x86_64")]
+        if conv.weights.form == Form::Direct && E::in_groups(unit) {
+            return work.rows_in_groups(rows);
+        }
         let blocks = 0..conv.weights.blocks;
         if conv.weights.bytes() <= WEIGHT_BYTES_RESIDENT_MAX {
             rows.for_each(|y| blocks.clone().for_each(|block| work.row(y, block)));
@@ -305,10 +309,8 @@ impl<E: Element> ConvRows<'_, E> {
     fn row(&mut self, y: usize, block: usize) {
         let conv = self.conv;
         let first_channel = block * BLOCK;
-        let Window { stride, padding, .. } = conv.window;
-        let channels = self.from.extent.channels;
-        let start =
-            self.from.row_start((y * stride) as isize - padding as isize) + (self.from.padding - padding) * channels;
+        let (stride, channels) = (conv.window.stride, self.from.extent.channels);
+        let start = self.window_start(y);
         let mut sums = Sums::<E::Sum>::default();
         for (run, columns) in conv.bias.columns().iter().enumerate() {
             let bias = conv.bias.of(y, run, block);
@@ -346,6 +348,58 @@ impl<E: Element> ConvRows<'_, E> {
                 x += pixels;
             }
         }
+    }
+
+    /// All blocks of output channels of rows, in groups of positions. What a group has beyond the end of a row is computed in vain.
+    #[cfg(target_arch = "x86_64")]
+    fn rows_in_groups(&mut self, rows: Range<usize>) {
+        let conv = self.conv;
+        let per_row = conv.out.width.div_ceil(POSITIONS);
+        let halves = rows.start * per_row..rows.end * per_row;
+        let groups = || halves.clone().step_by(2).map(|at| [at, (at + 1).min(halves.end - 1)]);
+        let place = |half: usize| [half / per_row, half % per_row * POSITIONS];
+        let (tiles, mut sums) = (super::amx::Tiles::new(), GroupSums::default());
+        let mut group = |pair: [usize; 2], block| {
+            let Window { stride, .. } = conv.window;
+            let pixel_step = stride * self.from.extent.channels;
+            let group = Group {
+                inputs: pair.map(|half| {
+                    let [y, x] = place(half);
+                    &self.input[self.window_start(y) + x * pixel_step..]
+                }),
+                row_step: self.from.row(),
+                pixel_step,
+                rows: conv.weights.rows,
+                groups: conv.weights.groups,
+                weights: conv.weights.block(block),
+            };
+            E::group_sums(&tiles, &group, &mut sums);
+            // An odd half at the end is computed twice and written once.
+            let n_halves = if pair[0] == pair[1] { 1 } else { 2 };
+            for (half, sums) in pair.into_iter().zip(&sums.0).take(n_halves) {
+                let [y, x] = place(half);
+                for (run, columns) in conv.bias.columns().iter().enumerate() {
+                    let (first, end) = (columns.start.max(x), columns.end.min(x + POSITIONS));
+                    if first < end {
+                        let bias = conv.bias.of(y, run, block);
+                        self.finish([y, first], block, bias, &sums[first - x..end - x]);
+                    }
+                }
+            }
+        };
+        let blocks = 0..conv.weights.blocks;
+        if conv.weights.bytes() <= WEIGHT_BYTES_RESIDENT_MAX {
+            groups().for_each(|pair| blocks.clone().for_each(|block| group(pair, block)));
+        } else {
+            blocks.for_each(|block| groups().for_each(|pair| group(pair, block)));
+        }
+    }
+
+    /// The first value under the window of the first position of row `y`.
+    fn window_start(&self, y: usize) -> usize {
+        let Window { stride, padding, .. } = self.conv.window;
+        let row = self.from.row_start((y * stride) as isize - padding as isize);
+        row + (self.from.padding - padding) * self.from.extent.channels
     }
 
     /// Makes of sums what is kept of them, for neighbouring positions from row and column `[y, x]` on.

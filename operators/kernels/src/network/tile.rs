@@ -74,6 +74,54 @@ pub(super) struct DepthwiseTile<'a, E: Element> {
     pub(super) weights: &'a [E::Weight],
 }
 
+/// Positions of one row in half a [`Group`].
+pub(super) const POSITIONS: usize = 16;
+
+/// Twice [`POSITIONS`] neighbouring positions and one block of output channels: what [`Element::in_groups`] is about. The
+/// halves may lie in different rows.
+pub(super) struct Group<'a, E: Element> {
+    /// Per half from the first value under its first position's window on.
+    pub(super) inputs: [&'a [E]; 2],
+    /// Values from one row of the input to the next.
+    pub(super) row_step: usize,
+    /// Values from one position to the next.
+    pub(super) pixel_step: usize,
+    /// Rows of the window.
+    pub(super) rows: usize,
+    /// Groups of [`Element::GROUP`] values in one row of the window, a multiple of [`GROUPS_AT_ONCE`].
+    pub(super) groups: usize,
+    /// `(rows, groups, BLOCK, GROUP)`.
+    pub(super) weights: &'a [E::Weight],
+}
+
+/// Groups of values that are multiplied at once where positions are taken in groups: 64 bytes.
+pub(super) const GROUPS_AT_ONCE: usize = 16;
+
+/// Sums by position and channel of the block, for both halves.
+#[repr(align(64))]
+pub(super) struct GroupSums<S>(pub(super) [[[S; BLOCK]; POSITIONS]; 2]);
+
+impl<S: Copy + Default> Default for GroupSums<S> {
+    fn default() -> Self {
+        Self([[[S::default(); BLOCK]; POSITIONS]; 2])
+    }
+}
+
+impl<E: Element> Group<'_, E> {
+    /// Panics unless all that it reads is there.
+    pub(super) fn check(&self) {
+        assert!(self.rows > 0 && self.groups > 0, "a window without values");
+        assert!(self.groups.is_multiple_of(GROUPS_AT_ONCE), "{} groups", self.groups);
+        let read = (self.rows - 1) * self.row_step + (POSITIONS - 1) * self.pixel_step + self.groups * E::GROUP;
+        let is_inside = self.inputs.iter().all(|input| read <= input.len());
+        assert!(is_inside, "the windows lie inside the input");
+        assert!(
+            self.rows * self.groups * E::GROUP * BLOCK <= self.weights.len(),
+            "weights of the window"
+        );
+    }
+}
+
 impl<E: Element> DepthwiseTile<'_, E> {
     /// The block's inputs and weights under every pixel of the window at a position, row by row.
     #[inline(always)]
@@ -114,26 +162,48 @@ const PEAK_SEARCH: Duration = Duration::from_millis(100);
 
 /// Operations a second, two per product, of the fastest of many runs of a tile that stays in the first-level cache.
 pub(super) fn peak_operations<E: Element>(unit: Unit) -> f64 {
-    const RUNS: usize = 64;
-    let mut input = Buffer::<E>::zeros((PIXELS_MAX + PEAK_GROUPS) * E::GROUP);
+    let mut input = Buffer::<E>::zeros((POSITIONS + PEAK_GROUPS) * E::GROUP);
     let mut weights = Buffer::<E::Weight>::zeros(PEAK_GROUPS * E::GROUP * BLOCK);
-    let tile = Tile {
-        input: input.as_mut_slice(),
+    let (input, weights) = (&*input.as_mut_slice(), &*weights.as_mut_slice());
+    #[cfg(target_arch = "x86_64")]
+    if E::in_groups(unit) {
+        let group = Group::<E> {
+            inputs: [input; 2],
+            row_step: 0,
+            pixel_step: E::GROUP,
+            rows: 1,
+            groups: PEAK_GROUPS,
+            weights,
+        };
+        let (tiles, mut sums) = (super::amx::Tiles::new(), GroupSums::default());
+        return fastest(2 * POSITIONS * PEAK_GROUPS * E::GROUP, || {
+            E::group_sums(&tiles, black_box(&group), &mut sums);
+            black_box(&sums);
+        });
+    }
+    let tile = Tile::<E> {
+        input,
         row_step: 0,
         pixel_step: E::GROUP,
         rows: 1,
         groups: PEAK_GROUPS,
-        weights: weights.as_mut_slice(),
+        weights,
     };
-    let (started, mut sums, mut least) = (Instant::now(), Sums::default(), Duration::MAX);
+    let mut sums = Sums::default();
+    fastest(PIXELS_MAX * PEAK_GROUPS * E::GROUP, || {
+        E::sums(unit, black_box(&tile), PIXELS_MAX, &mut sums);
+        black_box(&sums);
+    })
+}
+
+/// Operations a second of the fastest of many runs of a tile with so many products per output channel.
+fn fastest(products: usize, mut run: impl FnMut()) -> f64 {
+    const RUNS: usize = 64;
+    let (started, mut least) = (Instant::now(), Duration::MAX);
     while started.elapsed() < PEAK_SEARCH {
         let began = Instant::now();
-        for _ in 0..RUNS {
-            E::sums(unit, black_box(&tile), PIXELS_MAX, &mut sums);
-        }
-        black_box(&sums);
+        (0..RUNS).for_each(|_| run());
         least = least.min(began.elapsed());
     }
-    let products = RUNS * PIXELS_MAX * BLOCK * PEAK_GROUPS * E::GROUP;
-    2.0 * products as f64 / least.as_secs_f64()
+    2.0 * (RUNS * products * BLOCK) as f64 / least.as_secs_f64()
 }
