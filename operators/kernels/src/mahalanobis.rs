@@ -4,6 +4,8 @@ use crate::cholesky::{packed_len, row_of};
 use crate::distance::dot_inline;
 use crate::gemm::matmul_transposed;
 use crate::network::share;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::{Level, level};
 
 /// Rows whitened by one matrix product: their results stay in the cache until they are squared.
 const ROWS_PER_PRODUCT: usize = 256;
@@ -15,17 +17,24 @@ const POSITIONS_PER_PART_MIN: usize = 256;
 /// the zeros above the diagonal, and traffic is what scoring costs.
 const TILE_ROWS: usize = 8;
 
+/// Largest of the integers in which a row of a factor is kept.
+const STEPS_MAX: f32 = 32_767.0;
+
 /// One Gaussian for every position.
 ///
 /// Factors are kept in tiles of 8 rows, column by column, so that 8 rows are summed side by side without ever adding across
-/// a vector; the columns of a tile end at its diagonal.
+/// a vector; the columns of a tile end at its diagonal. Reading them is what scoring takes its time for, so they are integers of
+/// 16 bits, every row on a scale of its own: rounding moves a value by at most 1/32,768 of the largest of its row. Scales are
+/// powers of two, so that a factor that was rounded once stays what it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PositionGaussians {
     dims: usize,
     /// `positions × dims`.
     means: Vec<f32>,
     /// `positions × tiled_len(dims)`.
-    tiles: Vec<f32>,
+    tiles: Vec<i16>,
+    /// What a step of a row is worth: `positions × dims`, these rounded up to whole tiles.
+    scales: Vec<f32>,
 }
 
 impl PositionGaussians {
@@ -46,18 +55,28 @@ impl PositionGaussians {
             "{positions} factors of {dims} dims"
         );
         let mut tiles = Vec::with_capacity(positions * tiled_len(dims));
+        let mut scales = Vec::with_capacity(positions * dims.next_multiple_of(TILE_ROWS));
         for factor in factors.chunks_exact(packed_len(dims)) {
+            let first_scale = scales.len();
+            scales.extend((0..dims).map(|row| step(row_of(factor, row))));
+            scales.resize(scales.len().next_multiple_of(TILE_ROWS), 0.0);
+            let scales = &scales[first_scale..];
             for first in (0..dims).step_by(TILE_ROWS) {
                 for column in 0..dims.min(first + TILE_ROWS) {
                     let rows = first..first + TILE_ROWS;
                     tiles.extend(rows.map(|row| match row < dims && column <= row {
-                        true => factor[packed_len(row) + column],
-                        false => 0.0,
+                        true => (factor[packed_len(row) + column] / scales[row]).round_ties_even() as i16,
+                        false => 0,
                     }));
                 }
             }
         }
-        Self { dims, means, tiles }
+        Self {
+            dims,
+            means,
+            tiles,
+            scales,
+        }
     }
 
     /// Dimensions of a vector.
@@ -70,16 +89,18 @@ impl PositionGaussians {
         &self.means
     }
 
-    /// The packed inverse Cholesky factors, `positions × packed_len(dims)`.
+    /// The packed inverse Cholesky factors, `positions × packed_len(dims)`, as they were rounded.
     pub fn packed_factors(&self) -> Vec<f32> {
         let dims = self.dims;
         let mut factors = Vec::with_capacity(self.means.len() / dims * packed_len(dims));
-        for tiles in self.tiles.chunks_exact(tiled_len(dims)) {
+        let scales = self.scales.chunks_exact(dims.next_multiple_of(TILE_ROWS));
+        for (tiles, scales) in self.tiles.chunks_exact(tiled_len(dims)).zip(scales) {
             let mut rest = tiles;
             for first in (0..dims).step_by(TILE_ROWS) {
                 let (tile, below) = rest.split_at(TILE_ROWS * dims.min(first + TILE_ROWS));
                 for row in first..dims.min(first + TILE_ROWS) {
-                    factors.extend((0..=row).map(|column| tile[column * TILE_ROWS + row - first]));
+                    let steps = (0..=row).map(|column| tile[column * TILE_ROWS + row - first]);
+                    factors.extend(steps.map(|steps| f32::from(steps) * scales[row]));
                 }
                 rest = below;
             }
@@ -99,15 +120,42 @@ impl PositionGaussians {
         share(
             move |threads| {
                 let of_part = positions.div_ceil(threads).max(POSITIONS_PER_PART_MIN);
-                let gaussians = self.tiles.chunks(of_part * tiled_len(self.dims));
-                let gaussians = gaussians.zip(self.means.chunks(of_part * self.dims));
+                let tiles = self.tiles.chunks(of_part * tiled_len(self.dims));
+                let scales = self.scales.chunks(of_part * self.dims.next_multiple_of(TILE_ROWS));
+                let means = self.means.chunks(of_part * self.dims);
                 let vectors = vectors.chunks(of_part * self.dims);
-                gaussians.zip(vectors).zip(all.chunks_mut(of_part)).collect()
+                let positions = tiles.zip(scales).zip(means).zip(vectors);
+                let positions = positions.map(|(((tiles, scales), means), vectors)| Positions {
+                    dims: self.dims,
+                    tiles,
+                    scales,
+                    means,
+                    vectors,
+                });
+                positions.zip(all.chunks_mut(of_part)).collect()
             },
-            |(((tiles, means), vectors), norms)| whiten(self.dims, tiles, means, vectors, norms),
+            |(positions, norms)| whiten(positions, norms),
         );
         norms
     }
+}
+
+/// The power of two on which the largest of these values is between half of [`STEPS_MAX`] and all of it; not a number where one of
+/// them is none, so that it is noticed.
+fn step(row: &[f32]) -> f32 {
+    const MANTISSA: u32 = 1 << 23;
+    let largest = row
+        .iter()
+        .fold(0.0f32, |largest, value| match value.is_nan() || largest.is_nan() {
+            true => f32::NAN,
+            false => largest.max(value.abs()),
+        });
+    if !largest.is_finite() {
+        return f32::NAN;
+    }
+    // The next power of two, but no denormal.
+    let bits = (largest / (STEPS_MAX + 0.5)).to_bits();
+    f32::from_bits(bits.next_multiple_of(MANTISSA).max(MANTISSA))
 }
 
 /// Values in the tiles of a factor.
@@ -118,22 +166,67 @@ const fn tiled_len(dims: usize) -> usize {
     TILE_ROWS * (TILE_ROWS * packed_len(whole) + rest)
 }
 
-multiversion! {
-    fn whiten(dims: usize, tiles: &[f32], means: &[f32], vectors: &[f32], norms: &mut [f32]) {
-        let mut centred = vec![0.0; dims];
-        let gaussians = tiles.chunks_exact(tiled_len(dims)).zip(means.chunks_exact(dims));
-        for ((vector, (tiles, mean)), norm) in vectors.chunks_exact(dims).zip(gaussians).zip(norms) {
+/// Vectors and their Gaussians.
+#[derive(Clone, Copy)]
+struct Positions<'a> {
+    dims: usize,
+    tiles: &'a [i16],
+    scales: &'a [f32],
+    means: &'a [f32],
+    vectors: &'a [f32],
+}
+
+/// [`PositionGaussians::whitened_norms`] of some positions.
+fn whiten(positions: Positions<'_>, norms: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2")]
+        fn avx512(positions: Positions<'_>, norms: &mut [f32]) {
+            positions.whiten(norms, |tile, values, sums| {
+                by_vectors::add_products_avx512(tile, values, sums);
+            });
+        }
+
+        #[target_feature(enable = "avx2")]
+        fn avx2(positions: Positions<'_>, norms: &mut [f32]) {
+            positions.whiten(norms, |tile, values, sums| {
+                by_vectors::add_products_avx2(tile, values, sums)
+            });
+        }
+
+        match level() {
+            // SAFETY: `level` is `Avx512` only where every feature that `avx512` enables was detected.
+            Level::Avx512 => return unsafe { avx512(positions, norms) },
+            // SAFETY: `level` is `Avx2` only where that feature was detected.
+            Level::Avx2 => return unsafe { avx2(positions, norms) },
+            Level::Plain => {}
+        }
+    }
+    positions.whiten(norms, add_products);
+}
+
+impl Positions<'_> {
+    #[inline(always)]
+    fn whiten(self, norms: &mut [f32], add_products: impl Fn(&[[i16; LANES]], &[[f32; LANES]], &mut [f32; LANES])) {
+        let dims = self.dims;
+        // Every value 8 times, as a column of a tile needs it.
+        let mut centred = vec![[0.0; TILE_ROWS]; dims];
+        let scales = self.scales.chunks_exact(dims.next_multiple_of(TILE_ROWS));
+        let factors = self.tiles.chunks_exact(tiled_len(dims)).zip(scales);
+        let gaussians = factors.zip(self.means.chunks_exact(dims));
+        for ((vector, ((tiles, scales), mean)), norm) in self.vectors.chunks_exact(dims).zip(gaussians).zip(norms) {
             for (centred, (value, mean)) in centred.iter_mut().zip(vector.iter().zip(mean)) {
-                *centred = value - mean;
+                *centred = [value - mean; TILE_ROWS];
             }
             let mut squares = [0.0f32; TILE_ROWS];
             let mut rest = tiles;
-            for first in (0..dims).step_by(TILE_ROWS) {
-                let columns = dims.min(first + TILE_ROWS);
+            for (at, scales) in scales.as_chunks::<TILE_ROWS>().0.iter().enumerate() {
+                let columns = dims.min((at + 1) * TILE_ROWS);
                 let (tile, below) = rest.split_at(TILE_ROWS * columns);
-                let sums = tile_product(tile, &centred[..columns]);
+                let sums = tile_product(tile, centred[..columns].as_flattened(), &add_products);
                 for l in 0..TILE_ROWS {
-                    squares[l] += sums[l] * sums[l];
+                    let whitened = sums[l] * scales[l];
+                    squares[l] += whitened * whitened;
                 }
                 rest = below;
             }
@@ -143,28 +236,88 @@ multiversion! {
     }
 }
 
-/// The products of a tile's rows with a vector; even and odd columns are summed apart, so that an addition need not wait for
-/// the one before.
+/// Values of a tile that are multiplied side by side: four columns.
+const LANES: usize = 4 * TILE_ROWS;
+
+/// The products of a tile's rows with a vector, every value of which stands there 8 times. Every fourth column is summed apart, so
+/// that an addition need not wait for the one before; nothing is fused, so the bits are the same on every CPU.
 #[inline(always)]
-fn tile_product(tile: &[f32], vector: &[f32]) -> [f32; TILE_ROWS] {
-    let (mut even, mut odd) = ([0.0f32; TILE_ROWS], [0.0f32; TILE_ROWS]);
-    let (pairs, last) = vector.as_chunks::<2>();
-    let (columns, last_column) = tile.as_chunks::<{ 2 * TILE_ROWS }>();
-    for (column, pair) in columns.iter().zip(pairs) {
-        for l in 0..TILE_ROWS {
-            even[l] += column[l] * pair[0];
-            odd[l] += column[TILE_ROWS + l] * pair[1];
+fn tile_product(
+    tile: &[i16],
+    vector: &[f32],
+    add_products: impl Fn(&[[i16; LANES]], &[[f32; LANES]], &mut [f32; LANES]),
+) -> [f32; TILE_ROWS] {
+    let mut sums = [0.0f32; LANES];
+    let (whole, rest) = tile.as_chunks();
+    let (values, rest_values) = vector.as_chunks();
+    add_products(whole, values, &mut sums);
+    for ((sum, steps), value) in sums.iter_mut().zip(rest).zip(rest_values) {
+        *sum += f32::from(*steps) * value;
+    }
+    let mut of_row = [0.0; TILE_ROWS];
+    for (l, of_row) in of_row.iter_mut().enumerate() {
+        let [a, b, c, d] = [0, 1, 2, 3].map(|column| sums[column * TILE_ROWS + l]);
+        *of_row = (a + c) + (b + d);
+    }
+    of_row
+}
+
+fn add_products(tile: &[[i16; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
+    for (steps, values) in tile.iter().zip(values) {
+        for ((sum, steps), value) in sums.iter_mut().zip(steps).zip(values) {
+            *sum += f32::from(*steps) * value;
         }
     }
-    if let [value] = last {
-        for (sum, weight) in even.iter_mut().zip(last_column) {
-            *sum += weight * value;
+}
+
+// By hand: the compiler makes single values of the loop above.
+#[cfg(target_arch = "x86_64")]
+mod by_vectors {
+    use std::arch::x86_64::*;
+
+    use super::LANES;
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn add_products_avx512(tile: &[[i16; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
+        let mut acc = [_mm512_setzero_ps(); 2];
+        for (steps, values) in tile.iter().zip(values) {
+            for (at, acc) in acc.iter_mut().enumerate() {
+                // SAFETY: both arrays have 32 values, of which these are 16.
+                let (steps, values) = unsafe {
+                    let steps = _mm256_loadu_si256(steps.as_ptr().add(16 * at).cast());
+                    (steps, _mm512_loadu_ps(values.as_ptr().add(16 * at)))
+                };
+                let weights = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(steps));
+                *acc = _mm512_add_ps(*acc, _mm512_mul_ps(weights, values));
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums.as_chunks_mut::<16>().0) {
+            // SAFETY: there is room for 16 sums.
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *acc) };
         }
     }
-    for l in 0..TILE_ROWS {
-        even[l] += odd[l];
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    pub(super) fn add_products_avx2(tile: &[[i16; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
+        let mut acc = [_mm256_setzero_ps(); 4];
+        for (steps, values) in tile.iter().zip(values) {
+            for (at, acc) in acc.iter_mut().enumerate() {
+                // SAFETY: both arrays have 32 values, of which these are 8.
+                let (steps, values) = unsafe {
+                    let steps = _mm_loadu_si128(steps.as_ptr().add(8 * at).cast());
+                    (steps, _mm256_loadu_ps(values.as_ptr().add(8 * at)))
+                };
+                let weights = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(steps));
+                *acc = _mm256_add_ps(*acc, _mm256_mul_ps(weights, values));
+            }
+        }
+        for (acc, sums) in acc.iter().zip(sums.as_chunks_mut::<8>().0) {
+            // SAFETY: there is room for 8 sums.
+            unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), *acc) };
+        }
     }
-    even
 }
 
 /// One Gaussian for all vectors.
@@ -243,6 +396,45 @@ mod tests {
     use crate::cholesky::{cholesky, inverse_lower};
     use crate::testing::{assert_close, at, positive_definite, values};
 
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[test]
+    fn vectors_change_no_bit() {
+        let steps: Vec<[i16; LANES]> = (0..5)
+            .map(|at| std::array::from_fn(|lane| (at * 7_919 + lane as i32 * 104_729) as i16))
+            .collect();
+        let products: Vec<[f32; LANES]> = values(5 * LANES, 3).as_chunks().0.to_vec();
+        let mut expected = [0.0; LANES];
+        add_products(&steps, &products, &mut expected);
+        let mut found = [0.0; LANES];
+        if matches!(level(), Level::Avx512) {
+            // SAFETY: it was detected.
+            unsafe { by_vectors::add_products_avx512(&steps, &products, &mut found) };
+            assert_eq!(found, expected);
+        }
+        if !matches!(level(), Level::Plain) {
+            // SAFETY: it was detected.
+            unsafe { by_vectors::add_products_avx2(&steps, &products, &mut found) };
+            assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn steps_are_powers_of_two_that_hold_the_largest() {
+        for (row, expected) in [
+            (&[0.0, 0.0][..], f32::MIN_POSITIVE),
+            (&[1.0], 2f32.powi(-14)),
+            (&[32_767.4, -1.0], 1.0),
+            (&[-32_768.0], 2.0),
+        ] {
+            assert_eq!(step(row), expected, "{row:?}");
+        }
+        for bad in [f32::NAN, f32::INFINITY] {
+            assert!(step(&[1.0, bad, 2.0]).is_nan());
+            let norms = PositionGaussians::new(1, vec![0.0], &[bad]).whitened_norms(&[1.0]);
+            assert!(!norms[0].is_finite(), "it is noticed");
+        }
+    }
+
     #[test]
     fn both_norms_match_naive() {
         for (dims, n) in [(1, 3), (5, 2), (8, 2), (16, 4), (17, 3), (37, 300)] {
@@ -262,7 +454,17 @@ mod tests {
                 .collect();
             let own = PositionGaussians::new(dims, mean.repeat(n), &factor.repeat(n));
             assert_close(&own.whitened_norms(&vectors), &naive, 1e-4);
-            assert_eq!(own.packed_factors(), factor.repeat(n));
+            assert_eq!(
+                PositionGaussians::new(dims, mean.repeat(n), &own.packed_factors()),
+                own,
+                "what was rounded once stays"
+            );
+            let kept = own.packed_factors();
+            for (row, kept) in (0..dims).map(|row| (row_of(&factor, row), row_of(&kept, row))) {
+                let largest = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                let moved = row.iter().zip(kept).map(|(value, kept)| (value - kept).abs());
+                assert!(moved.fold(0.0, f32::max) <= largest / 32_768.0 * 1.001);
+            }
             let shared = SharedGaussian::new(mean, &factor);
             assert_close(&shared.whitened_norms(&vectors), &naive, 1e-4);
             assert_eq!(shared.packed_factor(), factor);

@@ -1,6 +1,7 @@
 //! Who helps: the cores that a pool of threads leaves idle.
 
 use std::cell::RefCell;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
@@ -14,8 +15,13 @@ pub struct Crew {
     team: Mutex<Team>,
 }
 
-/// A thread of the pool at work, until it is dropped.
-pub struct AtWork<'a>(&'a Crew);
+/// A thread of the pool at work, until it is dropped. It stays on that thread.
+pub struct AtWork<'a> {
+    crew: &'a Crew,
+    /// For whom the thread was at work before.
+    before: Option<Arc<Crew>>,
+    of_thread: PhantomData<*const ()>,
+}
 
 thread_local! {
     /// The crew of the pool that this thread is at work for.
@@ -37,12 +43,11 @@ impl Crew {
     /// The calling thread, which is one of the pool's, begins with a piece of work.
     pub fn begin(self: &Arc<Self>) -> AtWork<'_> {
         self.at_work.fetch_add(1, Ordering::Relaxed);
-        CREW.with_borrow_mut(|crew| {
-            if !crew.as_ref().is_some_and(|crew| Arc::ptr_eq(crew, self)) {
-                *crew = Some(self.clone());
-            }
-        });
-        AtWork(self)
+        AtWork {
+            crew: self,
+            before: CREW.replace(Some(self.clone())),
+            of_thread: PhantomData,
+        }
     }
 
     /// Threads that the caller may run a network on, itself included.
@@ -53,7 +58,8 @@ impl Crew {
 
 impl Drop for AtWork<'_> {
     fn drop(&mut self) {
-        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+        self.crew.at_work.fetch_sub(1, Ordering::Relaxed);
+        CREW.set(self.before.take());
     }
 }
 
@@ -76,7 +82,10 @@ pub(super) fn with_idle<R>(work: impl FnOnce(&mut Team, usize) -> R) -> R {
 pub(crate) fn share<P: Send>(cut: impl FnOnce(usize) -> Vec<P>, work: impl Fn(P) + Sync) {
     with_idle(|team, threads| {
         let parts: Vec<_> = cut(threads).into_iter().map(|part| Mutex::new(Some(part))).collect();
-        assert!(parts.len() <= threads, "a part for every thread at most");
+        assert!(
+            parts.len() <= threads.min(team.threads()),
+            "a part for every thread at most"
+        );
         team.run(parts.len(), &|member, _| {
             // Without any part the caller itself has nothing to do.
             let Some(part) = parts.get(member) else { return };
@@ -101,8 +110,19 @@ mod tests {
         assert_eq!(idle(), (3, 2));
         let third = crew.begin();
         assert_eq!(idle(), (1, 1));
-        drop((first, second, third));
+        drop(third);
+        drop(second);
+        drop(first);
+        assert_eq!(idle(), (1, 1), "this thread has done its work for the pool");
+        let done = AtomicUsize::new(0);
+        let once = |_| {
+            done.fetch_add(1, Ordering::Relaxed);
+        };
+        share(|threads| vec![(); threads], once);
+        assert_eq!(done.swap(0, Ordering::Relaxed), 1);
         let _again = crew.begin();
+        share(|threads| vec![(); threads], once);
+        assert_eq!(done.load(Ordering::Relaxed), 3, "every part is somebody's");
         with_idle(|_, _| assert_eq!(idle(), (1, 1), "one network has the team"));
     }
 }

@@ -4,9 +4,9 @@ use super::element::{Element, Unit};
 use super::graph::Conv;
 use super::memory::{Buffer, Zeroed};
 use super::quantise::QuantisedWeights;
+use super::tile::BLOCK;
 #[cfg(target_arch = "x86_64")]
 use super::tile::GROUPS_AT_ONCE;
-use super::tile::BLOCK;
 use super::winograd;
 
 /// The weights of a convolution, ready to be multiplied. Channels are padded with zeros to whole blocks, the runs of a window's
