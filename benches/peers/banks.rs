@@ -24,6 +24,7 @@ pub(crate) struct NearestRecipe {
 #[serde(deny_unknown_fields)]
 pub(crate) struct MahalanobisRecipe {
     arrays: PathBuf,
+    threads: usize,
 }
 
 struct Nearest {
@@ -35,6 +36,7 @@ struct Nearest {
 struct Mahalanobis {
     gaussians: PositionGaussians,
     vectors: Vec<f32>,
+    crew: Arc<Crew>,
 }
 
 impl NearestRecipe {
@@ -78,12 +80,14 @@ impl MahalanobisRecipe {
         Ok(Box::new(Mahalanobis {
             gaussians: PositionGaussians::new(last_extent(&means)?, means.values, &factors.values),
             vectors: take(&mut arrays, "vectors")?.values,
+            crew: Crew::new(self.threads),
         }))
     }
 }
 
 impl Work for Mahalanobis {
     fn run(&mut self) -> Result<Ran, String> {
+        let _at_work = self.crew.begin();
         let started = Instant::now();
         let distances = self.gaussians.whitened_norms(&self.vectors);
         let nanos = started.elapsed().as_nanos() as u64;

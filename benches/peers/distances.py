@@ -106,6 +106,8 @@ def mahalanobis(process: Intakt, arrays: Path, threads: int) -> list[Contender]:
         with torch.inference_mode():
             return AnomalyMapGenerator.compute_distance(embedding, stats)
 
-    own = process.contender("f32", "mahalanobis", kind="mahalanobis", arrays=str(arrays))
+    own = process.contender(
+        "f32", f"mahalanobis {threads}", kind="mahalanobis", arrays=str(arrays), threads=threads
+    )
     peer = Contender("PyTorch, as in anomalib", "f32", timed(distances), lambda: [distances().numpy().ravel()])
     return [own, peer]

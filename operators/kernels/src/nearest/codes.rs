@@ -13,10 +13,11 @@ use super::basis::principal_basis;
 use super::squared_norm;
 use crate::distance::{gamma, relative_error, squared_distance_inline, underflow};
 use crate::gemm::matmul_transposed;
-use crate::network::{BLOCK, BYTE_GROUP, PIXELS_MAX, Sums, Unit, byte_products};
+use crate::network::{BLOCK, BYTE_DIMS, BYTE_GROUP, ByteProducts, Unit};
 
 /// Coordinates of a code, the length of the rest included; a power of two.
 const CODE_DIMS: usize = 128;
+const _: () = assert!(CODE_DIMS.is_power_of_two() && CODE_DIMS.is_multiple_of(BYTE_DIMS));
 
 /// Products that are added up in `f32`; sums of them are in `f64`.
 const PRODUCTS_TOGETHER: usize = 128;
@@ -240,20 +241,16 @@ impl Codes {
         let (rows, blocks, n_queries) = (self.rows, self.blocks(), range.len());
         found.all.resize(n_queries * rows, 0);
         found.least.resize(n_queries * blocks, 0);
-        let mut sums = Sums::default();
+        let vectors = &queries.bytes[range.start * CODE_DIMS..range.end * CODE_DIMS];
+        let mut products = ByteProducts::new(unit);
         for block in 0..blocks {
             let packed = &self.packed[block * BLOCK * CODE_DIMS..][..BLOCK * CODE_DIMS];
             let of_block = self.rows_of(block);
             let constants = &self.constants[of_block.clone()];
-            for first in (0..n_queries).step_by(PIXELS_MAX) {
-                let n = PIXELS_MAX.min(n_queries - first);
-                let vectors = &queries.bytes[(range.start + first) * CODE_DIMS..][..n * CODE_DIMS];
-                byte_products(unit, CODE_DIMS, vectors, packed, &mut sums);
-                for (query, products) in (first..).zip(&sums.0[..n]) {
-                    let distances = &mut found.all[query * rows..][..rows][of_block.clone()];
-                    found.least[query * blocks + block] = into_distances(products, constants, distances);
-                }
-            }
+            products.each(CODE_DIMS, vectors, packed, |query, products| {
+                let distances = &mut found.all[query * rows..][..rows][of_block.clone()];
+                found.least[query * blocks + block] = into_distances(products, constants, distances);
+            });
         }
     }
 

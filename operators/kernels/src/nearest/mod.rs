@@ -14,8 +14,8 @@ use crate::squared_distance;
 const QUERIES_PER_TILE: usize = 256;
 const ROWS_PER_TILE: usize = 256;
 
-/// Queries whose codes' distances to all rows are held at once: 1.5 MiB for a bank of 16,384, which the second-level cache nearly holds.
-const QUERIES_PER_LOOK: usize = 24;
+/// Queries whose codes' distances to all rows are held at once: 2 MiB for a bank of 16,384, which the second-level cache nearly holds.
+const QUERIES_PER_LOOK: usize = 32;
 
 /// Queries for which it is worth waking a thread.
 const QUERIES_PER_PART_MIN: usize = 32;

@@ -2,7 +2,7 @@
 
 use super::finish::Finish;
 use super::memory::Zeroed;
-use super::tile::{BLOCK, DepthwiseTile, Group, GroupSums, PIXELS_MAX, POSITIONS, Sums, Tile};
+use super::tile::{BLOCK, DepthwiseTile, Group, GroupSums, PIXELS_MAX, POSITIONS, PoolRow, Sums, Tile};
 
 /// What activations are made of.
 pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static {
@@ -26,12 +26,11 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
     /// The activation of a value that is not negative; `inverse` is 1 over its scale.
     fn narrowed(value: f32, inverse: f32) -> Self;
 
-    /// Lets `out` grow to the largest of the pixels in `run`, which has some times as many values; or sets it, if it is the `first`.
-    fn max_of_run(run: &[Self], out: &mut [Self], first: bool);
+    /// One row of the maximum under a window.
+    fn max_row(row: &PoolRow<'_, Self>, out: &mut [Self]);
 
-    /// The mean of the pixels under a window of `kernel` rows and columns, rows `row_step` values apart, the first of which is
-    /// the first of `input`: the sum times 1 over their number, in `f32`.
-    fn mean(input: &[Self], row_step: usize, kernel: usize, out: &mut [Self]);
+    /// One row of the mean under a window: the sum times 1 over the number of pixels, in `f32`.
+    fn mean_row(row: &PoolRow<'_, Self>, out: &mut [Self]);
 
     /// Adds up the products of `pixels` neighbouring positions with the weights of one block of output channels.
     fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<Self::Sum>);
@@ -125,12 +124,12 @@ impl Element for u8 {
         (value * inverse).round_ties_even() as u8
     }
 
-    fn max_of_run(run: &[u8], out: &mut [u8], first: bool) {
-        max_of_run_u8(run, out, first);
+    fn max_row(row: &PoolRow<'_, u8>, out: &mut [u8]) {
+        max_row_u8(row, out);
     }
 
-    fn mean(input: &[u8], row_step: usize, kernel: usize, out: &mut [u8]) {
-        mean_u8(input, row_step, kernel, out);
+    fn mean_row(row: &PoolRow<'_, u8>, out: &mut [u8]) {
+        mean_row_u8(row, out);
     }
 
     fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, pixels: usize, sums: &mut Sums<i32>) {
@@ -181,12 +180,12 @@ impl Element for f32 {
         value
     }
 
-    fn max_of_run(run: &[f32], out: &mut [f32], first: bool) {
-        max_of_run_f32(run, out, first);
+    fn max_row(row: &PoolRow<'_, f32>, out: &mut [f32]) {
+        max_row_f32(row, out);
     }
 
-    fn mean(input: &[f32], row_step: usize, kernel: usize, out: &mut [f32]) {
-        mean_f32(input, row_step, kernel, out);
+    fn mean_row(row: &PoolRow<'_, f32>, out: &mut [f32]) {
+        mean_row_f32(row, out);
     }
 
     fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, pixels: usize, sums: &mut Sums<f32>) {
@@ -220,57 +219,67 @@ impl Element for f32 {
 }
 
 multiversion! {
-    fn max_of_run_u8(run: &[u8], out: &mut [u8], first: bool) {
-        if first {
-            out.fill(0);
-        }
-        for pixel in run.chunks_exact(out.len()) {
-            out.iter_mut().zip(pixel).for_each(|(out, value)| *out = (*out).max(*value));
-        }
-    }
-}
-
-multiversion! {
-    fn max_of_run_f32(run: &[f32], out: &mut [f32], first: bool) {
-        if first {
-            out.fill(0.0);
-        }
-        for pixel in run.chunks_exact(out.len()) {
-            out.iter_mut().zip(pixel).for_each(|(out, value)| *out = if *value > *out { *value } else { *out });
-        }
-    }
-}
-
-multiversion! {
-    fn mean_u8(input: &[u8], row_step: usize, kernel: usize, out: &mut [u8]) {
-        let (channels, inverse) = (out.len(), 1.0 / (kernel * kernel) as f32);
-        for (block, out) in out.chunks_mut(BLOCK).enumerate() {
-            // At most 256 bytes are added up.
-            let mut sums = [0u16; BLOCK];
-            let sums = &mut sums[..out.len()];
-            for row in 0..kernel {
-                for column in 0..kernel {
-                    let pixel = &input[row * row_step + column * channels + block * BLOCK..][..out.len()];
-                    sums.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += u16::from(*value));
+    fn max_row_u8(row: &PoolRow<'_, u8>, out: &mut [u8]) {
+        for (at, out) in row.blocks(out) {
+            let mut largest = [0; BLOCK];
+            for pixel in row.under(at) {
+                for lane in 0..BLOCK {
+                    largest[lane] = largest[lane].max(pixel[lane]);
                 }
             }
-            let mean = |sum: u16| (f32::from(sum) * inverse).round_ties_even() as u8;
-            out.iter_mut().zip(sums).for_each(|(out, sum)| *out = mean(*sum));
+            out.copy_from_slice(&largest[..out.len()]);
         }
     }
 }
 
 multiversion! {
-    fn mean_f32(input: &[f32], row_step: usize, kernel: usize, out: &mut [f32]) {
-        let (channels, inverse) = (out.len(), 1.0 / (kernel * kernel) as f32);
-        out.fill(0.0);
-        for row in 0..kernel {
-            for column in 0..kernel {
-                let pixel = &input[row * row_step + column * channels..][..channels];
-                out.iter_mut().zip(pixel).for_each(|(sum, value)| *sum += value);
+    fn max_row_f32(row: &PoolRow<'_, f32>, out: &mut [f32]) {
+        for (at, out) in row.blocks(out) {
+            let mut largest = [0.0; BLOCK];
+            for pixel in row.under(at) {
+                for lane in 0..BLOCK {
+                    largest[lane] = if pixel[lane] > largest[lane] { pixel[lane] } else { largest[lane] };
+                }
+            }
+            out.copy_from_slice(&largest[..out.len()]);
+        }
+    }
+}
+
+multiversion! {
+    fn mean_row_u8(row: &PoolRow<'_, u8>, out: &mut [u8]) {
+        let inverse = 1.0 / (row.kernel * row.kernel) as f32;
+        for (at, out) in row.blocks(out) {
+            // At most 256 bytes are added up.
+            let mut sums = [0u16; BLOCK];
+            for pixel in row.under(at) {
+                for lane in 0..BLOCK {
+                    sums[lane] += u16::from(pixel[lane]);
+                }
+            }
+            let mut means = [0; BLOCK];
+            for lane in 0..BLOCK {
+                means[lane] = (f32::from(sums[lane]) * inverse).round_ties_even() as u8;
+            }
+            out.copy_from_slice(&means[..out.len()]);
+        }
+    }
+}
+
+multiversion! {
+    fn mean_row_f32(row: &PoolRow<'_, f32>, out: &mut [f32]) {
+        let inverse = 1.0 / (row.kernel * row.kernel) as f32;
+        for (at, out) in row.blocks(out) {
+            let mut sums = [0.0; BLOCK];
+            for pixel in row.under(at) {
+                for lane in 0..BLOCK {
+                    sums[lane] += pixel[lane];
+                }
+            }
+            for (out, sum) in out.iter_mut().zip(sums) {
+                *out = sum * inverse;
             }
         }
-        out.iter_mut().for_each(|sum| *sum *= inverse);
     }
 }
 

@@ -31,7 +31,7 @@ mod avx512;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-pub(crate) use self::byte_products::{BYTE_GROUP, byte_products};
+pub(crate) use self::byte_products::{BYTE_DIMS, BYTE_GROUP, ByteProducts};
 pub(crate) use self::crew::share;
 pub use self::crew::{AtWork, Crew};
 pub(crate) use self::element::Unit;
@@ -43,7 +43,7 @@ pub use self::plan::Extent;
 use self::quantise::{PRODUCTS_MAX, activation_scale, quantise_weights};
 use self::run::{Run, Running};
 pub use self::team::Team;
-pub(crate) use self::tile::{BLOCK, PIXELS_MAX, Sums};
+pub(crate) use self::tile::BLOCK;
 
 #[cfg(test)]
 mod tests;

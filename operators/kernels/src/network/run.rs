@@ -8,7 +8,7 @@ use super::graph::{NodeId, Window};
 use super::memory::Buffer;
 use super::pack::Form;
 use super::plan::{AddedFrom, Compiled, ConvStep, Extent, MapLayout, Pool, Schedule, Step};
-use super::tile::{BLOCK, DepthwiseTile, Group, GroupSums, PIXELS_MAX, POSITIONS, Sums, Tile};
+use super::tile::{BLOCK, DepthwiseTile, Group, GroupSums, PIXELS_MAX, POSITIONS, PoolRow, Sums, Tile};
 use super::winograd::{self, Tiles};
 
 /// Bytes of weights up to which all of them stay in the second-level cache while rows go by; beyond that one block of output
@@ -453,16 +453,17 @@ fn pool_rows<E: Element>(
     let channels = from.extent.channels;
     for (out, y) in map.chunks_exact_mut(to.row()).zip(rows) {
         let out = &mut out[to.padding * channels..][..to.extent.width * channels];
-        for (x, out) in out.chunks_exact_mut(channels).enumerate() {
-            let column = (x * window.stride + from.padding - window.padding) * channels;
-            let start = from.row_start((y * window.stride) as isize - window.padding as isize) + column;
-            match pool {
-                Pool::Mean => E::mean(&input[start..], from.row(), window.kernel, out),
-                Pool::Max => (0..window.kernel).for_each(|row| {
-                    let run = &input[start + row * from.row()..][..window.kernel * channels];
-                    E::max_of_run(run, out, row == 0);
-                }),
-            }
+        let start = from.row_start((y * window.stride) as isize - window.padding as isize);
+        let row = PoolRow {
+            input: &input[start + (from.padding - window.padding) * channels..],
+            row_step: from.row(),
+            pixel_step: window.stride * channels,
+            channels,
+            kernel: window.kernel,
+        };
+        match pool {
+            Pool::Mean => E::mean_row(&row, out),
+            Pool::Max => E::max_row(&row, out),
         }
     }
 }

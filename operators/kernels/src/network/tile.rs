@@ -140,6 +140,41 @@ impl<E: Element> DepthwiseTile<'_, E> {
     }
 }
 
+/// What is pooled into one row of a map. Behind the map that is read lies a block of values, so its last channels are read in a
+/// whole block too.
+pub(super) struct PoolRow<'a, E: Element> {
+    /// From the first value under the first position's window on.
+    pub(super) input: &'a [E],
+    /// Values from one row of the input to the next.
+    pub(super) row_step: usize,
+    /// Values from one position to the next.
+    pub(super) pixel_step: usize,
+    pub(super) channels: usize,
+    /// Rows and columns of the window.
+    pub(super) kernel: usize,
+}
+
+impl<E: Element> PoolRow<'_, E> {
+    /// The row, position by position and block by block of its channels, with where the first value under the window is.
+    #[inline(always)]
+    pub(super) fn blocks<'out>(&self, out: &'out mut [E]) -> impl Iterator<Item = (usize, &'out mut [E])> {
+        let positions = out.chunks_exact_mut(self.channels).enumerate();
+        let pixel_step = self.pixel_step;
+        positions.flat_map(move |(position, out)| {
+            let blocks = out.chunks_mut(BLOCK).enumerate();
+            blocks.map(move |(block, out)| (position * pixel_step + block * BLOCK, out))
+        })
+    }
+
+    /// A block of channels of every pixel under the window, row by row.
+    #[inline(always)]
+    pub(super) fn under(&self, at: usize) -> impl Iterator<Item = &[E; BLOCK]> {
+        let rows = (0..self.kernel).map(move |row| at + row * self.row_step);
+        rows.flat_map(move |start| (0..self.kernel).map(move |column| start + column * self.channels))
+            .map(|at| self.input[at..].first_chunk().expect("a block lies inside the map or the values behind it"))
+    }
+}
+
 impl<E: Element> Tile<'_, E> {
     /// Panics unless all that `pixels` positions read is there.
     pub(super) fn check(&self, pixels: usize) {
@@ -157,40 +192,45 @@ impl<E: Element> Tile<'_, E> {
 /// Groups of a tile whose weights and inputs fit into the first-level cache, beside the sums.
 const PEAK_GROUPS: usize = 32;
 
+/// The same for a group of positions, whose sums take longer to be written.
+const PEAK_GROUPS_OF_GROUP: usize = 128;
+
 /// How long the peak is looked for.
 const PEAK_SEARCH: Duration = Duration::from_millis(100);
 
 /// Operations a second, two per product, of the fastest of many runs of a tile that stays in the first-level cache.
 pub(super) fn peak_operations<E: Element>(unit: Unit) -> f64 {
-    let mut input = Buffer::<E>::zeros((POSITIONS + PEAK_GROUPS) * E::GROUP);
-    let mut weights = Buffer::<E::Weight>::zeros(PEAK_GROUPS * E::GROUP * BLOCK);
+    let mut input = Buffer::<E>::zeros((POSITIONS + PEAK_GROUPS_OF_GROUP) * E::GROUP);
+    let mut weights = Buffer::<E::Weight>::zeros(PEAK_GROUPS_OF_GROUP * E::GROUP * BLOCK);
     let (input, weights) = (&*input.as_mut_slice(), &*weights.as_mut_slice());
     #[cfg(target_arch = "x86_64")]
     if E::in_groups(unit) {
+        let groups = PEAK_GROUPS_OF_GROUP;
         let group = Group::<E> {
             inputs: [input; 2],
             row_step: 0,
             pixel_step: E::GROUP,
             rows: 1,
-            groups: PEAK_GROUPS,
+            groups,
             weights,
         };
         let (tiles, mut sums) = (super::amx::Tiles::new(), GroupSums::default());
-        return fastest(2 * POSITIONS * PEAK_GROUPS * E::GROUP, || {
+        return fastest(2 * POSITIONS * groups * E::GROUP, || {
             E::group_sums(&tiles, black_box(&group), &mut sums);
             black_box(&sums);
         });
     }
+    let groups = PEAK_GROUPS;
     let tile = Tile::<E> {
         input,
         row_step: 0,
         pixel_step: E::GROUP,
         rows: 1,
-        groups: PEAK_GROUPS,
+        groups,
         weights,
     };
     let mut sums = Sums::default();
-    fastest(PIXELS_MAX * PEAK_GROUPS * E::GROUP, || {
+    fastest(PIXELS_MAX * groups * E::GROUP, || {
         E::sums(unit, black_box(&tile), PIXELS_MAX, &mut sums);
         black_box(&sums);
     })
