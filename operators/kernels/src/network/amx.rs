@@ -2,6 +2,7 @@
 //! bytes, and `tdpbusd` multiplies a tile of activations with a tile of weights: 16 positions, 64 values each, 16 channels.
 
 use std::arch::asm;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 
@@ -61,6 +62,11 @@ static SHAPES: Shapes = {
     }
 };
 
+thread_local! {
+    /// How many [`Tiles`] this thread has.
+    static USERS: Cell<usize> = const { Cell::new(0) };
+}
+
 /// The tile registers of this thread, ready to be used. Without one of these nothing here touches them.
 pub(super) struct Tiles(PhantomData<*const ()>);
 
@@ -68,6 +74,7 @@ impl Tiles {
     /// Panics where there is no AMX.
     pub(super) fn new() -> Self {
         assert!(is_there(), "this machine has no AMX");
+        USERS.set(USERS.get() + 1);
         // SAFETY: the instruction is there, and reads 64 bytes of a constant.
         unsafe { asm!("ldtilecfg [{}]", in(reg) &raw const SHAPES, options(nostack, readonly, preserves_flags)) };
         Self(PhantomData)
@@ -131,8 +138,11 @@ impl Tiles {
 
 impl Drop for Tiles {
     fn drop(&mut self) {
-        // SAFETY: the instruction is there, since `new` has used its sister.
-        unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+        USERS.set(USERS.get() - 1);
+        if USERS.get() == 0 {
+            // SAFETY: the instruction is there, since `new` has used its sister, and nobody else uses tiles.
+            unsafe { asm!("tilerelease", options(nostack, nomem, preserves_flags)) };
+        }
     }
 }
 

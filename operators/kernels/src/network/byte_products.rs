@@ -1,9 +1,9 @@
 //! Products of byte vectors with a block of others, as a tile of a convolution has them.
 
 use super::element::{Element, Unit};
+use super::tile::{BLOCK, PIXELS_MAX, Sums, Tile};
 #[cfg(target_arch = "x86_64")]
 use super::tile::{Group, GroupSums, POSITIONS};
-use super::tile::{BLOCK, PIXELS_MAX, Sums, Tile};
 
 /// Values that are multiplied and added up at once.
 pub(crate) const BYTE_GROUP: usize = <u8 as Element>::GROUP;

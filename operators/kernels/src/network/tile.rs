@@ -171,7 +171,11 @@ impl<E: Element> PoolRow<'_, E> {
     pub(super) fn under(&self, at: usize) -> impl Iterator<Item = &[E; BLOCK]> {
         let rows = (0..self.kernel).map(move |row| at + row * self.row_step);
         rows.flat_map(move |start| (0..self.kernel).map(move |column| start + column * self.channels))
-            .map(|at| self.input[at..].first_chunk().expect("a block lies inside the map or the values behind it"))
+            .map(|at| {
+                self.input[at..]
+                    .first_chunk()
+                    .expect("a block lies inside the map or the values behind it")
+            })
     }
 }
 
