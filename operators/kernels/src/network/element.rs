@@ -17,6 +17,9 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
     /// Positions that may be computed in vain beyond the end of a row.
     const POSITIONS_BEYOND: usize;
 
+    /// Whether activations that are only pooled are not kept. In `f32` they are: there their ranges are observed.
+    const POOLS_AT_ONCE: bool;
+
     /// A sum of products in `f32`.
     fn scaled(sum: Self::Sum, scale: f32) -> f32;
 
@@ -110,6 +113,7 @@ impl Element for u8 {
     type Sum = i32;
     const GROUP: usize = 4;
     const POSITIONS_BEYOND: usize = POSITIONS - 1;
+    const POOLS_AT_ONCE: bool = true;
 
     fn scaled(sum: i32, scale: f32) -> f32 {
         sum as f32 * scale
@@ -167,6 +171,7 @@ impl Element for f32 {
     type Sum = f32;
     const GROUP: usize = 1;
     const POSITIONS_BEYOND: usize = 0;
+    const POOLS_AT_ONCE: bool = false;
 
     fn scaled(sum: f32, _: f32) -> f32 {
         sum
@@ -257,9 +262,11 @@ multiversion! {
                     sums[lane] += u16::from(pixel[lane]);
                 }
             }
+            // Between 2²³ and 2²⁴ floats are the integers, so the addition rounds ties to even, and vectors have no conversion to bytes.
+            const INTEGERS: f32 = (1 << 23) as f32;
             let mut means = [0; BLOCK];
             for lane in 0..BLOCK {
-                means[lane] = (f32::from(sums[lane]) * inverse).round_ties_even() as u8;
+                means[lane] = (f32::from(sums[lane]) * inverse + INTEGERS).to_bits() as u8;
             }
             out.copy_from_slice(&means[..out.len()]);
         }

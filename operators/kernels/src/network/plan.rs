@@ -38,7 +38,7 @@ pub(super) struct MapLayout {
 }
 
 /// Values behind a map: a row of a window is read in whole groups, and a depthwise convolution's channels in whole blocks.
-const BEHIND: usize = BLOCK;
+pub(super) const BEHIND: usize = BLOCK;
 
 impl MapLayout {
     /// Values from row to row.
@@ -75,12 +75,14 @@ pub(super) enum Step<E: Element> {
     /// A convolution.
     Conv(ConvStep<E>),
     /// The maximum or the mean under a window.
-    Pool {
-        from: usize,
-        to: usize,
-        window: Window,
-        pool: Pool,
-    },
+    Pool { from: usize, to: usize, pooling: Pooling },
+}
+
+/// The maximum or the mean under a window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pooling {
+    pub(super) window: Window,
+    pub(super) pool: Pool,
 }
 
 /// What is taken of the values under a window.
@@ -99,8 +101,10 @@ pub(super) struct ConvStep<E: Element> {
     pub(super) added: AddedFrom,
     pub(super) relu: bool,
     pub(super) out: Extent,
-    /// The map of its activations, and 1 over their scale.
+    /// The map of its activations, or of what is pooled of them, and 1 over their scale.
     pub(super) map: Option<(usize, f32)>,
+    /// The pooling that follows, where nobody else reads the activations: they are not kept.
+    pub(super) pooling: Option<Pooling>,
     /// Its values in `f32`.
     pub(super) wide: Option<usize>,
 }
@@ -129,10 +133,7 @@ impl<E: Element> Schedule<E> {
     pub(super) fn describe(&self, step: usize) -> (String, u64) {
         let conv = match &self.steps[step] {
             Step::Image { .. } => return ("image".to_owned(), 0),
-            Step::Pool { window, pool, .. } => {
-                let name = if *pool == Pool::Max { "max" } else { "average" };
-                return (format!("{name} pool {0}x{0}/{1}", window.kernel, window.stride), 0);
-            }
+            Step::Pool { pooling, .. } => return (pooling.describe(), 0),
             Step::Conv(conv) => conv,
         };
         let Window { kernel, stride, .. } = conv.window;
@@ -143,7 +144,7 @@ impl<E: Element> Schedule<E> {
             channels,
         } = conv.out;
         let what = format!(
-            "{}conv {kernel}x{kernel}/{stride} {} -> {channels} at {width}x{height}{}",
+            "{}conv {kernel}x{kernel}/{stride} {} -> {channels} at {width}x{height}{}{}",
             match conv.weights.form {
                 Form::Direct => "",
                 Form::Depthwise => "depthwise ",
@@ -154,7 +155,9 @@ impl<E: Element> Schedule<E> {
                 ""
             } else {
                 " + shortcut"
-            }
+            },
+            conv.pooling
+                .map_or(String::new(), |pooling| format!(" + {}", pooling.describe())),
         );
         let multiplications = match conv.weights.form {
             Form::Direct => conv.out.values() * from.channels * kernel * kernel,
@@ -165,6 +168,33 @@ impl<E: Element> Schedule<E> {
             }
         };
         (what, multiplications as u64)
+    }
+}
+
+impl Pooling {
+    fn of(node: &Node) -> Option<(NodeId, Self)> {
+        match node {
+            Node::MaxPool { input, window } => Some((
+                *input,
+                Self {
+                    window: *window,
+                    pool: Pool::Max,
+                },
+            )),
+            Node::AvgPool { input, window } => Some((
+                *input,
+                Self {
+                    window: *window,
+                    pool: Pool::Mean,
+                },
+            )),
+            Node::Image | Node::Conv { .. } => None,
+        }
+    }
+
+    fn describe(&self) -> String {
+        let name = if self.pool == Pool::Max { "max" } else { "average" };
+        format!("{name} pool {0}x{0}/{1}", self.window.kernel, self.window.stride)
     }
 }
 
@@ -246,6 +276,8 @@ fn extents(network: &Network, height: usize, width: usize) -> Result<Vec<Extent>
 struct Uses {
     /// By node: the last that reads its activations, and the border that its readers need.
     maps: Vec<Option<(usize, usize)>>,
+    /// By node: how many read its activations.
+    readers: Vec<usize>,
     /// By node: the last that adds its sums.
     wides: Vec<Option<usize>>,
 }
@@ -255,6 +287,7 @@ impl Uses {
         let n_nodes = network.nodes.len();
         let mut uses = Self {
             maps: vec![None; n_nodes],
+            readers: vec![0; n_nodes],
             wides: vec![None; n_nodes],
         };
         for (at, node) in network.nodes.iter().enumerate() {
@@ -281,6 +314,7 @@ impl Uses {
     fn reads(&mut self, of: NodeId, at: usize, padding: usize) {
         let before = self.maps[of.0].map_or(0, |(_, padding)| padding);
         self.maps[of.0] = Some((at, before.max(padding)));
+        self.readers[of.0] += 1;
     }
 }
 
@@ -307,9 +341,12 @@ impl<E: Element> Scheduler<'_, E> {
             if self.uses.maps[at].is_none() && self.uses.wides[at].is_none() && !self.is_tapped(at) {
                 continue;
             }
-            let step = self.step(at);
-            self.schedule.steps.push(step);
-            self.schedule.nodes.push(NodeId(at));
+            // What its convolution has pooled already is no step of its own.
+            if !self.of_map.contains_key(&at) {
+                let step = self.step(at);
+                self.schedule.steps.push(step);
+                self.schedule.nodes.push(NodeId(at));
+            }
             self.release(at);
         }
         let taps = self.compiled.network.taps.iter();
@@ -325,15 +362,14 @@ impl<E: Element> Scheduler<'_, E> {
         let compiled = self.compiled;
         match &compiled.network.nodes[at] {
             Node::Image => Step::Image { to: self.map(at) },
-            node @ (Node::MaxPool { input, window } | Node::AvgPool { input, window }) => Step::Pool {
-                from: self.of_map[&input.0],
-                to: self.map(at),
-                window: *window,
-                pool: match node {
-                    Node::MaxPool { .. } => Pool::Max,
-                    _ => Pool::Mean,
-                },
-            },
+            node @ (Node::MaxPool { .. } | Node::AvgPool { .. }) => {
+                let (input, pooling) = Pooling::of(node).expect("it pools");
+                Step::Pool {
+                    from: self.of_map[&input.0],
+                    to: self.map(at),
+                    pooling,
+                }
+            }
             Node::Conv { input, conv, add, relu } => {
                 let out = self.extents[at];
                 let bias = match &compiled.raw_weight {
@@ -346,10 +382,12 @@ impl<E: Element> Scheduler<'_, E> {
                     Some(&wide) if self.uses.wides[add.0].is_some() => AddedFrom::Wide(wide),
                     _ => AddedFrom::Map(self.of_map[&add.0], compiled.scales[add.0]),
                 });
+                let is_wide = self.uses.wides[at].is_some() || self.is_tapped(at);
+                let pooled = self.pooled(at).filter(|_| !is_wide);
+                let kept = pooled.map_or(at, |(pool, _)| pool);
                 let map = self.uses.maps[at]
                     .is_some()
-                    .then(|| (self.map(at), 1.0 / compiled.scales[at]));
-                let is_wide = self.uses.wides[at].is_some() || self.is_tapped(at);
+                    .then(|| (self.map(kept), 1.0 / compiled.scales[at]));
                 Step::Conv(ConvStep {
                     from: self.of_map[&input.0],
                     window: conv.window,
@@ -359,10 +397,18 @@ impl<E: Element> Scheduler<'_, E> {
                     relu: *relu,
                     out,
                     map,
+                    pooling: pooled.map(|(_, pooling)| pooling),
                     wide: is_wide.then(|| self.wide(at)),
                 })
             }
         }
+    }
+
+    /// The node that pools the activations of a node, if no other reads them.
+    fn pooled(&self, at: usize) -> Option<(usize, Pooling)> {
+        let (reader, _) = self.uses.maps[at].filter(|_| E::POOLS_AT_ONCE && self.uses.readers[at] == 1)?;
+        let (_, pooling) = Pooling::of(&self.compiled.network.nodes[reader])?;
+        Some((reader, pooling))
     }
 
     fn map(&mut self, at: usize) -> usize {

@@ -1,5 +1,6 @@
 //! Runs a plan.
 
+use std::cell::RefCell;
 use std::ops::Range;
 
 use super::element::{Element, Unit};
@@ -7,13 +8,16 @@ use super::finish::{Added, Finish};
 use super::graph::{NodeId, Window};
 use super::memory::Buffer;
 use super::pack::Form;
-use super::plan::{AddedFrom, Compiled, ConvStep, Extent, MapLayout, Pool, Schedule, Step};
+use super::plan::{AddedFrom, BEHIND, Compiled, ConvStep, Extent, MapLayout, Pool, Pooling, Schedule, Step};
 use super::tile::{BLOCK, DepthwiseTile, Group, GroupSums, PIXELS_MAX, POSITIONS, PoolRow, Sums, Tile};
 use super::winograd::{self, Tiles};
 
 /// Bytes of weights up to which all of them stay in the second-level cache while rows go by; beyond that one block of output
 /// channels stays there, and rows go by once per block.
 const WEIGHT_BYTES_RESIDENT_MAX: usize = 256 * 1024;
+
+/// Bytes of the activations that are kept until they are pooled: they and what they are made of stay in the second-level cache.
+const STRIP_BYTES: usize = 256 * 1024;
 
 /// A schedule with its memory.
 pub(super) struct Running<E: Element> {
@@ -29,6 +33,9 @@ pub(super) trait Pixels: Element {
     /// Writes one row of RGB bytes.
     fn row(table: Option<&[[f32; 256]; 3]>, rgb: &[u8], out: &mut [Self]);
 
+    /// Lets `work` have so many values for a while, whatever they are.
+    fn with_scratch(len: usize, work: impl FnOnce(&mut [Self]));
+
     /// Output rows, from the first of a row of tiles on, of a convolution whose weights are transformed.
     fn winograd(work: &mut ConvRows<'_, Self>, rows: Range<usize>);
 }
@@ -36,6 +43,19 @@ pub(super) trait Pixels: Element {
 impl Pixels for u8 {
     fn row(_: Option<&[[f32; 256]; 3]>, rgb: &[u8], out: &mut [u8]) {
         out.copy_from_slice(rgb);
+    }
+
+    fn with_scratch(len: usize, work: impl FnOnce(&mut [u8])) {
+        thread_local! {
+            /// It grows with the first image that a thread sees.
+            static SCRATCH: RefCell<Buffer<u8>> = RefCell::new(Buffer::zeros(0));
+        }
+        SCRATCH.with_borrow_mut(|scratch| {
+            if scratch.len() < len {
+                *scratch = Buffer::zeros(len);
+            }
+            work(&mut scratch.as_mut_slice()[..len]);
+        });
     }
 
     fn winograd(_: &mut ConvRows<'_, u8>, _: Range<usize>) {
@@ -51,6 +71,10 @@ impl Pixels for f32 {
                 out[channel] = table[channel][usize::from(pixel[channel])];
             }
         }
+    }
+
+    fn with_scratch(_: usize, _: impl FnOnce(&mut [f32])) {
+        unreachable!("activations in f32 are kept");
     }
 
     fn winograd(work: &mut ConvRows<'_, f32>, rows: Range<usize>) {
@@ -168,20 +192,27 @@ impl<E: Pixels> Running<E> {
     }
 
     /// # Safety
+    /// Nobody writes to it meanwhile.
+    unsafe fn added(&self, conv: &ConvStep<E>) -> Option<AddedMap<'_, E>> {
+        match conv.added {
+            AddedFrom::Nothing => None,
+            AddedFrom::Map(map, scale) => {
+                // SAFETY: the caller's promise.
+                let (layout, values) = unsafe { self.map(map) };
+                Some(AddedMap::Map(layout, values, scale))
+            }
+            // SAFETY: the caller's promise.
+            AddedFrom::Wide(wide) => Some(AddedMap::Wide(unsafe { self.wides[wide].slice() })),
+        }
+    }
+
+    /// # Safety
     /// Nobody else uses these rows of what it writes, and nobody writes to what it reads.
     unsafe fn conv(&self, conv: &ConvStep<E>, unit: Unit, rows: Range<usize>) {
         // SAFETY: the caller's promise, here and below.
         let (from, input) = unsafe { self.map(conv.from) };
-        let added = match conv.added {
-            AddedFrom::Nothing => None,
-            AddedFrom::Map(map, scale) => {
-                // SAFETY: as above.
-                let (layout, values) = unsafe { self.map(map) };
-                Some(AddedMap::Map(layout, values, scale))
-            }
-            // SAFETY: as above.
-            AddedFrom::Wide(wide) => Some(AddedMap::Wide(unsafe { self.wides[wide].slice() })),
-        };
+        // SAFETY: as above.
+        let added = unsafe { self.added(conv) };
         let map = conv.map.map(|(map, inverse)| {
             // SAFETY: as above.
             let (layout, values) = unsafe { self.rows_of_map(map, rows.clone()) };
@@ -202,19 +233,66 @@ impl<E: Pixels> Running<E> {
             map,
             wide,
         };
-        if conv.weights.form == Form::Winograd {
-            return E::winograd(&mut work, rows);
-        }
-        #[cfg(target_arch = "x86_64")]
-        if conv.weights.form == Form::Direct && E::in_groups(unit) {
-            return work.rows_in_groups(rows);
-        }
-        let blocks = 0..conv.weights.blocks;
-        if conv.weights.bytes() <= WEIGHT_BYTES_RESIDENT_MAX {
-            rows.for_each(|y| blocks.clone().for_each(|block| work.row(y, block)));
-        } else {
-            blocks.for_each(|block| rows.clone().for_each(|y| work.row(y, block)));
-        }
+        work.rows(rows);
+    }
+
+    /// Some rows of what is pooled of a convolution: strip by strip, so that activations stay in the cache until they are pooled.
+    ///
+    /// # Safety
+    /// As [`Running::conv`].
+    unsafe fn pooled_conv(&self, conv: &ConvStep<E>, pooling: Pooling, unit: Unit, rows: Range<usize>) {
+        let Window {
+            kernel,
+            stride,
+            padding,
+        } = pooling.window;
+        let (to, inverse) = conv.map.expect("what is pooled is kept");
+        // SAFETY: the caller's promise, here and below.
+        let ((from, input), (to, map)) = unsafe { (self.map(conv.from), self.rows_of_map(to, rows.clone())) };
+        // SAFETY: as above.
+        let added = unsafe { self.added(conv) };
+        let mut strip = MapLayout {
+            extent: conv.out,
+            padding,
+            behind: 0,
+        };
+        let pooled_at_once = (STRIP_BYTES / (strip.row() * size_of::<E>())).saturating_sub(kernel) / stride + 1;
+        let pooled_at_once = pooled_at_once.min(rows.len().max(1));
+        // Rows of a strip, and those at its end that the next begins with.
+        let height = (pooled_at_once - 1) * stride + kernel;
+        let kept = kernel.saturating_sub(stride);
+        strip.extent.height = height;
+        E::with_scratch(height * strip.row() + BEHIND, |scratch| {
+            scratch.fill(E::default());
+            for first in rows.clone().step_by(pooled_at_once) {
+                let pooled = first..rows.end.min(first + pooled_at_once);
+                // Above the first row of the map and below its last are zeros.
+                let top = (first * stride) as isize - padding as isize;
+                let known = if first == rows.start { 0 } else { kept };
+                let used = (pooled.len() - 1) * stride + kernel;
+                let row_at = |at: usize| (top + at as isize).clamp(0, conv.out.height as isize) as usize;
+                let wanted = row_at(known)..row_at(used);
+                let place = |y: usize| (y as isize - top) as usize * strip.row();
+                scratch[place(wanted.end)..used.max(height) * strip.row()].fill(E::default());
+                let mut work = ConvRows {
+                    conv,
+                    unit,
+                    from,
+                    input,
+                    added,
+                    first: wanted.start,
+                    map: Some((strip, &mut scratch[place(wanted.start)..], inverse)),
+                    wide: None,
+                };
+                work.rows(wanted);
+                let map = &mut map[(first - rows.start) * to.row()..];
+                pool_rows(strip, scratch, pooling, to, &mut map[..pooled.len() * to.row()]);
+                if kept > 0 {
+                    let next = pooled_at_once * stride * strip.row();
+                    scratch.copy_within(next..next + kept * strip.row(), 0);
+                }
+            }
+        });
     }
 }
 
@@ -247,11 +325,20 @@ impl<E: Pixels> Run for Running<E> {
                 // SAFETY: the caller's promise, and members have different rows.
                 unsafe { self.image(rgb, *to, rows) };
             }
-            Step::Pool { from, to, window, pool } => {
+            Step::Pool { from, to, pooling } => {
                 let rows = share(self.schedule.maps[*to].extent.height);
                 // SAFETY: the caller's promise; a step does not write to what it reads.
-                let (from, to) = unsafe { (self.map(*from), self.rows_of_map(*to, rows.clone())) };
-                pool_rows(from, to, *window, *pool, rows);
+                let ((from, input), (to, map)) = unsafe { (self.map(*from), self.rows_of_map(*to, rows.clone())) };
+                let start =
+                    from.row_start((rows.start * pooling.window.stride) as isize - pooling.window.padding as isize);
+                let left = (from.padding - pooling.window.padding) * from.extent.channels;
+                pool_rows(from, &input[start + left..], *pooling, to, map);
+            }
+            Step::Conv(conv) if let Some(pooling) = conv.pooling => {
+                let (to, _) = conv.map.expect("what is pooled is kept");
+                let rows = share(self.schedule.maps[to].extent.height);
+                // SAFETY: the caller's promise.
+                unsafe { self.pooled_conv(conv, pooling, unit, rows) };
             }
             Step::Conv(conv) => {
                 let rows = match conv.weights.form {
@@ -286,6 +373,7 @@ impl<E: Pixels> Run for Running<E> {
     }
 }
 
+#[derive(Clone, Copy)]
 enum AddedMap<'a, E> {
     Map(MapLayout, &'a [E], f32),
     Wide(&'a [f32]),
@@ -302,6 +390,26 @@ pub(super) struct ConvRows<'a, E: Element> {
     first: usize,
     map: Option<(MapLayout, &'a mut [E], f32)>,
     wide: Option<&'a mut [f32]>,
+}
+
+impl<E: Pixels> ConvRows<'_, E> {
+    /// All of these rows.
+    fn rows(&mut self, rows: Range<usize>) {
+        let weights = &self.conv.weights;
+        if weights.form == Form::Winograd {
+            return E::winograd(self, rows);
+        }
+        #[cfg(target_arch = "x86_64")]
+        if weights.form == Form::Direct && E::in_groups(self.unit) {
+            return self.rows_in_groups(rows);
+        }
+        let blocks = 0..weights.blocks;
+        if weights.bytes() <= WEIGHT_BYTES_RESIDENT_MAX {
+            rows.for_each(|y| blocks.clone().for_each(|block| self.row(y, block)));
+        } else {
+            blocks.for_each(|block| rows.clone().for_each(|y| self.row(y, block)));
+        }
+    }
 }
 
 impl<E: Element> ConvRows<'_, E> {
@@ -441,27 +549,20 @@ impl<E: Element> ConvRows<'_, E> {
     }
 }
 
-/// Rows of the maximum or the mean under a window. The border's zeros change no maximum, because activations are not negative.
-fn pool_rows<E: Element>(
-    from: (MapLayout, &[E]),
-    to: (MapLayout, &mut [E]),
-    window: Window,
-    pool: Pool,
-    rows: Range<usize>,
-) {
-    let ((from, input), (to, map)) = (from, to);
-    let channels = from.extent.channels;
-    for (out, y) in map.chunks_exact_mut(to.row()).zip(rows) {
+/// Rows of the maximum or the mean under a window, `input` from the first value under the first window on. The border's zeros change
+/// no maximum, because activations are not negative.
+fn pool_rows<E: Element>(from: MapLayout, input: &[E], pooling: Pooling, to: MapLayout, map: &mut [E]) {
+    let (window, channels) = (pooling.window, from.extent.channels);
+    for (y, out) in map.chunks_exact_mut(to.row()).enumerate() {
         let out = &mut out[to.padding * channels..][..to.extent.width * channels];
-        let start = from.row_start((y * window.stride) as isize - window.padding as isize);
         let row = PoolRow {
-            input: &input[start + (from.padding - window.padding) * channels..],
+            input: &input[y * window.stride * from.row()..],
             row_step: from.row(),
             pixel_step: window.stride * channels,
             channels,
             kernel: window.kernel,
         };
-        match pool {
+        match pooling.pool {
             Pool::Mean => E::mean_row(&row, out),
             Pool::Max => E::max_row(&row, out),
         }
