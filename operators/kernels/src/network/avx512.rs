@@ -8,6 +8,18 @@ use super::tile::{BLOCK, Sums, Tile};
 /// 512-bit registers of a block.
 const VECTORS: usize = BLOCK / 16;
 
+/// Calls the version of a function that is compiled for what is written: a map, a wide map, or both.
+macro_rules! by_outputs {
+    ($outputs:expr, $block:ident::<$added:ident>($($arg:expr),*)) => {
+        match $outputs {
+            (true, true) => $block::<$added, true, true>($($arg),*),
+            (true, false) => $block::<$added, true, false>($($arg),*),
+            (false, true) => $block::<$added, false, true>($($arg),*),
+            (false, false) => {}
+        }
+    };
+}
+
 /// Sums of `pixels` positions.
 pub(super) fn sums_u8(tile: &Tile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) {
     tile.check(pixels);
@@ -95,8 +107,15 @@ unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, sums: &mut Sums<f3
 
 /// [`Finish::write`] of a whole block.
 pub(super) fn finish_u8(finish: &mut Finish<'_, u8>, sums: &[[i32; BLOCK]]) {
+    let outputs = (finish.map.is_some(), finish.wide.is_some());
     // SAFETY: the caller has detected AVX-512, and `Finish::check` says that what is touched is inside the slices.
-    unsafe { block_u8(finish, sums) }
+    unsafe {
+        match (finish.added, outputs) {
+            (Added::Nothing, outputs) => by_outputs!(outputs, block_u8::<NOTHING>(finish, sums)),
+            (Added::Map { .. }, outputs) => by_outputs!(outputs, block_u8::<OF_MAP>(finish, sums)),
+            (Added::Wide { .. }, outputs) => by_outputs!(outputs, block_u8::<OF_WIDE>(finish, sums)),
+        }
+    }
 }
 
 /// [`Finish::write`] of a whole block.
@@ -105,41 +124,62 @@ pub(super) fn finish_f32(finish: &mut Finish<'_, f32>, sums: &[[f32; BLOCK]]) {
     unsafe { block_f32(finish, sums) }
 }
 
+/// What [`block_u8`] adds.
+const NOTHING: u8 = 0;
+const OF_MAP: u8 = 1;
+const OF_WIDE: u8 = 2;
+
+// A version for each kind of epilogue: beside the little that is done to a value, asking what to do takes as long.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn block_u8(finish: &mut Finish<'_, u8>, sums: &[[i32; BLOCK]]) {
+unsafe fn block_u8<const ADDED: u8, const MAP: bool, const WIDE: bool>(
+    finish: &mut Finish<'_, u8>,
+    sums: &[[i32; BLOCK]],
+) {
     let channels = finish.channels;
     let floor = floor(finish.relu);
-    let map = finish
-        .map
+    let (map, inverse) = match &mut finish.map {
+        Some((map, inverse)) => (map.as_mut_ptr(), _mm512_set1_ps(*inverse)),
+        None => (std::ptr::null_mut(), floor),
+    };
+    let wide = finish
+        .wide
         .as_mut()
-        .map(|(map, inverse)| (map.as_mut_ptr(), _mm512_set1_ps(*inverse)));
-    let wide = finish.wide.as_mut().map(|wide| wide.as_mut_ptr());
-    for at in (0..BLOCK).step_by(16) {
-        // SAFETY: `Finish::check` holds for as many positions as there are sums of, `channels` apart, of which this is the block's 16 channels from `at` on.
+        .map_or(std::ptr::null_mut(), |wide| wide.as_mut_ptr());
+    let (added_bytes, added_floats, added_scale) = match finish.added {
+        Added::Nothing => (std::ptr::null(), std::ptr::null(), floor),
+        Added::Map { values, scale } => (values.as_ptr(), std::ptr::null(), _mm512_set1_ps(scale)),
+        Added::Wide { values } => (std::ptr::null(), values.as_ptr(), floor),
+    };
+    let (mut scales, mut biases) = ([floor; VECTORS], [floor; VECTORS]);
+    for at in 0..VECTORS {
+        // SAFETY: a block has so many scales and biases.
         unsafe {
-            let scale = _mm512_loadu_ps(finish.scales.as_ptr().add(at));
-            let bias = _mm512_loadu_ps(finish.bias.as_ptr().add(at));
-            for (pixel, sums) in sums.iter().enumerate() {
-                let place = pixel * channels + at;
-                let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums.as_ptr().add(at).cast()));
-                let mut value = _mm512_add_ps(_mm512_mul_ps(sum, scale), bias);
-                match finish.added {
-                    Added::Nothing => {}
-                    Added::Map { values, scale } => {
-                        let bytes = _mm_loadu_si128(values.as_ptr().add(place).cast());
-                        let added = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
-                        value = _mm512_add_ps(value, _mm512_mul_ps(added, _mm512_set1_ps(scale)));
-                    }
-                    Added::Wide { values } => {
-                        value = _mm512_add_ps(value, _mm512_loadu_ps(values.as_ptr().add(place)));
-                    }
+            scales[at] = _mm512_loadu_ps(finish.scales.as_ptr().add(16 * at));
+            biases[at] = _mm512_loadu_ps(finish.bias.as_ptr().add(16 * at));
+        }
+    }
+    for (pixel, sums) in sums.iter().enumerate() {
+        for at in 0..VECTORS {
+            let place = pixel * channels + 16 * at;
+            // SAFETY: `Finish::check` holds for as many positions as there are sums of, `channels` apart, of which this is 16 channels of
+            // the block; what `ADDED`, `MAP` and `WIDE` name is there, because `finish_u8` has looked.
+            unsafe {
+                let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums.as_ptr().add(16 * at).cast()));
+                let mut value = _mm512_add_ps(_mm512_mul_ps(sum, scales[at]), biases[at]);
+                if ADDED == OF_MAP {
+                    let bytes = _mm_loadu_si128(added_bytes.add(place).cast());
+                    let added = _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+                    value = _mm512_add_ps(value, _mm512_mul_ps(added, added_scale));
+                }
+                if ADDED == OF_WIDE {
+                    value = _mm512_add_ps(value, _mm512_loadu_ps(added_floats.add(place)));
                 }
                 value = _mm512_max_ps(floor, value);
-                if let Some((map, inverse)) = map {
+                if MAP {
                     let rounded = _mm512_cvtps_epi32(_mm512_mul_ps(value, inverse));
                     _mm_storeu_si128(map.add(place).cast(), _mm512_cvtusepi32_epi8(rounded));
                 }
-                if let Some(wide) = wide {
+                if WIDE {
                     _mm512_storeu_ps(wide.add(place), value);
                 }
             }
