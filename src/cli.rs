@@ -195,7 +195,7 @@ pub(crate) enum LayoutName {
 }
 
 /// What a fit is asked for; `--without` takes all of it from the detector.
-const FIT_SETTINGS: [&str; 20] = [
+const FIT_SETTINGS: [&str; 21] = [
     "detector",
     "backbone",
     "weights",
@@ -206,6 +206,7 @@ const FIT_SETTINGS: [&str; 20] = [
     "overlap",
     "layers",
     "coreset_ratio",
+    "seed",
     "image_score",
     "calibrate",
     "false_reject_rate",
@@ -259,6 +260,9 @@ pub(crate) struct FitArgs {
     /// Share of the normal patches that patchcore keeps
     #[arg(long, default_value_t = 0.01)]
     pub(crate) coreset_ratio: f64,
+    /// Seed of everything random: dimensions of padim and gaussian, coreset of patchcore
+    #[arg(long, default_value_t = 0)]
+    pub(crate) seed: u32,
     /// Image score: max, top:N (mean of the N highest pixels), or reweighted (patchcore) [default: the papers']
     #[arg(long)]
     pub(crate) image_score: Option<String>,

@@ -88,6 +88,7 @@ impl FitRecipe {
             tiling: None,
             layers: None,
             coreset_ratio: self.coreset_ratio,
+            seed: 0,
             image_score: None,
             calibration: CalibrationMethod::Conformal { false_reject_rate: 0.1 },
             suppression: SuppressionRules::default(),

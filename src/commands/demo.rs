@@ -111,6 +111,7 @@ fn fit_settings() -> FitSettings {
         tiling: None,
         layers: None,
         coreset_ratio: 0.01,
+        seed: 0,
         image_score: None,
         calibration: CalibrationMethod::Conformal {
             false_reject_rate: 0.01,

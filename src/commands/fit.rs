@@ -93,6 +93,7 @@ fn wanted(args: &FitArgs) -> Result<FitSettings, PipelineError> {
         tiling,
         layers: args.layers.clone(),
         coreset_ratio: args.coreset_ratio,
+        seed: u64::from(args.seed),
         image_score: args.image_score.as_deref().map(settings::image_score).transpose()?,
         calibration: calibration(args)?,
         suppression,

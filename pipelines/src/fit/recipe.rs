@@ -10,9 +10,6 @@ use intakt_operators::imaging::check_input;
 use super::BackboneChoice;
 use crate::datasets::Layout;
 
-/// Seed of everything random in a fit: random dimensions, random projection, first pick of the coreset.
-const SEED: u64 = 0;
-
 /// Standard deviation of the smoothing of anomaly maps, pixels of the network's input: 4 in PatchCore and PaDiM.
 const BLUR_SIGMA_PX: f32 = 4.0;
 
@@ -62,6 +59,8 @@ pub struct FitSettings {
     pub layers: Option<Vec<String>>,
     /// Share of the normal patches that PatchCore keeps.
     pub coreset_ratio: f64,
+    /// Seed of everything random: dimensions that are kept, random projection, first pick of the coreset.
+    pub seed: u64,
     /// Image score; none: the papers'.
     pub image_score: Option<ImageScore>,
     /// How the threshold is chosen.
@@ -178,7 +177,7 @@ impl FitSettings {
     fn embedding(&self, backbone: &dyn Backbone) -> EmbeddingRecipe {
         let total: usize = backbone.layers().iter().map(|layer| layer.dims).sum();
         let layers: Vec<usize> = backbone.layers().iter().map(|layer| layer.dims).collect();
-        let keep = |dims: usize| (dims < total).then(|| dims_of_every_layer(&layers, dims));
+        let keep = |dims: usize| (dims < total).then(|| dims_of_every_layer(&layers, dims, self.seed));
         let builtin = backbone.name() == BUILTIN;
         let (neighbourhood, upsampling, kept_dims) = match self.kind() {
             DetectorKind::Padim if backbone.name() == "resnet18" || builtin => {
@@ -204,15 +203,15 @@ impl FitSettings {
                 coreset_ratio: self.coreset_ratio,
                 n_neighbors: 9,
                 projection_dims: PROJECTION_DIMS,
-                seed: SEED,
+                seed: self.seed,
             },
             DetectorKind::Padim => ScorerRecipe::Padim {
                 regularisation: self.regularisation(),
-                seed: SEED,
+                seed: self.seed,
             },
             DetectorKind::Gaussian => ScorerRecipe::Gaussian {
                 regularisation: self.regularisation(),
-                seed: SEED,
+                seed: self.seed,
             },
             DetectorKind::GlobalKnn => ScorerRecipe::GlobalKnn { n_neighbors: 2 },
         }
@@ -242,10 +241,12 @@ impl FitSettings {
 
 /// Random dimensions, `kept` in all, dealt to the layers in proportion to their own: PaDiM's selection, except that no draw
 /// can leave a layer thin, which makes one seed as good as another.
-fn dims_of_every_layer(layers: &[usize], kept: usize) -> Vec<usize> {
+fn dims_of_every_layer(layers: &[usize], kept: usize, seed: u64) -> Vec<usize> {
     let total: usize = layers.iter().sum();
     let (mut first, mut dealt, mut dims) = (0, 0, Vec::with_capacity(kept));
-    for (seed, layer) in (SEED..).zip(layers) {
+    for (at, layer) in layers.iter().enumerate() {
+        // Every layer draws from a stream of its own.
+        let seed = seed.wrapping_add(at as u64);
         // Rounded on the running sum, so that the parts add up to the whole.
         let due = ((first + layer) * kept + total / 2) / total;
         dims.extend(
@@ -264,9 +265,12 @@ mod tests {
 
     #[test]
     fn every_layer_keeps_its_share_of_the_dimensions() {
-        let dims = dims_of_every_layer(&[64, 128, 256], 100);
-        let within = |from: usize, to: usize| dims.iter().filter(|dim| (from..to).contains(dim)).count();
-        assert_eq!((within(0, 64), within(64, 192), within(192, 448)), (14, 29, 57));
-        assert!(dims.is_sorted_by(|a, b| a < b));
+        let [dims, others] = [0, 1].map(|seed| dims_of_every_layer(&[64, 128, 256], 100, seed));
+        assert_ne!(dims, others, "another seed keeps other dimensions");
+        for dims in [dims, others] {
+            let within = |from: usize, to: usize| dims.iter().filter(|dim| (from..to).contains(dim)).count();
+            assert_eq!((within(0, 64), within(64, 192), within(192, 448)), (14, 29, 57));
+            assert!(dims.is_sorted_by(|a, b| a < b));
+        }
     }
 }
