@@ -81,10 +81,11 @@ pub enum DecodeError {
 /// See [`DecodeError`]. A picture that is only partly there is an error, never a half-grey image.
 pub fn decode(bytes: &[u8], sixteen_bit_max: u16) -> Result<Image, DecodeError> {
     let picture = read(bytes)?;
-    let rgb = match &picture.samples {
-        Samples::Eight(values) => interleave_rgb(values, picture.channels, |value| value),
+    let rgb = match picture.samples {
+        Samples::Eight(rgb) if picture.channels == 3 => rgb,
+        Samples::Eight(values) => interleave_rgb(&values, picture.channels, |value| value),
         Samples::Sixteen(values) => {
-            interleave_rgb(values, picture.channels, |value| scale_to_byte(value, sixteen_bit_max))
+            interleave_rgb(&values, picture.channels, |value| scale_to_byte(value, sixteen_bit_max))
         }
     };
     Ok(Image::new(picture.width, picture.height, rgb))
