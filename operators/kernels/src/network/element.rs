@@ -2,7 +2,9 @@
 
 use super::finish::Finish;
 use super::memory::Zeroed;
-use super::tile::{BLOCK, DepthwiseTile, Group, GroupSums, PIXELS_MAX, POSITIONS, PoolRow, Sums, Tile};
+use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, POSITIONS, PoolRow, Sums, Tile};
+#[cfg(target_arch = "x86_64")]
+use super::tile::{Group, GroupSums};
 
 /// What activations are made of.
 pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static {

@@ -9,15 +9,18 @@ use super::graph::{NodeId, Window};
 use super::memory::Buffer;
 use super::pack::Form;
 use super::plan::{AddedFrom, BEHIND, Compiled, ConvStep, Extent, MapLayout, Pool, Pooling, Schedule, Step};
-use super::tile::{BLOCK, DepthwiseTile, Group, GroupSums, PIXELS_MAX, POSITIONS, PoolRow, Sums, Tile};
+use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, PoolRow, Sums, Tile};
+#[cfg(target_arch = "x86_64")]
+use super::tile::{Group, GroupSums, POSITIONS};
 use super::winograd::{self, Tiles};
 
 /// Bytes of weights up to which all of them stay in the second-level cache while rows go by; beyond that one block of output
 /// channels stays there, and rows go by once per block.
 const WEIGHT_BYTES_RESIDENT_MAX: usize = 256 * 1024;
 
-/// Bytes of the activations that are kept until they are pooled: they and what they are made of stay in the second-level cache.
-const STRIP_BYTES: usize = 256 * 1024;
+/// Bytes of the activations that are kept until they are pooled: they and what they are made of stay in the second-level cache. In
+/// tests images are small, and have several strips all the same.
+const STRIP_BYTES: usize = if cfg!(test) { 2 * 1024 } else { 256 * 1024 };
 
 /// A schedule with its memory.
 pub(super) struct Running<E: Element> {

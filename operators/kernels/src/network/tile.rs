@@ -79,6 +79,7 @@ pub(super) const POSITIONS: usize = 16;
 
 /// Twice [`POSITIONS`] neighbouring positions and one block of output channels: what [`Element::in_groups`] is about. The
 /// halves may lie in different rows.
+#[cfg(target_arch = "x86_64")]
 pub(super) struct Group<'a, E: Element> {
     /// Per half from the first value under its first position's window on.
     pub(super) inputs: [&'a [E]; 2],
@@ -98,15 +99,18 @@ pub(super) struct Group<'a, E: Element> {
 pub(super) const GROUPS_AT_ONCE: usize = 16;
 
 /// Sums by position and channel of the block, for both halves.
+#[cfg(target_arch = "x86_64")]
 #[repr(align(64))]
 pub(super) struct GroupSums<S>(pub(super) [[[S; BLOCK]; POSITIONS]; 2]);
 
+#[cfg(target_arch = "x86_64")]
 impl<S: Copy + Default> Default for GroupSums<S> {
     fn default() -> Self {
         Self([[[S::default(); BLOCK]; POSITIONS]; 2])
     }
 }
 
+#[cfg(target_arch = "x86_64")]
 impl<E: Element> Group<'_, E> {
     /// Panics unless all that it reads is there.
     pub(super) fn check(&self) {
