@@ -2,33 +2,33 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{BLOCK, Sums, Tile};
+use super::tile::{BLOCK, Tile};
 
 /// Channels whose sums are held at once: two per position, for up to six positions, are 12 of 16 registers.
 const LANES: usize = 8;
 
-/// Sums of `pixels` positions.
-pub(super) fn sums_u8(tile: &Tile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) {
-    tile.check(pixels);
+/// Sums of as many positions as there is room for.
+pub(super) fn sums_u8(tile: &Tile<'_, u8>, sums: &mut [[i32; BLOCK]]) {
+    tile.check(sums.len());
     for first in (0..BLOCK).step_by(LANES) {
         // SAFETY: `Unit::available` has AVX2 only where it was detected, and what is read is inside the slices by `check`.
-        unsafe { by_pixels!(pixels, tile_u8(tile, first, sums)) }
+        unsafe { by_pixels!(sums.len(), tile_u8(tile, first, sums)) }
     }
 }
 
-/// Sums of `pixels` positions, each product fused with its addition.
-pub(super) fn sums_f32(tile: &Tile<'_, f32>, pixels: usize, sums: &mut Sums<f32>) {
-    tile.check(pixels);
+/// Sums of as many positions as there is room for, each product fused with its addition.
+pub(super) fn sums_f32(tile: &Tile<'_, f32>, sums: &mut [[f32; BLOCK]]) {
+    tile.check(sums.len());
     for first in (0..BLOCK).step_by(2 * LANES) {
         // SAFETY: as in `sums_u8`, and FMA was detected too.
-        unsafe { by_pixels!(pixels, tile_f32(tile, first, sums)) }
+        unsafe { by_pixels!(sums.len(), tile_f32(tile, first, sums)) }
     }
 }
 
 /// Eight channels from `first` on.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
-unsafe fn tile_u8<const PIXELS: usize>(tile: &Tile<'_, u8>, first: usize, sums: &mut Sums<i32>) {
+unsafe fn tile_u8<const PIXELS: usize>(tile: &Tile<'_, u8>, first: usize, sums: &mut [[i32; BLOCK]]) {
     // Each 32-bit lane holds half a channel: the products of two of the four values of a group.
     let mut acc = [[_mm256_setzero_si256(); 2]; PIXELS];
     let mut step = 0;
@@ -51,7 +51,8 @@ unsafe fn tile_u8<const PIXELS: usize>(tile: &Tile<'_, u8>, first: usize, sums: 
             step += 1;
         }
     }
-    for (acc, sums) in acc.iter().zip(&mut sums.0) {
+    let sums = sums.first_chunk_mut::<PIXELS>().expect("room for all positions");
+    for (acc, sums) in acc.iter().zip(sums) {
         // Halves of neighbours are added: channels 0 1 4 5 2 3 6 7, which a permutation of pairs puts right.
         let pairs = _mm256_hadd_epi32(acc[0], acc[1]);
         let ordered = _mm256_permute4x64_epi64::<0b11_01_10_00>(pairs);
@@ -64,7 +65,7 @@ unsafe fn tile_u8<const PIXELS: usize>(tile: &Tile<'_, u8>, first: usize, sums: 
 /// Sixteen channels from `first` on.
 #[inline(never)]
 #[target_feature(enable = "avx2,fma")]
-unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, first: usize, sums: &mut Sums<f32>) {
+unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, first: usize, sums: &mut [[f32; BLOCK]]) {
     let mut acc = [[_mm256_setzero_ps(); 2]; PIXELS];
     let mut step = 0;
     for row in 0..tile.rows {
@@ -84,7 +85,8 @@ unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, first: usize, sums
             step += 1;
         }
     }
-    for (acc, sums) in acc.iter().zip(&mut sums.0) {
+    let sums = sums.first_chunk_mut::<PIXELS>().expect("room for all positions");
+    for (acc, sums) in acc.iter().zip(sums) {
         for (acc, sums) in acc.iter().zip(sums[first..first + 2 * LANES].chunks_exact_mut(8)) {
             // SAFETY: the chunk has room for eight sums.
             unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), *acc) };

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::finish::{Added, Finish};
-use super::tile::{BLOCK, Sums, Tile};
+use super::tile::{BLOCK, Tile};
 
 /// 512-bit registers of a block.
 const VECTORS: usize = BLOCK / 16;
@@ -20,25 +20,25 @@ macro_rules! by_outputs {
     };
 }
 
-/// Sums of `pixels` positions.
-pub(super) fn sums_u8(tile: &Tile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) {
-    tile.check(pixels);
+/// Sums of as many positions as there is room for.
+pub(super) fn sums_u8(tile: &Tile<'_, u8>, sums: &mut [[i32; BLOCK]]) {
+    tile.check(sums.len());
     // SAFETY: `Unit::available` has AVX-512 only where every feature that `tile_u8` enables was detected, and what it reads is
     // inside the slices by `check`.
-    unsafe { by_pixels!(pixels, tile_u8(tile, sums)) }
+    unsafe { by_pixels!(sums.len(), tile_u8(tile, sums)) }
 }
 
-/// Sums of `pixels` positions, each product fused with its addition.
-pub(super) fn sums_f32(tile: &Tile<'_, f32>, pixels: usize, sums: &mut Sums<f32>) {
-    tile.check(pixels);
+/// Sums of as many positions as there is room for, each product fused with its addition.
+pub(super) fn sums_f32(tile: &Tile<'_, f32>, sums: &mut [[f32; BLOCK]]) {
+    tile.check(sums.len());
     // SAFETY: as in `sums_u8`.
-    unsafe { by_pixels!(pixels, tile_f32(tile, sums)) }
+    unsafe { by_pixels!(sums.len(), tile_f32(tile, sums)) }
 }
 
 // Kept apart from what is done with the sums: in one function the compiler keeps them in memory, at half the speed.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-unsafe fn tile_u8<const PIXELS: usize>(tile: &Tile<'_, u8>, sums: &mut Sums<i32>) {
+unsafe fn tile_u8<const PIXELS: usize>(tile: &Tile<'_, u8>, sums: &mut [[i32; BLOCK]]) {
     let mut acc = [[_mm512_setzero_si512(); VECTORS]; PIXELS];
     let mut weights = tile.weights.as_ptr();
     for row in 0..tile.rows {
@@ -65,7 +65,8 @@ unsafe fn tile_u8<const PIXELS: usize>(tile: &Tile<'_, u8>, sums: &mut Sums<i32>
             }
         }
     }
-    for (acc, sums) in acc.iter().zip(&mut sums.0) {
+    let sums = sums.first_chunk_mut::<PIXELS>().expect("room for all positions");
+    for (acc, sums) in acc.iter().zip(sums) {
         for (acc, sums) in acc.iter().zip(sums.chunks_exact_mut(16)) {
             // SAFETY: the chunk has room for 16 sums.
             unsafe { _mm512_storeu_si512(sums.as_mut_ptr().cast(), *acc) };
@@ -75,7 +76,7 @@ unsafe fn tile_u8<const PIXELS: usize>(tile: &Tile<'_, u8>, sums: &mut Sums<i32>
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, sums: &mut Sums<f32>) {
+unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, sums: &mut [[f32; BLOCK]]) {
     let mut acc = [[_mm512_setzero_ps(); VECTORS]; PIXELS];
     let mut weights = tile.weights.as_ptr();
     for row in 0..tile.rows {
@@ -97,7 +98,8 @@ unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, sums: &mut Sums<f3
             }
         }
     }
-    for (acc, sums) in acc.iter().zip(&mut sums.0) {
+    let sums = sums.first_chunk_mut::<PIXELS>().expect("room for all positions");
+    for (acc, sums) in acc.iter().zip(sums) {
         for (acc, sums) in acc.iter().zip(sums.chunks_exact_mut(16)) {
             // SAFETY: the chunk has room for 16 sums.
             unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *acc) };

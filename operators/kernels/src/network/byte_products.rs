@@ -75,7 +75,7 @@ impl ByteProducts {
                 groups,
                 weights: block,
             };
-            u8::sums(self.unit, &tile, n, &mut self.sums);
+            u8::sums(self.unit, &tile, &mut self.sums.0[..n]);
             for (vector, products) in (first..).zip(&self.sums.0[..n]) {
                 found(vector, products);
             }

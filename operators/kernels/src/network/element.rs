@@ -2,7 +2,7 @@
 
 use super::finish::Finish;
 use super::memory::Zeroed;
-use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, POSITIONS, PoolRow, Sums, Tile};
+use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, POSITIONS, PoolRow, Tile};
 #[cfg(target_arch = "x86_64")]
 use super::tile::{Group, GroupSums};
 
@@ -37,11 +37,12 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
     /// One row of the mean under a window: the sum times 1 over the number of pixels, in `f32`.
     fn mean_row(row: &PoolRow<'_, Self>, out: &mut [Self]);
 
-    /// Adds up the products of `pixels` neighbouring positions with the weights of one block of output channels.
-    fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<Self::Sum>);
+    /// Adds up the products of neighbouring positions, as many as there is room for, with the weights of one block of output
+    /// channels.
+    fn sums(unit: Unit, tile: &Tile<'_, Self>, sums: &mut [[Self::Sum; BLOCK]]);
 
     /// The same, each channel with its own input only.
-    fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, pixels: usize, sums: &mut Sums<Self::Sum>);
+    fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, sums: &mut [[Self::Sum; BLOCK]]);
 
     /// Whether the unit multiplies positions in groups.
     #[cfg(target_arch = "x86_64")]
@@ -138,17 +139,17 @@ impl Element for u8 {
         mean_row_u8(row, out);
     }
 
-    fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, pixels: usize, sums: &mut Sums<i32>) {
-        depthwise_u8(tile, pixels, sums);
+    fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, sums: &mut [[i32; BLOCK]]) {
+        depthwise_u8(tile, sums);
     }
 
-    fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<i32>) {
+    fn sums(unit: Unit, tile: &Tile<'_, Self>, sums: &mut [[i32; BLOCK]]) {
         match unit {
             #[cfg(target_arch = "x86_64")]
-            Unit::Amx | Unit::Avx512 => super::avx512::sums_u8(tile, pixels, sums),
+            Unit::Amx | Unit::Avx512 => super::avx512::sums_u8(tile, sums),
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx2 => super::avx2::sums_u8(tile, pixels, sums),
-            Unit::Portable => portable_u8(tile, pixels, sums),
+            Unit::Avx2 => super::avx2::sums_u8(tile, sums),
+            Unit::Portable => portable_u8(tile, sums),
         }
     }
 
@@ -195,17 +196,17 @@ impl Element for f32 {
         mean_row_f32(row, out);
     }
 
-    fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, pixels: usize, sums: &mut Sums<f32>) {
-        depthwise_f32(tile, pixels, sums);
+    fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, sums: &mut [[f32; BLOCK]]) {
+        depthwise_f32(tile, sums);
     }
 
-    fn sums(unit: Unit, tile: &Tile<'_, Self>, pixels: usize, sums: &mut Sums<f32>) {
+    fn sums(unit: Unit, tile: &Tile<'_, Self>, sums: &mut [[f32; BLOCK]]) {
         match unit {
             #[cfg(target_arch = "x86_64")]
-            Unit::Amx | Unit::Avx512 => super::avx512::sums_f32(tile, pixels, sums),
+            Unit::Amx | Unit::Avx512 => super::avx512::sums_f32(tile, sums),
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx2 => super::avx2::sums_f32(tile, pixels, sums),
-            Unit::Portable => portable_f32(tile, pixels, sums),
+            Unit::Avx2 => super::avx2::sums_f32(tile, sums),
+            Unit::Portable => portable_f32(tile, sums),
         }
     }
 
@@ -293,8 +294,8 @@ multiversion! {
 }
 
 multiversion! {
-    fn depthwise_u8(tile: &DepthwiseTile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) {
-        for (pixel, sums) in sums.0[..pixels].iter_mut().enumerate() {
+    fn depthwise_u8(tile: &DepthwiseTile<'_, u8>, sums: &mut [[i32; BLOCK]]) {
+        for (pixel, sums) in sums.iter_mut().enumerate() {
             let mut acc = [0; BLOCK];
             for (input, weights) in tile.under(pixel) {
                 for at in 0..BLOCK {
@@ -308,8 +309,8 @@ multiversion! {
 
 multiversion! {
     // Products are rounded before they are added: without a fused instruction a depthwise convolution is as fast.
-    fn depthwise_f32(tile: &DepthwiseTile<'_, f32>, pixels: usize, sums: &mut Sums<f32>) {
-        for (pixel, sums) in sums.0[..pixels].iter_mut().enumerate() {
+    fn depthwise_f32(tile: &DepthwiseTile<'_, f32>, sums: &mut [[f32; BLOCK]]) {
+        for (pixel, sums) in sums.iter_mut().enumerate() {
             let mut acc = [0.0; BLOCK];
             for (input, weights) in tile.under(pixel) {
                 for at in 0..BLOCK {
@@ -321,9 +322,9 @@ multiversion! {
     }
 }
 
-fn portable_u8(tile: &Tile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) {
-    tile.check(pixels);
-    for (pixel, sums) in sums.0[..pixels].iter_mut().enumerate() {
+fn portable_u8(tile: &Tile<'_, u8>, sums: &mut [[i32; BLOCK]]) {
+    tile.check(sums.len());
+    for (pixel, sums) in sums.iter_mut().enumerate() {
         sums.fill(0);
         for row in 0..tile.rows {
             let run = &tile.input[row * tile.row_step + pixel * tile.pixel_step..][..tile.groups * 4];
@@ -341,9 +342,9 @@ fn portable_u8(tile: &Tile<'_, u8>, pixels: usize, sums: &mut Sums<i32>) {
     }
 }
 
-fn portable_f32(tile: &Tile<'_, f32>, pixels: usize, sums: &mut Sums<f32>) {
-    tile.check(pixels);
-    for (pixel, sums) in sums.0[..pixels].iter_mut().enumerate() {
+fn portable_f32(tile: &Tile<'_, f32>, sums: &mut [[f32; BLOCK]]) {
+    tile.check(sums.len());
+    for (pixel, sums) in sums.iter_mut().enumerate() {
         sums.fill(0.0);
         for row in 0..tile.rows {
             let run = &tile.input[row * tile.row_step + pixel * tile.pixel_step..][..tile.groups];

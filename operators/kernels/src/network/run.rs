@@ -443,7 +443,7 @@ impl<E: Element> ConvRows<'_, E> {
                         kernel: conv.window.kernel,
                         weights,
                     };
-                    E::depthwise_sums(&tile, pixels, &mut sums);
+                    E::depthwise_sums(&tile, &mut sums.0[..pixels]);
                 } else {
                     let tile = Tile {
                         input,
@@ -453,7 +453,7 @@ impl<E: Element> ConvRows<'_, E> {
                         groups: conv.weights.groups,
                         weights,
                     };
-                    E::sums(self.unit, &tile, pixels, &mut sums);
+                    E::sums(self.unit, &tile, &mut sums.0[..pixels]);
                 }
                 self.finish([y, x], block, bias, &sums.0[..pixels]);
                 x += pixels;

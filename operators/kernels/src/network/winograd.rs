@@ -13,7 +13,7 @@ use super::element::{Element, Unit};
 use super::graph::{Conv, Window};
 use super::memory::Buffer;
 use super::plan::MapLayout;
-use super::tile::{BLOCK, PIXELS_MAX, Sums, Tile};
+use super::tile::{BLOCK, PIXELS_MAX, Tile};
 
 /// Outputs along one side of a tile.
 pub(super) const TILE: usize = 4;
@@ -111,7 +111,10 @@ impl Tiles<'_> {
         let batch = (fits / PIXELS_MAX * PIXELS_MAX)
             .clamp(PIXELS_MAX, 8 * PIXELS_MAX)
             .min(tiles.max(1));
-        let (patches, products) = (POINTS * batch * self.channels, POINTS * batch * BLOCK);
+        let (patches, products) = (
+            POINTS * point_step(batch, self.channels),
+            POINTS * point_step(batch, BLOCK),
+        );
         SCRATCH.with_borrow_mut(|scratch| {
             if scratch.len() < patches + products + POINTS * self.channels {
                 *scratch = Buffer::zeros(patches + products + POINTS * self.channels);
@@ -127,12 +130,12 @@ impl Tiles<'_> {
                 };
                 for tile in 0..n_tiles {
                     let out = &mut patches[tile * self.channels..];
-                    self.transform(place(tile), edge, out, n_tiles * self.channels);
+                    self.transform(place(tile), edge, out, point_step(n_tiles, self.channels));
                 }
                 for block in 0..self.blocks {
                     self.multiply(patches, n_tiles, block, products);
                     for tile in 0..n_tiles {
-                        transform_outputs(&products[tile * BLOCK..], n_tiles * BLOCK, &mut outputs);
+                        transform_outputs(&products[tile * BLOCK..], point_step(n_tiles, BLOCK), &mut outputs);
                         write(place(tile), block, &outputs);
                     }
                 }
@@ -165,7 +168,6 @@ impl Tiles<'_> {
     /// For every point the product of `(tiles, in)` patches with `(in, BLOCK)` weights.
     fn multiply(&self, patches: &[f32], n_tiles: usize, block: usize, products: &mut [f32]) {
         let (weights, channels) = ((self.weights)(block), self.channels);
-        let mut sums = Sums::<f32>::default();
         for point in 0..POINTS {
             let mut tile = 0;
             let mut groups = n_tiles.div_ceil(PIXELS_MAX);
@@ -173,20 +175,25 @@ impl Tiles<'_> {
                 let pixels = (n_tiles - tile).div_ceil(groups);
                 groups -= 1;
                 let of = Tile::<f32> {
-                    input: &patches[(point * n_tiles + tile) * channels..],
+                    input: &patches[point * point_step(n_tiles, channels) + tile * channels..],
                     row_step: 0,
                     pixel_step: channels,
                     rows: 1,
                     groups: channels,
                     weights: &weights[point * channels * BLOCK..],
                 };
-                f32::sums(self.unit, &of, pixels, &mut sums);
-                let out = &mut products[(point * n_tiles + tile) * BLOCK..][..pixels * BLOCK];
-                out.copy_from_slice(sums.0[..pixels].as_flattened());
+                let out = &mut products[point * point_step(n_tiles, BLOCK) + tile * BLOCK..][..pixels * BLOCK];
+                f32::sums(self.unit, &of, out.as_chunks_mut().0);
                 tile += pixels;
             }
         }
     }
+}
+
+/// Values from one point to the next of so many tiles: a cache line more than they are, or the points of a tile, which are read and
+/// written together, would all lie in the same few lines of the cache.
+fn point_step(tiles: usize, values: usize) -> usize {
+    tiles * values + LANES
 }
 
 type Lanes = [f32; LANES];
@@ -259,7 +266,8 @@ multiversion! {
                     *d = column[y];
                 }
                 for (x, lanes) in transformed_input(&d).iter().enumerate() {
-                    out[(y * PATCH + x) * point_step + first..][..n_lanes].copy_from_slice(&lanes[..n_lanes]);
+                    // Whole vectors, also where fewer channels are left: the next tile writes over what is too much.
+                    *out[(y * PATCH + x) * point_step + first..].first_chunk_mut().expect("room behind the last") = *lanes;
                 }
             }
         }
