@@ -34,6 +34,14 @@ impl<T: Zeroed> Buffer<T> {
         Self { first, len }
     }
 
+    /// `len` values, whatever they are: of others, all zeros, where there are not so many.
+    pub(super) fn at_least(&mut self, len: usize) -> &mut [T] {
+        if self.len < len {
+            *self = Self::zeros(len);
+        }
+        &mut self.as_mut_slice()[..len]
+    }
+
     /// The values.
     pub(super) fn as_mut_slice(&mut self) -> &mut [T] {
         // SAFETY: `len` values were allocated and set to zero, which all of `Zeroed` can be; they are borrowed as `self` is.

@@ -53,12 +53,7 @@ impl Pixels for u8 {
             /// It grows with the first image that a thread sees.
             static SCRATCH: RefCell<Buffer<u8>> = RefCell::new(Buffer::zeros(0));
         }
-        SCRATCH.with_borrow_mut(|scratch| {
-            if scratch.len() < len {
-                *scratch = Buffer::zeros(len);
-            }
-            work(&mut scratch.as_mut_slice()[..len]);
-        });
+        SCRATCH.with_borrow_mut(|scratch| work(scratch.at_least(len)));
     }
 
     fn winograd(_: &mut ConvRows<'_, u8>, _: Range<usize>) {
@@ -194,10 +189,14 @@ impl<E: Pixels> Running<E> {
         }
     }
 
+    /// A convolution with all that it reads, and nothing yet that it writes.
+    ///
     /// # Safety
-    /// Nobody writes to it meanwhile.
-    unsafe fn added(&self, conv: &ConvStep<E>) -> Option<AddedMap<'_, E>> {
-        match conv.added {
+    /// Nobody writes to what it reads meanwhile.
+    unsafe fn reading<'a>(&'a self, conv: &'a ConvStep<E>, unit: Unit) -> ConvRows<'a, E> {
+        // SAFETY: the caller's promise.
+        let (from, input) = unsafe { self.map(conv.from) };
+        let added = match conv.added {
             AddedFrom::Nothing => None,
             AddedFrom::Map(map, scale) => {
                 // SAFETY: the caller's promise.
@@ -206,6 +205,16 @@ impl<E: Pixels> Running<E> {
             }
             // SAFETY: the caller's promise.
             AddedFrom::Wide(wide) => Some(AddedMap::Wide(unsafe { self.wides[wide].slice() })),
+        };
+        ConvRows {
+            conv,
+            unit,
+            from,
+            input,
+            added,
+            first: 0,
+            map: None,
+            wide: None,
         }
     }
 
@@ -213,9 +222,7 @@ impl<E: Pixels> Running<E> {
     /// Nobody else uses these rows of what it writes, and nobody writes to what it reads.
     unsafe fn conv(&self, conv: &ConvStep<E>, unit: Unit, rows: Range<usize>) {
         // SAFETY: the caller's promise, here and below.
-        let (from, input) = unsafe { self.map(conv.from) };
-        // SAFETY: as above.
-        let added = unsafe { self.added(conv) };
+        let reading = unsafe { self.reading(conv, unit) };
         let map = conv.map.map(|(map, inverse)| {
             // SAFETY: as above.
             let (layout, values) = unsafe { self.rows_of_map(map, rows.clone()) };
@@ -227,14 +234,10 @@ impl<E: Pixels> Running<E> {
             .wide
             .map(|wide| unsafe { self.wides[wide].rows_mut(rows.start * wide_row..rows.end * wide_row) });
         let mut work = ConvRows {
-            conv,
-            unit,
-            from,
-            input,
-            added,
             first: rows.start,
             map,
             wide,
+            ..reading
         };
         work.rows(rows);
     }
@@ -251,9 +254,7 @@ impl<E: Pixels> Running<E> {
         } = pooling.window;
         let (to, inverse) = conv.map.expect("what is pooled is kept");
         // SAFETY: the caller's promise, here and below.
-        let ((from, input), (to, map)) = unsafe { (self.map(conv.from), self.rows_of_map(to, rows.clone())) };
-        // SAFETY: as above.
-        let added = unsafe { self.added(conv) };
+        let (to, map) = unsafe { self.rows_of_map(to, rows.clone()) };
         let mut strip = MapLayout {
             extent: conv.out,
             padding,
@@ -276,16 +277,12 @@ impl<E: Pixels> Running<E> {
                 let row_at = |at: usize| (top + at as isize).clamp(0, conv.out.height as isize) as usize;
                 let wanted = row_at(known)..row_at(used);
                 let place = |y: usize| (y as isize - top) as usize * strip.row();
-                scratch[place(wanted.end)..used.max(height) * strip.row()].fill(E::default());
+                scratch[place(wanted.end)..height * strip.row()].fill(E::default());
                 let mut work = ConvRows {
-                    conv,
-                    unit,
-                    from,
-                    input,
-                    added,
                     first: wanted.start,
                     map: Some((strip, &mut scratch[place(wanted.start)..], inverse)),
-                    wide: None,
+                    // SAFETY: as above.
+                    ..unsafe { self.reading(conv, unit) }
                 };
                 work.rows(wanted);
                 let map = &mut map[(first - rows.start) * to.row()..];
@@ -376,7 +373,6 @@ impl<E: Pixels> Run for Running<E> {
     }
 }
 
-#[derive(Clone, Copy)]
 enum AddedMap<'a, E> {
     Map(MapLayout, &'a [E], f32),
     Wide(&'a [f32]),
@@ -395,23 +391,32 @@ pub(super) struct ConvRows<'a, E: Element> {
     wide: Option<&'a mut [f32]>,
 }
 
+/// Lets `work` have all `places` and all blocks of output channels, in the order in which weights come from memory least often.
+fn each_block<E: Element, P: Copy>(
+    conv: &ConvStep<E>,
+    places: impl Iterator<Item = P> + Clone,
+    mut work: impl FnMut(P, usize),
+) {
+    let blocks = 0..conv.weights.blocks;
+    if conv.weights.bytes() <= WEIGHT_BYTES_RESIDENT_MAX {
+        places.for_each(|place| blocks.clone().for_each(|block| work(place, block)));
+    } else {
+        blocks.for_each(|block| places.clone().for_each(|place| work(place, block)));
+    }
+}
+
 impl<E: Pixels> ConvRows<'_, E> {
     /// All of these rows.
     fn rows(&mut self, rows: Range<usize>) {
-        let weights = &self.conv.weights;
-        if weights.form == Form::Winograd {
+        let form = self.conv.weights.form;
+        if form == Form::Winograd {
             return E::winograd(self, rows);
         }
         #[cfg(target_arch = "x86_64")]
-        if weights.form == Form::Direct && E::in_groups(self.unit) {
+        if form == Form::Direct && E::in_groups(self.unit) {
             return self.rows_in_groups(rows);
         }
-        let blocks = 0..weights.blocks;
-        if weights.bytes() <= WEIGHT_BYTES_RESIDENT_MAX {
-            rows.for_each(|y| blocks.clone().for_each(|block| self.row(y, block)));
-        } else {
-            blocks.for_each(|block| rows.clone().for_each(|y| self.row(y, block)));
-        }
+        each_block(self.conv, rows, |y, block| self.row(y, block));
     }
 }
 
@@ -467,10 +472,10 @@ impl<E: Element> ConvRows<'_, E> {
         let conv = self.conv;
         let per_row = conv.out.width.div_ceil(POSITIONS);
         let halves = rows.start * per_row..rows.end * per_row;
-        let groups = || halves.clone().step_by(2).map(|at| [at, (at + 1).min(halves.end - 1)]);
+        let groups = halves.clone().step_by(2).map(|at| [at, (at + 1).min(halves.end - 1)]);
         let place = |half: usize| [half / per_row, half % per_row * POSITIONS];
         let (tiles, mut sums) = (super::amx::Tiles::new(), GroupSums::default());
-        let mut group = |pair: [usize; 2], block| {
+        let group = |pair: [usize; 2], block| {
             let Window { stride, .. } = conv.window;
             let pixel_step = stride * self.from.extent.channels;
             let group = Group {
@@ -498,12 +503,7 @@ impl<E: Element> ConvRows<'_, E> {
                 }
             }
         };
-        let blocks = 0..conv.weights.blocks;
-        if conv.weights.bytes() <= WEIGHT_BYTES_RESIDENT_MAX {
-            groups().for_each(|pair| blocks.clone().for_each(|block| group(pair, block)));
-        } else {
-            blocks.for_each(|block| groups().for_each(|pair| group(pair, block)));
-        }
+        each_block(conv, groups, group);
     }
 
     /// The first value under the window of the first position of row `y`.

@@ -116,10 +116,8 @@ impl Tiles<'_> {
             POINTS * point_step(batch, BLOCK),
         );
         SCRATCH.with_borrow_mut(|scratch| {
-            if scratch.len() < patches + products + POINTS * self.channels {
-                *scratch = Buffer::zeros(patches + products + POINTS * self.channels);
-            }
-            let (patches, rest) = scratch.as_mut_slice().split_at_mut(patches);
+            let scratch = scratch.at_least(patches + products + POINTS * self.channels);
+            let (patches, rest) = scratch.split_at_mut(patches);
             let (products, edge) = rest.split_at_mut(products);
             let mut outputs = [[0.0; BLOCK]; TILE * TILE];
             for first in (0..tiles).step_by(batch) {
