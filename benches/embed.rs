@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::Criterion;
+use intakt_operators::detector::Precision;
 use intakt_operators::detector::Tensor;
 use intakt_operators::detector::backbone::builtin::{Builtin, BuiltinFit};
 use intakt_operators::detector::backbone::{Backbone, from_folded};
@@ -90,5 +91,5 @@ fn random_resnet18() -> impl Backbone {
         }
     }
     let layers: Vec<String> = (1..=3).map(|layer| format!("layer{layer}")).collect();
-    from_folded("resnet18", &layers, &tensors).expect("the tensors are those of the network")
+    from_folded("resnet18", &layers, Precision::F32, &tensors).expect("the tensors are those of the network")
 }

@@ -140,7 +140,8 @@ fn main() {
         let mut plan = in_f32.plan(SIDE_PX, SIDE_PX).expect("large enough");
         plan.observe(&rgb, &mut largest);
         let in_int8 = CompiledNetwork::int8(&network, &largest).expect("finite weights");
-        for (precision, compiled) in [("int8", &in_int8), ("f32", &in_f32)] {
+        let in_bf16 = CompiledNetwork::bf16(&network);
+        for (precision, compiled) in [("int8", &in_int8), ("bf16", &in_bf16), ("f32", &in_f32)] {
             let mut plan = compiled.plan(SIDE_PX, SIDE_PX).expect("large enough");
             for threads in [1, 2] {
                 report(name, precision, &mut plan, &mut team, threads, &rgb, layers);

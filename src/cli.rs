@@ -294,6 +294,8 @@ pub(crate) enum PrecisionName {
     Auto,
     /// 8-bit integers, ranged on the normal images
     Int8,
+    /// 16-bit floating point: fast where the CPU has AMX
+    Bf16,
     /// 32-bit floating point
     F32,
 }

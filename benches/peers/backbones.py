@@ -35,6 +35,8 @@ class Exported:
                 self.by_openvino(threads, self.openvino_int8, {}, "int8 (nncf)"),
                 self.by_openvino(threads, self.openvino, {}, None),
             ]
+        if "bf16" in precisions:
+            peers.append(self.by_openvino(threads, self.openvino, {"INFERENCE_PRECISION_HINT": "bf16"}, "bf16"))
         if "f32" in precisions:
             peers += [
                 self.by_openvino(threads, self.openvino, {"INFERENCE_PRECISION_HINT": "f32"}, "f32"),

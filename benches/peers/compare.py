@@ -62,7 +62,7 @@ class Comparison:
         )
         recipe |= {"ranged": [str(path) for path in ranged], "image": str(image)}
         for threads in self.options.threads:
-            for precision in ["int8", "f32"]:
+            for precision in ["int8", "bf16", "f32"]:
                 own = backbones.intakt(self.process, precision, threads, recipe)
                 others = peers.peers(threads, [precision])
                 reference = peers.by_torch(threads).results()

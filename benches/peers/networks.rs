@@ -54,16 +54,20 @@ struct Pdn {
 impl ResnetRecipe {
     pub(crate) fn prepare(self) -> Result<Box<dyn Work>, String> {
         let mut network = load_pretrained(&self.network, &self.layers, &read(&self.weights)?)?;
-        if self.precision == Precision::Int8 {
-            let mut all: Option<ActivationRanges> = None;
-            for path in &self.ranged {
-                let observed = network.observe(&image(path)?)?;
-                match &mut all {
-                    None => all = Some(observed),
-                    Some(all) => all.merge(&observed),
+        match self.precision {
+            Precision::F32 => {}
+            Precision::Bf16 => network = network.to_bf16(),
+            Precision::Int8 => {
+                let mut all: Option<ActivationRanges> = None;
+                for path in &self.ranged {
+                    let observed = network.observe(&image(path)?)?;
+                    match &mut all {
+                        None => all = Some(observed),
+                        Some(all) => all.merge(&observed),
+                    }
                 }
+                network = network.to_int8(&all.ok_or("8 bits need images whose activations fit")?)?;
             }
-            network = network.to_int8(&all.ok_or("8 bits need images whose activations fit")?)?;
         }
         Ok(Box::new(Resnet {
             network,
@@ -104,15 +108,19 @@ impl PdnRecipe {
         let (network, image_) = (pdn_small(&self.weights)?, image(&self.image)?);
         let (height, width) = (image_.height_px as usize, image_.width_px as usize);
         let mut compiled = CompiledNetwork::f32(&network);
-        if self.precision == Precision::Int8 {
-            let mut largest = vec![0.0; network.ranged().count()];
-            let mut plan = compiled.plan(height, width)?;
-            for path in &self.ranged {
-                plan.observe(&image(path)?.rgb, &mut largest);
+        match self.precision {
+            Precision::F32 => {}
+            Precision::Bf16 => compiled = CompiledNetwork::bf16(&network),
+            Precision::Int8 => {
+                let mut largest = vec![0.0; network.ranged().count()];
+                let mut plan = compiled.plan(height, width)?;
+                for path in &self.ranged {
+                    plan.observe(&image(path)?.rgb, &mut largest);
+                }
+                // As backbones have it: room for half as much again as was seen.
+                largest.iter_mut().for_each(|largest| *largest *= 1.5);
+                compiled = CompiledNetwork::int8(&network, &largest)?;
             }
-            // As backbones have it: room for half as much again as was seen.
-            largest.iter_mut().for_each(|largest| *largest *= 1.5);
-            compiled = CompiledNetwork::int8(&network, &largest)?;
         }
         Ok(Box::new(Pdn {
             plan: compiled.plan(height, width)?,

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use intakt_operators::Frame;
-use intakt_operators::detector::backbone::{StepTime, peak_operations};
-use intakt_operators::detector::{Detector, Precision};
+use intakt_operators::detector::Detector;
+use intakt_operators::detector::backbone::StepTime;
 use intakt_operators::imaging::Image;
 use intakt_pipelines::datasets::collect_images;
 use intakt_pipelines::sources::{CameraStream, read_file};
@@ -138,14 +138,14 @@ fn layers(detector: &Detector, threads: usize) -> Result<String, PipelineError> 
     let pixels = 3 * side as usize * side as usize;
     let rgb: Vec<u8> = (0..pixels).map(|at| (at * 31 % 251) as u8).collect();
     let image = Image::new(side, side, rgb);
-    let peak = peak_operations(recipe.backbone.precision == Precision::Int8);
+    let Some(peak) = backbone.peak_operations() else {
+        return Ok(format!("backbone {} has no layers to tell apart", backbone.name()));
+    };
     let mut text = String::new();
     let mut counts = vec![1, threads];
     counts.dedup();
     for threads in counts {
-        let Some(steps) = profile(detector, &image, threads)? else {
-            return Ok(format!("backbone {} has no layers to tell apart", backbone.name()));
-        };
+        let steps = profile(detector, &image, threads)?;
         let total: f64 = steps.iter().map(|step| step.seconds).sum();
         let peak = peak * threads as f64;
         let _ = writeln!(
@@ -180,18 +180,9 @@ fn layers(detector: &Detector, threads: usize) -> Result<String, PipelineError> 
 }
 
 /// The steps of the network, each with its median time.
-fn profile(detector: &Detector, image: &Image, threads: usize) -> Result<Option<Vec<StepTime>>, PipelineError> {
-    let mut profiles = Vec::with_capacity(PROFILES);
-    for _ in 0..PROFILES {
-        match detector
-            .backbone()
-            .profile(image, threads)
-            .map_err(PipelineError::Refused)?
-        {
-            Some(steps) => profiles.push(steps),
-            None => return Ok(None),
-        }
-    }
+fn profile(detector: &Detector, image: &Image, threads: usize) -> Result<Vec<StepTime>, PipelineError> {
+    let profiles = (0..PROFILES).map(|_| detector.backbone().profile(image, threads));
+    let profiles: Vec<Vec<StepTime>> = profiles.collect::<Result<_, _>>().map_err(PipelineError::Refused)?;
     let median = |at: usize| {
         let mut seconds: Vec<f64> = profiles.iter().map(|steps| steps[at].seconds).collect();
         seconds.sort_by(f64::total_cmp);
@@ -202,7 +193,7 @@ fn profile(detector: &Detector, image: &Image, threads: usize) -> Result<Option<
         seconds: median(at),
         ..step.clone()
     });
-    Ok(Some(steps.collect()))
+    Ok(steps.collect())
 }
 
 /// What of the memory is looked at.

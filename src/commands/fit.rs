@@ -83,6 +83,7 @@ fn wanted(args: &FitArgs) -> Result<FitSettings, PipelineError> {
         precision: match args.precision {
             None | Some(PrecisionName::Auto) => None,
             Some(PrecisionName::Int8) => Some(Precision::Int8),
+            Some(PrecisionName::Bf16) => Some(Precision::Bf16),
             Some(PrecisionName::F32) => Some(Precision::F32),
         },
         size_px: args

@@ -187,12 +187,15 @@ fn aurocs(kind: &str, precision: &str, category: &str, seed: u32) -> [f64; 2] {
 
 #[test]
 #[ignore = "needs the real images: INTAKT_DATA"]
-fn padim_in_int8_detects_what_it_does_in_f32() {
+fn padim_in_int8_and_bf16_detects_what_it_does_in_f32() {
     for category in ["bottle", "hazelnut_reduced", "transistor_reduced"] {
-        let [exact, int8] = ["f32", "int8"].map(|precision| aurocs("padim", precision, category, 0));
-        println!("{category}: image and pixel AUROC {exact:?} in f32, {int8:?} in int8");
-        for (exact, int8) in exact.iter().zip(int8) {
-            assert!((exact - int8).abs() <= 0.003, "{category}: {exact} and {int8}");
+        let exact = aurocs("padim", "f32", category, 0);
+        for precision in ["int8", "bf16"] {
+            let found = aurocs("padim", precision, category, 0);
+            println!("{category}: image and pixel AUROC {exact:?} in f32, {found:?} in {precision}");
+            for (exact, found) in exact.iter().zip(found) {
+                assert!((exact - found).abs() <= 0.003, "{category}: {exact} and {found}");
+            }
         }
     }
 }

@@ -11,12 +11,12 @@ use thiserror::Error;
 use super::backbone::{Backbone, backbone_from_tensors};
 use super::detector::{Detector, DetectorParts, ManifestEntry, id_from_hash, manifest_hash};
 use super::tensor_file::{Contents, content_hash, open, write};
-use super::{Precision, Recipe, Scorer, Tensor};
+use super::{BackboneRecipe, Precision, Recipe, Scorer, Tensor};
 
 /// What `format` says in the metadata of our files.
 pub const FORMAT: &str = "intakt-detector";
 
-/// The newest format that is read, and that of networks in 8-bit integers. All others are still written in format 1, so that a
+/// The newest format that is read, and that of networks in 8 or 16 bits. All others are still written in format 1, so that a
 /// detector keeps its id and older programs read it.
 pub const FORMAT_VERSION: u32 = 2;
 
@@ -89,7 +89,7 @@ impl Detector {
 
 /// [`backbone_from_tensors`], or a stand-in.
 pub(super) type RebuildBackbone<'a> =
-    dyn Fn(&str, &[String], &BTreeMap<String, Tensor>) -> Result<Arc<dyn Backbone>, String> + 'a;
+    dyn Fn(&BackboneRecipe, &BTreeMap<String, Tensor>) -> Result<Arc<dyn Backbone>, String> + 'a;
 
 fn contents(parts: &DetectorParts) -> Contents {
     let mut contents = Contents::default();
@@ -97,7 +97,7 @@ fn contents(parts: &DetectorParts) -> Contents {
     put("format", FORMAT.into());
     let version = match parts.recipe.backbone.precision {
         Precision::F32 => 1,
-        Precision::Int8 => FORMAT_VERSION,
+        Precision::Bf16 | Precision::Int8 => FORMAT_VERSION,
     };
     put("format_version", version.to_string());
     put("intakt_version", parts.intakt_version.clone());
@@ -157,9 +157,8 @@ fn parts(contents: Contents, backbone: &RebuildBackbone<'_>) -> Result<DetectorP
     let manifest: Vec<ManifestEntry> = parsed(&metadata, "manifest")?;
     let keeps_sums: bool = parsed(&metadata, "keeps_sums")?;
     let sums = taken(&mut tensors, "sums.");
-    let tap = &recipe.backbone;
     let inconsistent = DetectorFileError::Inconsistent;
-    let backbone = backbone(&tap.name, &tap.layers, &taken(&mut tensors, "backbone.")).map_err(inconsistent)?;
+    let backbone = backbone(&recipe.backbone, &taken(&mut tensors, "backbone.")).map_err(inconsistent)?;
     let scorer = Scorer::from_tensors(&recipe.scorer, &taken(&mut tensors, "scorer."))
         .map_err(|error| DetectorFileError::Inconsistent(format!("scorer: {error}")))?;
     Ok(DetectorParts {

@@ -49,14 +49,10 @@ impl Backbone for Toy {
     }
 }
 
-fn rebuild_toy(
-    name: &str,
-    _layers: &[String],
-    tensors: &BTreeMap<String, Tensor>,
-) -> Result<Arc<dyn Backbone>, String> {
-    match (name, tensors.get("weight")) {
+fn rebuild_toy(recipe: &BackboneRecipe, tensors: &BTreeMap<String, Tensor>) -> Result<Arc<dyn Backbone>, String> {
+    match (recipe.name.as_str(), tensors.get("weight")) {
         ("toy", Some(weight)) => Ok(Arc::new(Toy::new(weight.clone()))),
-        _ => Err(format!("unknown backbone `{name}`")),
+        (name, _) => Err(format!("unknown backbone `{name}`")),
     }
 }
 

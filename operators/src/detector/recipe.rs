@@ -44,6 +44,8 @@ pub enum Precision {
     /// 32-bit floating point.
     #[default]
     F32,
+    /// 16-bit floating point, added up in 32.
+    Bf16,
     /// 8-bit integers, whose ranges are those of the normal frames: see `intakt_kernels::network`.
     Int8,
 }
@@ -58,6 +60,7 @@ impl std::fmt::Display for Precision {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::F32 => "f32",
+            Self::Bf16 => "bf16",
             Self::Int8 => "int8",
         })
     }

@@ -61,6 +61,7 @@ pub fn fit(
         Some(network) if settings.precision() == Precision::Int8 => {
             Arc::new(backbone::in_int8(network, &input, &fitted_on, options, progress)?)
         }
+        Some(network) if settings.precision() == Precision::Bf16 => Arc::new(network.to_bf16()),
         Some(network) => Arc::new(network),
         None => backbone::fit_builtin(&settings.layers(), &input, &fitted_on, options, progress)?,
     };

@@ -108,18 +108,19 @@ impl FitSettings {
                     .to_owned(),
             );
         }
-        if self.precision == Some(Precision::Int8) {
-            if matches!(self.backbone, BackboneChoice::Builtin) {
-                return Err(
-                    "cannot compute the built-in backbone in int8: it has f32 only\n  hint: leave `--precision` out"
-                        .to_owned(),
-                );
-            }
-            if self.keep_sums {
-                return Err("cannot keep sums in int8: what fits into 8 bits is chosen on the images, so an image cannot be taken \
-                            out of it\n  hint: use `--precision f32`"
-                    .to_owned());
-            }
+        if let Some(precision @ (Precision::Int8 | Precision::Bf16)) = self.precision
+            && matches!(self.backbone, BackboneChoice::Builtin)
+        {
+            return Err(format!(
+                "cannot compute the built-in backbone in {precision}: it has f32 only\n  hint: leave `--precision` out"
+            ));
+        }
+        if self.precision == Some(Precision::Int8) && self.keep_sums {
+            return Err(
+                "cannot keep sums in int8: what fits into 8 bits is chosen on the images, so an image cannot be taken \
+                        out of it\n  hint: use `--precision f32` or `bf16`"
+                    .to_owned(),
+            );
         }
         self.image_score()?;
         if !(self.coreset_ratio > 0.0 && self.coreset_ratio <= 1.0) {

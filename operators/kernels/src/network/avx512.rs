@@ -2,8 +2,12 @@
 
 use std::arch::x86_64::*;
 
+use half::bf16;
+
+use super::bfloat16::LEAST;
+use super::element::Element;
 use super::finish::{Added, Finish};
-use super::tile::{BLOCK, Tile};
+use super::tile::{BLOCK, GROUPS_AT_ONCE, Tile};
 
 /// 512-bit registers of a block.
 const VECTORS: usize = BLOCK / 16;
@@ -33,6 +37,15 @@ pub(super) fn sums_f32(tile: &Tile<'_, f32>, sums: &mut [[f32; BLOCK]]) {
     tile.check(sums.len());
     // SAFETY: as in `sums_u8`.
     unsafe { by_pixels!(sums.len(), tile_f32(tile, sums)) }
+}
+
+/// Sums of as many positions as there is room for, added up as [`bfloat16`](super::bfloat16) says.
+pub(super) fn sums_bf16(tile: &Tile<'_, bf16>, sums: &mut [[f32; BLOCK]]) {
+    tile.check(sums.len());
+    for first in (0..BLOCK).step_by(BLOCK / 2) {
+        // SAFETY: as in `sums_u8`.
+        unsafe { by_pixels!(sums.len(), tile_bf16(tile, first, sums)) }
+    }
 }
 
 // Kept apart from what is done with the sums: in one function the compiler keeps them in memory, at half the speed.
@@ -107,6 +120,52 @@ unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, sums: &mut [[f32; 
     }
 }
 
+/// Half a block from channel `first` on. Products are exact, so it does not matter that they are fused with their additions.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn tile_bf16<const PIXELS: usize>(tile: &Tile<'_, bf16>, first: usize, sums: &mut [[f32; BLOCK]]) {
+    let sums = sums.first_chunk_mut::<PIXELS>().expect("room for all positions");
+    sums.iter_mut()
+        .for_each(|sums| sums[first..first + BLOCK / 2].fill(0.0));
+    for row in 0..tile.rows {
+        for begin in (0..tile.groups).step_by(GROUPS_AT_ONCE) {
+            // The even and the odd values of two vectors of channels.
+            let mut acc = [[[_mm512_setzero_ps(); 2]; 2]; PIXELS];
+            for group in begin..tile.groups.min(begin + GROUPS_AT_ONCE) {
+                // SAFETY: `check` holds for `PIXELS` positions: every group of every row has `2 · BLOCK` weights, of which these are the 64
+                // from channel `first` on, and two values of every position.
+                unsafe {
+                    let at = (row * tile.groups + group) * BLOCK + first;
+                    let weights = tile.weights.as_ptr().add(2 * at).cast::<i32>();
+                    let w = [
+                        halves(_mm512_loadu_si512(weights.cast())),
+                        halves(_mm512_loadu_si512(weights.add(16).cast())),
+                    ];
+                    let run = tile.input.as_ptr().add(row * tile.row_step + 2 * group);
+                    for (pixel, acc) in acc.iter_mut().enumerate() {
+                        let two = run.add(pixel * tile.pixel_step).cast::<i32>().read_unaligned();
+                        let x = halves(_mm512_set1_epi32(two));
+                        for (acc, w) in acc.iter_mut().zip(w) {
+                            for half in 0..2 {
+                                acc[half] = _mm512_fmadd_ps(x[half], w[half], acc[half]);
+                            }
+                        }
+                    }
+                }
+            }
+            for (acc, sums) in acc.iter().zip(&mut *sums) {
+                for ([even, odd], sums) in acc.iter().zip(sums[first..].chunks_exact_mut(16)) {
+                    // SAFETY: the chunk has 16 sums.
+                    unsafe {
+                        let sum = _mm512_loadu_ps(sums.as_ptr());
+                        _mm512_storeu_ps(sums.as_mut_ptr(), _mm512_add_ps(sum, _mm512_add_ps(*even, *odd)));
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// [`Finish::write`] of a whole block.
 pub(super) fn finish_u8(finish: &mut Finish<'_, u8>, sums: &[[i32; BLOCK]]) {
     let outputs = (finish.map.is_some(), finish.wide.is_some());
@@ -123,7 +182,13 @@ pub(super) fn finish_u8(finish: &mut Finish<'_, u8>, sums: &[[i32; BLOCK]]) {
 /// [`Finish::write`] of a whole block.
 pub(super) fn finish_f32(finish: &mut Finish<'_, f32>, sums: &[[f32; BLOCK]]) {
     // SAFETY: as in `finish_u8`.
-    unsafe { block_f32(finish, sums) }
+    unsafe { block_floats(finish, sums) }
+}
+
+/// [`Finish::write`] of a whole block.
+pub(super) fn finish_bf16(finish: &mut Finish<'_, bf16>, sums: &[[f32; BLOCK]]) {
+    // SAFETY: as in `finish_u8`.
+    unsafe { block_floats(finish, sums) }
 }
 
 /// What [`block_u8`] adds.
@@ -189,8 +254,61 @@ unsafe fn block_u8<const ADDED: u8, const MAP: bool, const WIDE: bool>(
     }
 }
 
+/// What floating-point activations are in memory.
+trait Float: Element<Sum = f32> {
+    /// Sixteen of them.
+    ///
+    /// # Safety
+    /// They can be read, and there is AVX-512.
+    unsafe fn load(from: *const Self) -> __m512;
+
+    /// # Safety
+    /// Sixteen of them can be written, and there is AVX-512.
+    unsafe fn store(to: *mut Self, values: __m512);
+}
+
+impl Float for f32 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load(from: *const Self) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn store(to: *mut Self, values: __m512) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_storeu_ps(to, values) }
+    }
+}
+
+impl Float for bf16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load(from: *const Self) -> __m512 {
+        // SAFETY: the caller's promise.
+        let halves = unsafe { _mm256_loadu_si256(from.cast()) };
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+    }
+
+    /// As [`narrowed`](super::bfloat16::narrowed): what is not small, or no number, is rounded to even; not-a-number, whose lower
+    /// half is zero where arithmetic made it, stays what it is.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn store(to: *mut Self, values: __m512) {
+        let is_kept = _mm512_cmp_ps_mask::<_CMP_NLT_UQ>(_mm512_abs_ps(values), _mm512_set1_ps(LEAST));
+        let bits = _mm512_castps_si512(values);
+        let is_odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let rounded = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), is_odd);
+        let halves = _mm512_maskz_srli_epi32::<16>(is_kept, rounded);
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(halves)) }
+    }
+}
+
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-unsafe fn block_f32(finish: &mut Finish<'_, f32>, sums: &[[f32; BLOCK]]) {
+unsafe fn block_floats<E: Float>(finish: &mut Finish<'_, E>, sums: &[[f32; BLOCK]]) {
     let channels = finish.channels;
     let floor = floor(finish.relu);
     let map = finish.map.as_mut().map(|(map, _)| map.as_mut_ptr());
@@ -204,13 +322,16 @@ unsafe fn block_f32(finish: &mut Finish<'_, f32>, sums: &[[f32; BLOCK]]) {
                 let mut value = _mm512_add_ps(_mm512_loadu_ps(sums.as_ptr().add(at)), bias);
                 match finish.added {
                     Added::Nothing => {}
-                    Added::Map { values, .. } | Added::Wide { values } => {
+                    Added::Map { values, .. } => {
+                        value = _mm512_add_ps(value, E::load(values.as_ptr().add(place)));
+                    }
+                    Added::Wide { values } => {
                         value = _mm512_add_ps(value, _mm512_loadu_ps(values.as_ptr().add(place)));
                     }
                 }
                 value = _mm512_max_ps(floor, value);
                 if let Some(map) = map {
-                    _mm512_storeu_ps(map.add(place), value);
+                    E::store(map.add(place), value);
                 }
                 if let Some(wide) = wide {
                     _mm512_storeu_ps(wide.add(place), value);
@@ -218,6 +339,15 @@ unsafe fn block_f32(finish: &mut Finish<'_, f32>, sums: &[[f32; BLOCK]]) {
             }
         }
     }
+}
+
+/// The first and the second numbers of pairs.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn halves(pairs: __m512i) -> [__m512; 2] {
+    let upper = _mm512_set1_epi32(0xffff_0000_u32 as i32);
+    let (first, second) = (_mm512_slli_epi32::<16>(pairs), _mm512_and_si512(pairs, upper));
+    [_mm512_castsi512_ps(first), _mm512_castsi512_ps(second)]
 }
 
 /// What no value may be below. It comes first where the maximum is taken: of not-a-number `vmaxps` gives the second.

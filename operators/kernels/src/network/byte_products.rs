@@ -25,7 +25,9 @@ impl ByteProducts {
             unit,
             sums: Sums::default(),
             #[cfg(target_arch = "x86_64")]
-            groups: u8::in_groups(unit).then(|| (super::amx::Tiles::new(), GroupSums::default())),
+            groups: unit
+                .in_groups::<u8>()
+                .then(|| (super::amx::Tiles::new(), GroupSums::default())),
         }
     }
 

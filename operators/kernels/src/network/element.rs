@@ -1,8 +1,8 @@
-//! The two kinds of arithmetic: `u8` times `i8` into `i32`, and `f32`.
+//! The kinds of arithmetic: `u8` times `i8` into `i32`, and `f32`; `bf16` is in [`bfloat16`](super::bfloat16).
 
 use super::finish::Finish;
 use super::memory::Zeroed;
-use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, POSITIONS, PoolRow, Tile};
+use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, PoolRow, Tile};
 #[cfg(target_arch = "x86_64")]
 use super::tile::{Group, GroupSums};
 
@@ -16,8 +16,8 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
     /// Activations of neighbouring channels that are multiplied at once: weights of so many lie side by side.
     const GROUP: usize;
 
-    /// Positions that may be computed in vain beyond the end of a row.
-    const POSITIONS_BEYOND: usize;
+    /// Whether AMX multiplies positions in groups, some of them in vain beyond the end of a row.
+    const IN_GROUPS: bool;
 
     /// Whether activations that are only pooled are not kept. In `f32` they are: there their ranges are observed.
     const POOLS_AT_ONCE: bool;
@@ -44,11 +44,7 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
     /// The same, each channel with its own input only.
     fn depthwise_sums(tile: &DepthwiseTile<'_, Self>, sums: &mut [[Self::Sum; BLOCK]]);
 
-    /// Whether the unit multiplies positions in groups.
-    #[cfg(target_arch = "x86_64")]
-    fn in_groups(unit: Unit) -> bool;
-
-    /// The sums of a group, of what is multiplied [so](Element::in_groups).
+    /// The sums of a group, of what is multiplied [so](Element::IN_GROUPS).
     #[cfg(target_arch = "x86_64")]
     fn group_sums(tiles: &super::amx::Tiles, group: &Group<'_, Self>, sums: &mut GroupSums<Self::Sum>);
 
@@ -60,7 +56,7 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
 /// What this machine multiplies with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unit {
-    /// AMX for bytes, and AVX-512 with VNNI for the rest.
+    /// AMX for 8 and 16 bits, and AVX-512 with VNNI for the rest.
     #[cfg(target_arch = "x86_64")]
     Amx,
     /// AVX-512 with VNNI.
@@ -102,6 +98,14 @@ impl Unit {
         Self::available()[0]
     }
 
+    /// Whether it multiplies positions of `E` in groups.
+    pub(super) fn in_groups<E: Element>(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return E::IN_GROUPS && self == Self::Amx;
+        #[cfg(not(target_arch = "x86_64"))]
+        return false;
+    }
+
     /// Whether it has AVX-512 with VNNI.
     pub(crate) fn has_avx512(self) -> bool {
         #[cfg(target_arch = "x86_64")]
@@ -115,7 +119,7 @@ impl Element for u8 {
     type Weight = i8;
     type Sum = i32;
     const GROUP: usize = 4;
-    const POSITIONS_BEYOND: usize = POSITIONS - 1;
+    const IN_GROUPS: bool = true;
     const POOLS_AT_ONCE: bool = true;
 
     fn scaled(sum: i32, scale: f32) -> f32 {
@@ -154,11 +158,6 @@ impl Element for u8 {
     }
 
     #[cfg(target_arch = "x86_64")]
-    fn in_groups(unit: Unit) -> bool {
-        unit == Unit::Amx
-    }
-
-    #[cfg(target_arch = "x86_64")]
     fn group_sums(tiles: &super::amx::Tiles, group: &Group<'_, Self>, sums: &mut GroupSums<i32>) {
         tiles.sums_u8(group, sums);
     }
@@ -173,7 +172,7 @@ impl Element for f32 {
     type Weight = f32;
     type Sum = f32;
     const GROUP: usize = 1;
-    const POSITIONS_BEYOND: usize = 0;
+    const IN_GROUPS: bool = false;
     const POOLS_AT_ONCE: bool = false;
 
     fn scaled(sum: f32, _: f32) -> f32 {
@@ -208,11 +207,6 @@ impl Element for f32 {
             Unit::Avx2 => super::avx2::sums_f32(tile, sums),
             Unit::Portable => portable_f32(tile, sums),
         }
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    fn in_groups(_: Unit) -> bool {
-        false
     }
 
     #[cfg(target_arch = "x86_64")]

@@ -1,4 +1,4 @@
-//! Convolutional networks, compiled once and run without allocating, in 8-bit integers or in `f32`.
+//! Convolutional networks, compiled once and run without allocating, in 8-bit integers, `bf16` or `f32`.
 //!
 //! A [`Network`] says what is computed. [`CompiledNetwork`] holds its weights in the order in which they are read; a [`Plan`] adds
 //! the memory for images of one size and runs on the calling thread, or on those of a [`Team`]. Every value is computed in one
@@ -7,6 +7,7 @@
 #[macro_use]
 mod tile;
 
+mod bfloat16;
 mod bias;
 mod byte_products;
 mod crew;
@@ -31,6 +32,9 @@ mod avx512;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use half::bf16;
+
+use self::bfloat16::narrowed_weights;
 pub(crate) use self::byte_products::{BYTE_DIMS, BYTE_GROUP, ByteProducts};
 pub(crate) use self::crew::share;
 pub use self::crew::{AtWork, Crew};
@@ -53,6 +57,7 @@ pub struct CompiledNetwork(Kind);
 
 enum Kind {
     F32(Compiled<f32>),
+    Bf16(Compiled<bf16>),
     Int8(Compiled<u8>),
 }
 
@@ -77,6 +82,33 @@ impl CompiledNetwork {
             convs: convs.collect(),
             scales: vec![1.0; network.nodes.len()],
             raw_weight: None,
+            network: network.clone(),
+        }))
+    }
+
+    /// In 16 bits: weights and activations are rounded to `bf16`, their products added up in `f32`.
+    pub fn bf16(network: &Network) -> Self {
+        let mut convs = Vec::with_capacity(network.nodes.len());
+        let mut raw_weight = None;
+        for node in &network.nodes {
+            let Node::Conv { input, conv, .. } = node else {
+                convs.push(None);
+                continue;
+            };
+            let is_first = *input == network.image();
+            let weight = match is_first {
+                true => narrowed_weights(&weight_for_raw_pixels(network, conv)),
+                false => narrowed_weights(&conv.weight),
+            };
+            convs.push(Some(Arc::new(PackedConv::bf16(conv, &weight))));
+            if is_first {
+                raw_weight = Some(weight.iter().copied().map(f64::from).collect());
+            }
+        }
+        Self(Kind::Bf16(Compiled {
+            convs,
+            scales: vec![1.0; network.nodes.len()],
+            raw_weight,
             network: network.clone(),
         }))
     }
@@ -148,6 +180,7 @@ impl CompiledNetwork {
     fn plan_on(&self, unit: Unit, height: usize, width: usize) -> Result<Plan, String> {
         let (network, running): (_, Box<dyn Run>) = match &self.0 {
             Kind::F32(compiled) => (&compiled.network, Box::new(Running::new(compiled, height, width)?)),
+            Kind::Bf16(compiled) => (&compiled.network, Box::new(Running::new(compiled, height, width)?)),
             Kind::Int8(compiled) => (&compiled.network, Box::new(Running::new(compiled, height, width)?)),
         };
         Ok(Plan {
@@ -158,6 +191,17 @@ impl CompiledNetwork {
         })
     }
 
+    /// Operations a second, two per product, that one thread reaches with everything in its first-level cache: what the steps of a
+    /// profile can be measured against. Takes a tenth of a second.
+    pub fn peak_operations(&self) -> f64 {
+        let unit = Unit::best();
+        match &self.0 {
+            Kind::F32(_) => tile::peak_operations::<f32>(unit),
+            Kind::Bf16(_) => tile::peak_operations::<bf16>(unit),
+            Kind::Int8(_) => tile::peak_operations::<u8>(unit),
+        }
+    }
+
     /// Bytes of the weights.
     pub fn weight_bytes(&self) -> usize {
         fn sum<E: element::Element>(compiled: &Compiled<E>) -> usize {
@@ -165,6 +209,7 @@ impl CompiledNetwork {
         }
         match &self.0 {
             Kind::F32(compiled) => sum(compiled),
+            Kind::Bf16(compiled) => sum(compiled),
             Kind::Int8(compiled) => sum(compiled),
         }
     }
@@ -260,17 +305,6 @@ impl Plan {
                 }
             }
         });
-    }
-}
-
-/// Operations a second, two per product, that one thread reaches with everything in its first-level cache: what the steps of a
-/// profile can be measured against. Takes a tenth of a second.
-pub fn peak_operations(int8: bool) -> f64 {
-    let unit = Unit::best();
-    if int8 {
-        tile::peak_operations::<u8>(unit)
-    } else {
-        tile::peak_operations::<f32>(unit)
     }
 }
 

@@ -1,12 +1,12 @@
 //! Weights in the order in which tiles read them.
 
+use half::bf16;
+
 use super::element::{Element, Unit};
 use super::graph::Conv;
-use super::memory::{Buffer, Zeroed};
+use super::memory::Buffer;
 use super::quantise::QuantisedWeights;
-use super::tile::BLOCK;
-#[cfg(target_arch = "x86_64")]
-use super::tile::GROUPS_AT_ONCE;
+use super::tile::{BLOCK, GROUPS_AT_ONCE};
 use super::winograd;
 
 /// The weights of a convolution, ready to be multiplied. Channels are padded with zeros to whole blocks, the runs of a window's
@@ -52,11 +52,12 @@ impl<E: Element> PackedConv<E> {
         self.weights.len() * size_of::<E::Weight>()
     }
 
-    /// Packs `(out, in, kernel, kernel)` values; a row of a window becomes a multiple of `groups_at_once`.
-    fn pack(conv: &Conv, values: &[E::Weight], mut scales: Vec<f32>, groups_at_once: usize) -> Self
-    where
-        E::Weight: Zeroed,
-    {
+    /// Packs `(out, in, kernel, kernel)` values.
+    fn pack(conv: &Conv, values: &[E::Weight], mut scales: Vec<f32>) -> Self {
+        let groups_at_once = match Unit::best().in_groups::<E>() && !conv.depthwise {
+            true => GROUPS_AT_ONCE,
+            false => 1,
+        };
         let (kernel, out_channels) = (conv.window.kernel, conv.bias.len());
         let (channels, group) = if conv.depthwise {
             (1, 1)
@@ -94,7 +95,7 @@ impl PackedConv<f32> {
     /// The weights as they are, or transformed where that is faster.
     pub(super) fn f32(conv: &Conv) -> Self {
         if !winograd::suits(conv) {
-            return Self::pack(conv, &conv.weight, vec![1.0; conv.bias.len()], 1);
+            return Self::pack(conv, &conv.weight, vec![1.0; conv.bias.len()]);
         }
         let blocks = conv.bias.len().div_ceil(BLOCK);
         Self {
@@ -113,11 +114,13 @@ impl PackedConv<u8> {
     /// The weights in 8 bits, for inputs of this scale.
     pub(super) fn u8(conv: &Conv, quantised: &QuantisedWeights, input_scale: f32) -> Self {
         let scales = quantised.scales.iter().map(|scale| scale * input_scale).collect();
-        let groups_at_once = match Unit::best() {
-            #[cfg(target_arch = "x86_64")]
-            unit if u8::in_groups(unit) && !conv.depthwise => GROUPS_AT_ONCE,
-            _ => 1,
-        };
-        Self::pack(conv, &quantised.values, scales, groups_at_once)
+        Self::pack(conv, &quantised.values, scales)
+    }
+}
+
+impl PackedConv<bf16> {
+    /// The weights in 16 bits.
+    pub(super) fn bf16(conv: &Conv, weight: &[bf16]) -> Self {
+        Self::pack(conv, weight, vec![1.0; conv.bias.len()])
     }
 }

@@ -7,7 +7,7 @@ use super::bias::Bias;
 use super::element::Element;
 use super::graph::{Network, Node, NodeId, Window};
 use super::pack::{Form, PackedConv};
-use super::tile::BLOCK;
+use super::tile::{BLOCK, POSITIONS};
 use super::winograd;
 
 /// Extent of a map.
@@ -210,7 +210,10 @@ impl<E: Element> Compiled<E> {
             uses: Uses::of(&self.network),
             extents,
             size: [height, width],
-            behind: E::POSITIONS_BEYOND * self.network.strides().max().unwrap_or(0),
+            behind: match E::IN_GROUPS {
+                true => (POSITIONS - 1) * self.network.strides().max().unwrap_or(0),
+                false => 0,
+            },
             of_map: BTreeMap::new(),
             of_wide: BTreeMap::new(),
             free: BTreeMap::new(),

@@ -413,7 +413,7 @@ impl<E: Pixels> ConvRows<'_, E> {
             return E::winograd(self, rows);
         }
         #[cfg(target_arch = "x86_64")]
-        if form == Form::Direct && E::in_groups(self.unit) {
+        if form == Form::Direct && self.unit.in_groups::<E>() {
             return self.rows_in_groups(rows);
         }
         each_block(self.conv, rows, |y, block| self.row(y, block));

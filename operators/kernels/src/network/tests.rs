@@ -340,6 +340,95 @@ fn naive_int8(network: &Network, size: [usize; 2], rgb: &[u8], largest: &[f32]) 
     wides
 }
 
+/// The arithmetic of `bfloat16.rs`, one value at a time: per node its values in `f32`.
+fn naive_bf16(network: &Network, size: [usize; 2], rgb: &[u8]) -> Vec<Map<f32>> {
+    let narrow = |value: f32| {
+        if value.abs() < 2f32.powi(-50) {
+            0.0
+        } else {
+            bf16::from_f32(value).to_f32()
+        }
+    };
+    let (mut maps, mut wides): (Vec<Map<f32>>, Vec<Map<f32>>) = (Vec::new(), Vec::new());
+    for node in &network.nodes {
+        let wide = match node {
+            Node::Image => Map {
+                extent: Extent {
+                    height: size[0],
+                    width: size[1],
+                    channels: 3,
+                },
+                values: rgb.iter().copied().map(f32::from).collect(),
+            },
+            Node::MaxPool { input, window } => pooled(&maps[input.0], *window),
+            Node::AvgPool { input, window } => {
+                let inverse = 1.0 / (window.kernel * window.kernel) as f32;
+                averaged(&maps[input.0], *window, |sum| sum as f32 * inverse)
+            }
+            Node::Conv { input, conv, add, relu } => {
+                let (of, kernel) = (&maps[input.0], conv.window.kernel);
+                let is_first = *input == network.image();
+                let weight = match is_first {
+                    true => weight_for_raw_pixels(network, conv),
+                    false => conv.weight.to_vec(),
+                };
+                let weight: Vec<f32> = weight.into_iter().map(narrow).collect();
+                let read = if conv.depthwise { 1 } else { conv.in_channels };
+                let mut wide = of.under(conv.window, conv.bias.len(), |top, left, out| {
+                    let (mut sum, mut taken) = (0f32, [0f64; 3]);
+                    for ky in 0..kernel {
+                        let mut row = Vec::new();
+                        for kx in 0..kernel {
+                            for channel in 0..read {
+                                let weight = weight[((out * read + channel) * kernel + ky) * kernel + kx];
+                                let (y, x) = (top + ky as isize, left + kx as isize);
+                                row.push(of.at(y, x, if conv.depthwise { out } else { channel }) * weight);
+                                let is_there = (0..of.extent.height as isize).contains(&y)
+                                    && (0..of.extent.width as isize).contains(&x);
+                                if is_first && is_there {
+                                    taken[channel] += f64::from(weight);
+                                }
+                            }
+                        }
+                        if conv.depthwise {
+                            row.iter().for_each(|product| sum += product);
+                            continue;
+                        }
+                        for products in row.chunks(32) {
+                            let [even, odd] = [0, 1].map(|from| {
+                                let products = products.iter().skip(from).step_by(2);
+                                products.fold(0.0, |sum: f32, product| sum + product)
+                            });
+                            sum += even + odd;
+                        }
+                    }
+                    let taken: f64 = (0..3)
+                        .map(|channel| taken[channel] * 255.0 * f64::from(MEAN[channel]))
+                        .sum();
+                    sum + (f64::from(conv.bias[out]) - taken) as f32
+                });
+                for (at, value) in wide.values.iter_mut().enumerate() {
+                    if let Some(add) = add {
+                        *value += match &network.nodes[add.0] {
+                            Node::Conv { relu: false, .. } => wides[add.0].values[at],
+                            _ => maps[add.0].values[at],
+                        };
+                    }
+                    if *relu && *value < 0.0 {
+                        *value = 0.0;
+                    }
+                }
+                wide
+            }
+        };
+        let mut map = wide.clone();
+        map.values.iter_mut().for_each(|value| *value = narrow(*value));
+        maps.push(map);
+        wides.push(wide);
+    }
+    wides
+}
+
 fn ranges(network: &Network, maps: &[Map<f64>], share: f64) -> Vec<f32> {
     let largest = |node: NodeId| maps[node.0].values.iter().copied().fold(0.0, f64::max);
     network.ranged().map(|node| (largest(node) * share) as f32).collect()
@@ -404,6 +493,45 @@ fn int8_networks_are_exactly_what_is_stated_on_every_unit() {
                     "{unit:?}, seed {seed}, {node:?}"
                 );
             }
+        }
+    }
+}
+
+#[test]
+fn bf16_networks_are_exactly_what_is_stated_on_every_unit() {
+    let mut team = Team::new(3);
+    for seed in 0..if cfg!(miri) { 2 } else { 24 } {
+        let mut network = network(1_000 * seed + 3);
+        for node in &mut network.nodes {
+            // Some weights are so small that they count as zero.
+            if let Node::Conv { conv, .. } = node {
+                let small = |(at, weight): (usize, &f32)| if at % 7 == 0 { weight * 1e-15 } else { *weight };
+                conv.weight = conv.weight.iter().enumerate().map(small).collect();
+            }
+        }
+        let size = SIZES[seed as usize % SIZES.len()];
+        let rgb = image(size[0], size[1], seed);
+        let naive = naive_bf16(&network, size, &rgb);
+        let exact = naive_f32(&network, size, &rgb);
+        let compiled = CompiledNetwork::bf16(&network);
+        for unit in Unit::available() {
+            let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
+            let taps = plan.run_with(&mut team, 1 + seed as usize % 3, &rgb);
+            assert_eq!(taps.len(), network.taps.len());
+            for (tap, node) in taps.iter().zip(&network.taps) {
+                let expected = &naive[node.0].values;
+                let differ = tap.iter().zip(expected).filter(|(a, b)| **a != **b).count();
+                assert!(
+                    differ == 0 && tap.len() == expected.len(),
+                    "{unit:?}, seed {seed}, {node:?}: {differ} of {} differ",
+                    tap.len()
+                );
+                let exact = &exact[node.0].values;
+                let error: f64 = tap.iter().zip(exact).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
+                let power: f64 = exact.iter().map(|value| value.powi(2)).sum();
+                assert!(error < 1e-4 * power, "seed {seed}: {error} of {power}");
+            }
+            assert_eq!(plan.run(&rgb), taps, "a second image finds nothing of the first");
         }
     }
 }

@@ -77,7 +77,7 @@ pub(super) struct DepthwiseTile<'a, E: Element> {
 /// Positions of one row in half a [`Group`].
 pub(super) const POSITIONS: usize = 16;
 
-/// Twice [`POSITIONS`] neighbouring positions and one block of output channels: what [`Element::in_groups`] is about. The
+/// Twice [`POSITIONS`] neighbouring positions and one block of output channels: what [`Element::IN_GROUPS`] is about. The
 /// halves may lie in different rows.
 #[cfg(target_arch = "x86_64")]
 pub(super) struct Group<'a, E: Element> {
@@ -212,7 +212,7 @@ pub(super) fn peak_operations<E: Element>(unit: Unit) -> f64 {
     let mut weights = Buffer::<E::Weight>::zeros(PEAK_GROUPS_OF_GROUP * E::GROUP * BLOCK);
     let (input, weights) = (&*input.as_mut_slice(), &*weights.as_mut_slice());
     #[cfg(target_arch = "x86_64")]
-    if E::in_groups(unit) {
+    if unit.in_groups::<E>() {
         let groups = PEAK_GROUPS_OF_GROUP;
         let group = Group::<E> {
             inputs: [input; 2],

@@ -5,11 +5,11 @@ pub mod builtin;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-pub use intakt_kernels::network::{StepTime, peak_operations};
+pub use intakt_kernels::network::StepTime;
 use sha2::{Digest, Sha256};
 
 use crate::FeatureMap;
-use crate::detector::{Precision, Tensor, TensorData};
+use crate::detector::{BackboneRecipe, Precision, Tensor, TensorData};
 use crate::imaging::Image;
 
 mod resnet;
@@ -53,31 +53,41 @@ pub trait Backbone: Send + Sync {
     /// A sentence that says what the network could not do, for example because the image is too small for it.
     fn feature_maps(&self, image: &Image) -> Result<Vec<FeatureMap>, String>;
 
-    /// How long every step of it takes on one image, with so many threads; none where it has no steps to tell.
+    /// How long every step of it takes on one image, with so many threads; nothing where it has no steps to tell.
     ///
     /// # Errors
     /// As [`Backbone::feature_maps`].
-    fn profile(&self, _image: &Image, _threads: usize) -> Result<Option<Vec<StepTime>>, String> {
-        Ok(None)
+    fn profile(&self, _image: &Image, _threads: usize) -> Result<Vec<StepTime>, String> {
+        Ok(Vec::new())
+    }
+
+    /// Operations a second that one thread reaches at most: what the steps of a profile can be measured against. None where there
+    /// are no steps.
+    fn peak_operations(&self) -> Option<f64> {
+        None
     }
 
     /// Its weights by name, for the detector file: shapes and values, all of what [`Backbone::name`] needs to be rebuilt.
     fn tensors(&self) -> BTreeMap<String, Tensor>;
 }
 
-/// Rebuilds the backbone of a detector file: `tensors` is what [`Backbone::tensors`] returned, `layers` the names of its
-/// taps from shallow to deep.
+/// Rebuilds the backbone of a detector file: `tensors` is what [`Backbone::tensors`] returned.
 ///
 /// # Errors
 /// A sentence, if the backbone or a layer is unknown (with those that are), or if a tensor is missing or has another shape
 /// than the backbone needs (with its name and both shapes).
 pub fn backbone_from_tensors(
-    name: &str,
-    layers: &[String],
+    recipe: &BackboneRecipe,
     tensors: &BTreeMap<String, Tensor>,
 ) -> Result<Arc<dyn Backbone>, String> {
-    match name {
-        name if PRETRAINED.contains(&name) => Ok(Arc::new(from_folded(name, layers, tensors)?)),
+    let BackboneRecipe {
+        name,
+        layers,
+        precision,
+        ..
+    } = recipe;
+    match name.as_str() {
+        name if PRETRAINED.contains(&name) => Ok(Arc::new(from_folded(name, layers, *precision, tensors)?)),
         BUILTIN => Ok(Arc::new(builtin::Builtin::from_folded(layers, tensors)?)),
         _ => Err(format!(
             "unknown backbone `{name}`: known are {BUILTIN}, {}",

@@ -1,4 +1,4 @@
-//! Residual networks with ImageNet weights: ResNet-18, ResNet-50 and WideResNet-50-2, in `f32` or in 8-bit integers.
+//! Residual networks with ImageNet weights: ResNet-18, ResNet-50 and WideResNet-50-2, in `f32`, `bf16` or 8-bit integers.
 //!
 //! The values of an image depend on nothing but its pixels, the weights and, in 8 bits, the ranges of the activations: neither
 //! on other images nor on the number of threads nor on the CPU.
@@ -36,10 +36,19 @@ const SIZES_KEPT: usize = 4;
 pub struct ResNet {
     folded: Folded,
     compiled: CompiledNetwork,
-    /// What fits of each activation; none in `f32`.
-    ranges: Option<Vec<f32>>,
+    arithmetic: Arithmetic,
     /// Plans that nobody uses at the moment, by the height and width of their images.
     plans: Mutex<BTreeMap<(usize, usize), Vec<Plan>>>,
+}
+
+/// What it computes in.
+enum Arithmetic {
+    F32,
+    Bf16,
+    /// What fits of each activation.
+    Int8 {
+        ranges: Vec<f32>,
+    },
 }
 
 /// What the network is, whatever it computes in.
@@ -75,14 +84,19 @@ pub fn load_pretrained(name: &str, layers: &[String], tensors: &BTreeMap<String,
     let depths = Architecture::named(name)?.depths(layers)?;
     let deepest = depths.iter().copied().max().unwrap_or(0);
     checkpoint.check_all_read(folded.name, &LAYER_NAMES[..=deepest], &convs)?;
-    ResNet::new(folded, None)
+    ResNet::new(folded, Arithmetic::F32)
 }
 
 /// Builds the network `name`, tapped at `layers`, from what [`Backbone::tensors`] returned. The round trip is exact.
 ///
 /// # Errors
 /// As [`load_pretrained`].
-pub fn from_folded(name: &str, layers: &[String], tensors: &BTreeMap<String, Tensor>) -> Result<ResNet, String> {
+pub fn from_folded(
+    name: &str,
+    layers: &[String],
+    precision: Precision,
+    tensors: &BTreeMap<String, Tensor>,
+) -> Result<ResNet, String> {
     let folded = Folded::load(name, layers, &mut |key, shape| {
         let weight = checkpoint::values(tensors, &format!("{key}.weight"), &shape)?;
         let bias = checkpoint::values(tensors, &format!("{key}.bias"), &shape[..1])?;
@@ -93,12 +107,16 @@ pub fn from_folded(name: &str, layers: &[String], tensors: &BTreeMap<String, Ten
             bias: bias.into(),
         })
     })?;
-    let n_ranges = folded.network.ranged().count();
-    let ranges = match tensors.contains_key(RANGES) {
-        true => Some(checkpoint::values(tensors, RANGES, &[n_ranges])?.to_vec()),
-        false => None,
+    let arithmetic = match precision {
+        Precision::F32 => Arithmetic::F32,
+        Precision::Bf16 => Arithmetic::Bf16,
+        Precision::Int8 => {
+            let n_ranges = folded.network.ranged().count();
+            let ranges = checkpoint::values(tensors, RANGES, &[n_ranges])?.to_vec();
+            Arithmetic::Int8 { ranges }
+        }
     };
-    ResNet::new(folded, ranges)
+    ResNet::new(folded, arithmetic)
 }
 
 /// The largest activations that were seen on images.
@@ -138,17 +156,17 @@ impl Folded {
 }
 
 impl ResNet {
-    /// In 8-bit integers with these `ranges`, or in `f32`.
-    fn new(folded: Folded, ranges: Option<Vec<f32>>) -> Result<Self, String> {
-        let compiled = match &ranges {
-            None => CompiledNetwork::f32(&folded.network),
-            Some(ranges) => CompiledNetwork::int8(&folded.network, ranges)
+    fn new(folded: Folded, arithmetic: Arithmetic) -> Result<Self, String> {
+        let compiled = match &arithmetic {
+            Arithmetic::F32 => CompiledNetwork::f32(&folded.network),
+            Arithmetic::Bf16 => CompiledNetwork::bf16(&folded.network),
+            Arithmetic::Int8 { ranges } => CompiledNetwork::int8(&folded.network, ranges)
                 .map_err(|reason| format!("cannot run {} in 8-bit integers: {reason}", folded.name))?,
         };
         Ok(Self {
             folded,
             compiled,
-            ranges,
+            arithmetic,
             plans: Mutex::default(),
         })
     }
@@ -163,13 +181,18 @@ impl ResNet {
         Ok(ActivationRanges(largest))
     }
 
+    /// The same network in 16-bit floating point.
+    pub fn to_bf16(&self) -> Self {
+        Self::new(self.folded.clone(), Arithmetic::Bf16).expect("every network runs in bf16")
+    }
+
     /// The same network in 8-bit integers, with room for half as much again as was `observed`.
     ///
     /// # Errors
     /// A sentence, if an activation was not finite.
     pub fn to_int8(&self, observed: &ActivationRanges) -> Result<Self, String> {
         let ranges = observed.0.iter().map(|largest| largest * HEADROOM).collect();
-        Self::new(self.folded.clone(), Some(ranges))
+        Self::new(self.folded.clone(), Arithmetic::Int8 { ranges })
     }
 
     /// Lets a plan for images of this size do something, and keeps it for the next.
@@ -216,9 +239,10 @@ impl Backbone for ResNet {
     }
 
     fn precision(&self) -> Precision {
-        match self.ranges {
-            None => Precision::F32,
-            Some(_) => Precision::Int8,
+        match self.arithmetic {
+            Arithmetic::F32 => Precision::F32,
+            Arithmetic::Bf16 => Precision::Bf16,
+            Arithmetic::Int8 { .. } => Precision::Int8,
         }
     }
 
@@ -249,9 +273,12 @@ impl Backbone for ResNet {
         .collect()
     }
 
-    fn profile(&self, image: &Image, threads: usize) -> Result<Option<Vec<StepTime>>, String> {
-        let profile = |plan: &mut Plan| plan.profile(&mut Team::new(threads), threads, &image.rgb);
-        self.run(image, profile).map(Some)
+    fn profile(&self, image: &Image, threads: usize) -> Result<Vec<StepTime>, String> {
+        self.run(image, |plan| plan.profile(&mut Team::new(threads), threads, &image.rgb))
+    }
+
+    fn peak_operations(&self) -> Option<f64> {
+        Some(self.compiled.peak_operations())
     }
 
     /// `<conv>.weight` `(out, in, kernel, kernel)` and `<conv>.bias` `(out)` of every convolution, BatchNorm folded in, under
@@ -268,7 +295,7 @@ impl Backbone for ResNet {
                 Tensor::f32(&conv.shape[..1], conv.bias.to_vec()),
             );
         }
-        if let Some(ranges) = &self.ranges {
+        if let Arithmetic::Int8 { ranges } = &self.arithmetic {
             tensors.insert(RANGES.to_owned(), Tensor::f32(&[ranges.len()], ranges.clone()));
         }
         tensors

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::super::{from_folded, load_pretrained};
 use super::formula::{self, checkpoint, layers};
 use crate::detector::backbone::{Backbone, PRETRAINED, backbone_from_tensors, hash};
+use crate::detector::{BackboneRecipe, Precision};
 use crate::detector::{Tensor, TensorData};
 
 /// The error of loading ResNet-18 to layer2 from a formula checkpoint after `edit`.
@@ -170,17 +171,26 @@ fn unknown_names_list_the_known_ones() {
             "{error}"
         );
     }
-    let error = backbone_from_tensors("squeezenet", &layers(&["layer1"]), &tensors)
+    let error = backbone_from_tensors(&recipe("squeezenet", &["layer1"]), &tensors)
         .err()
         .unwrap();
     assert!(PRETRAINED.iter().all(|name| error.contains(name)), "{error}");
+}
+
+fn recipe(name: &str, names: &[&str]) -> BackboneRecipe {
+    BackboneRecipe {
+        name: name.to_owned(),
+        layers: layers(names),
+        precision: Precision::F32,
+        hash: String::new(),
+    }
 }
 
 #[test]
 fn folded_weights_make_the_round_trip_exactly() {
     let network = formula::resnet18(&["layer1", "layer3"]);
     let tensors = network.tensors();
-    let again = backbone_from_tensors("resnet18", &layers(&["layer1", "layer3"]), &tensors).unwrap();
+    let again = backbone_from_tensors(&recipe("resnet18", &["layer1", "layer3"]), &tensors).unwrap();
     assert!(again.tensors() == tensors);
     assert_eq!(again.layers(), network.layers());
     assert_eq!(hash(again.as_ref()), hash(&network));
@@ -192,7 +202,7 @@ fn folded_weights_make_the_round_trip_exactly() {
 fn folded_weights_with_a_missing_bias_are_refused() {
     let mut tensors = formula::resnet18(&["layer1"]).tensors();
     tensors.remove("layer1.0.conv2.bias").unwrap();
-    let error = from_folded("resnet18", &layers(&["layer1"]), &tensors).unwrap_err();
+    let error = from_folded("resnet18", &layers(&["layer1"]), Precision::F32, &tensors).unwrap_err();
     assert_eq!(
         error,
         "`layer1.0.conv2.bias` is missing: expected shape [64], found none"
@@ -207,7 +217,7 @@ fn every_bit_of_the_weights_shows_in_the_hash() {
         panic!()
     };
     values[63] = f32::from_bits(values[63].to_bits() ^ 1);
-    let other = from_folded("resnet18", &layers(&["layer1"]), &tensors).unwrap();
+    let other = from_folded("resnet18", &layers(&["layer1"]), Precision::F32, &tensors).unwrap();
     assert_ne!(hash(&other), hash(&network));
     assert_eq!(hash(&other).len(), 64);
 }
@@ -235,7 +245,7 @@ fn weights_that_overflow_are_an_error_and_not_a_score() {
         };
         values.iter_mut().for_each(|value| *value *= 1e25);
     }
-    let network = from_folded("resnet18", &layers(&["layer1"]), &tensors).unwrap();
+    let network = from_folded("resnet18", &layers(&["layer1"]), Precision::F32, &tensors).unwrap();
     let error = network.feature_maps(&formula::image(32, 32)).unwrap_err();
     assert_eq!(error, "layer1 of resnet18 overflows: are its weights damaged?");
 }

@@ -30,10 +30,30 @@ fn int8_is_close_to_f32_and_survives_the_detector_file() {
     }
 
     let tensors = in_int8.tensors();
-    let read = from_folded("resnet18", &formula::layers(&LAYERS), &tensors).unwrap();
+    let read = from_folded("resnet18", &formula::layers(&LAYERS), Precision::Int8, &tensors).unwrap();
     assert_eq!(read.precision(), Precision::Int8);
     assert_eq!(hash(&read), hash(&in_int8));
     assert_ne!(hash(&network), hash(&in_int8), "the ranges are part of what is hashed");
+    assert!(read.feature_maps(&image).unwrap() == maps);
+}
+
+#[test]
+fn bf16_is_close_to_f32_and_survives_the_detector_file() {
+    let network = formula::resnet18(&LAYERS);
+    let image = formula::image(96, 80);
+    let in_bf16 = network.to_bf16();
+    assert_eq!(in_bf16.precision(), Precision::Bf16);
+    let exact = network.feature_maps(&image).unwrap();
+    let maps = in_bf16.feature_maps(&image).unwrap();
+    for ((exact, map), layer) in exact.iter().zip(&maps).zip(LAYERS) {
+        let error: f32 = exact.data.iter().zip(&map.data).map(|(a, b)| (a - b).powi(2)).sum();
+        let power: f32 = exact.data.iter().map(|value| value.powi(2)).sum();
+        println!("{layer}: {:.6} of the power", error / power);
+        assert!(error > 0.0 && error < 0.0002 * power, "{layer}: {error} of {power}");
+    }
+    let tensors = in_bf16.tensors();
+    let read = from_folded("resnet18", &formula::layers(&LAYERS), Precision::Bf16, &tensors).unwrap();
+    assert_eq!((read.precision(), hash(&read)), (Precision::Bf16, hash(&in_bf16)));
     assert!(read.feature_maps(&image).unwrap() == maps);
 }
 
@@ -63,12 +83,15 @@ fn ranges_that_cannot_be_are_refused() {
         "activation_ranges".into(),
         crate::detector::Tensor::f32(&[n], vec![-1.0; n]),
     );
-    let error = from_folded("resnet18", &layers, &tensors).unwrap_err();
+    let error = from_folded("resnet18", &layers, Precision::Int8, &tensors).unwrap_err();
     assert!(error.contains("cannot have the range -1"), "{error}");
     tensors.insert(
         "activation_ranges".into(),
         crate::detector::Tensor::f32(&[n + 1], vec![1.0; n + 1]),
     );
-    let error = from_folded("resnet18", &layers, &tensors).unwrap_err();
+    let error = from_folded("resnet18", &layers, Precision::Int8, &tensors).unwrap_err();
     assert!(error.contains("wrong shape"), "{error}");
+    tensors.remove("activation_ranges");
+    let error = from_folded("resnet18", &layers, Precision::Int8, &tensors).unwrap_err();
+    assert!(error.contains("activation_ranges"), "{error}");
 }
