@@ -119,8 +119,9 @@ impl Network {
     /// Adds `conv(input)`, plus `add` where there is one, and then `max(·, 0)` if `relu`. A sum without `relu` can only be added
     /// to others.
     ///
-    /// Panics unless the shapes agree: weights as [`Conv`] has them and `(out)` biases over an input that has `in` channels and is
-    /// not such a sum itself; a depthwise one has as many outputs, and does not read the image.
+    /// Panics if another convolution reads the image, or the image is added; and unless the shapes agree: weights as [`Conv`] has them
+    /// and `(out)` biases over an input that has `in` channels and is not such a sum itself; a depthwise one has as many outputs, and
+    /// does not read the image.
     pub fn conv(&mut self, input: NodeId, conv: Conv, add: Option<NodeId>, relu: bool) -> NodeId {
         let out_channels = conv.bias.len();
         let Window { kernel, stride, .. } = conv.window;
@@ -139,7 +140,13 @@ impl Network {
             );
         }
         assert!(self.is_not_negative(input), "a sum without `relu` can only be added");
+        let reads_image = |node: &Node| matches!(node, Node::Conv { input, .. } if *input == self.image());
+        assert!(
+            input != self.image() || !self.nodes.iter().any(reads_image),
+            "the image is read once"
+        );
         if let Some(add) = add {
+            assert!(add != self.image(), "the image is not added");
             assert_eq!(self.channels(add), out_channels, "channels of what is added");
         }
         self.push(Node::Conv { input, conv, add, relu })

@@ -10,6 +10,7 @@ mod tile;
 mod bfloat16;
 mod bias;
 mod byte_products;
+mod cells;
 mod crew;
 mod element;
 mod finish;
@@ -82,6 +83,7 @@ impl CompiledNetwork {
             convs: convs.collect(),
             scales: vec![1.0; network.nodes.len()],
             raw_weight: None,
+            cell: 1,
             network: network.clone(),
         }))
     }
@@ -109,6 +111,7 @@ impl CompiledNetwork {
             convs,
             scales: vec![1.0; network.nodes.len()],
             raw_weight,
+            cell: 1,
             network: network.clone(),
         }))
     }
@@ -135,7 +138,7 @@ impl CompiledNetwork {
             scales[node.0] = activation_scale(*largest);
         }
         let mut convs = Vec::with_capacity(network.nodes.len());
-        let mut raw_weight = None;
+        let (mut raw_weight, mut cell) = (None, 1);
         for (at, node) in network.nodes.iter().enumerate() {
             // The maximum of activations is on their scale, and so is their mean.
             if let Node::MaxPool { input, .. } | Node::AvgPool { input, .. } = node {
@@ -151,14 +154,20 @@ impl CompiledNetwork {
                     "a window of {products} values is too large for sums of 32 bits"
                 ));
             }
-            let is_first = *input == network.image();
-            let quantised = match is_first {
-                true => quantise_weights(&weight_for_raw_pixels(network, conv), conv.bias.len()),
-                false => quantise_weights(&conv.weight, conv.bias.len()),
+            if *input != network.image() {
+                convs.push(Some(Arc::new(PackedConv::u8(conv, scales[input.0]))));
+                continue;
+            }
+            let raw = Conv {
+                weight: weight_for_raw_pixels(network, conv).into(),
+                ..conv.clone()
             };
-            convs.push(Some(Arc::new(PackedConv::u8(conv, &quantised, scales[input.0]))));
-            if is_first {
-                raw_weight = Some(quantised.weight());
+            raw_weight = Some(quantise_weights(&raw.weight, conv.bias.len()).weight());
+            if Unit::best().in_groups::<u8>() && cells::suit(conv) {
+                cell = cells::SIDE;
+                convs.push(Some(Arc::new(PackedConv::u8(&cells::over_cells(&raw), 1.0))));
+            } else {
+                convs.push(Some(Arc::new(PackedConv::u8(&raw, 1.0))));
             }
         }
         Ok(Self(Kind::Int8(Compiled {
@@ -166,6 +175,7 @@ impl CompiledNetwork {
             convs,
             scales,
             raw_weight,
+            cell,
         })))
     }
 

@@ -5,7 +5,7 @@ use half::bf16;
 use super::element::{Element, Unit};
 use super::graph::Conv;
 use super::memory::Buffer;
-use super::quantise::QuantisedWeights;
+use super::quantise::quantise_weights;
 use super::tile::{BLOCK, GROUPS_AT_ONCE};
 use super::winograd;
 
@@ -112,7 +112,8 @@ impl PackedConv<f32> {
 
 impl PackedConv<u8> {
     /// The weights in 8 bits, for inputs of this scale.
-    pub(super) fn u8(conv: &Conv, quantised: &QuantisedWeights, input_scale: f32) -> Self {
+    pub(super) fn u8(conv: &Conv, input_scale: f32) -> Self {
+        let quantised = quantise_weights(&conv.weight, conv.bias.len());
         let scales = quantised.scales.iter().map(|scale| scale * input_scale).collect();
         Self::pack(conv, &quantised.values, scales)
     }

@@ -66,12 +66,14 @@ pub(super) struct Compiled<E: Element> {
     pub(super) scales: Vec<f32>,
     /// Of the first layer, what is multiplied with raw pixels; none where pixels are normalised first.
     pub(super) raw_weight: Option<Vec<f64>>,
+    /// Pixels along one side of a position of the image's map: 1, or those of [`cells`](super::cells).
+    pub(super) cell: usize,
 }
 
 /// One thing to do. Maps and wide maps are numbered.
 pub(super) enum Step<E: Element> {
-    /// The image becomes a map.
-    Image { to: usize },
+    /// The image, of so many pixels in a row, becomes a map.
+    Image { to: usize, width: usize },
     /// A convolution.
     Conv(ConvStep<E>),
     /// The maximum or the mean under a window.
@@ -95,7 +97,13 @@ pub(super) enum Pool {
 /// A convolution and what follows it.
 pub(super) struct ConvStep<E: Element> {
     pub(super) from: usize,
+    /// As the network has it.
     pub(super) window: Window,
+    /// The same.
+    pub(super) in_channels: usize,
+    /// The stride and the padding of the window in positions of the map that is read: of pixels, or of cells.
+    pub(super) stride: usize,
+    pub(super) padding: usize,
     pub(super) weights: Arc<PackedConv<E>>,
     pub(super) bias: Bias,
     pub(super) added: AddedFrom,
@@ -122,6 +130,8 @@ pub(super) struct Schedule<E: Element> {
     pub(super) steps: Vec<Step<E>>,
     /// By step: its node.
     pub(super) nodes: Vec<NodeId>,
+    /// As [`Compiled::cell`].
+    pub(super) cell: usize,
     pub(super) maps: Vec<MapLayout>,
     pub(super) wides: Vec<Extent>,
     /// The wide maps that are the network's results.
@@ -137,20 +147,19 @@ impl<E: Element> Schedule<E> {
             Step::Conv(conv) => conv,
         };
         let Window { kernel, stride, .. } = conv.window;
-        let from = self.maps[conv.from].extent;
+        let in_channels = conv.in_channels;
         let Extent {
             height,
             width,
             channels,
         } = conv.out;
         let what = format!(
-            "{}conv {kernel}x{kernel}/{stride} {} -> {channels} at {width}x{height}{}{}",
+            "{}conv {kernel}x{kernel}/{stride} {in_channels} -> {channels} at {width}x{height}{}{}",
             match conv.weights.form {
                 Form::Direct => "",
                 Form::Depthwise => "depthwise ",
                 Form::Winograd => "winograd ",
             },
-            from.channels,
             if matches!(conv.added, AddedFrom::Nothing) {
                 ""
             } else {
@@ -160,11 +169,11 @@ impl<E: Element> Schedule<E> {
                 .map_or(String::new(), |pooling| format!(" + {}", pooling.describe())),
         );
         let multiplications = match conv.weights.form {
-            Form::Direct => conv.out.values() * from.channels * kernel * kernel,
+            Form::Direct => conv.out.values() * in_channels * kernel * kernel,
             Form::Depthwise => conv.out.values() * kernel * kernel,
             Form::Winograd => {
                 let tiles = height.div_ceil(winograd::TILE) * width.div_ceil(winograd::TILE);
-                tiles * winograd::POINTS * from.channels * channels
+                tiles * winograd::POINTS * in_channels * channels
             }
         };
         (what, multiplications as u64)
@@ -220,6 +229,7 @@ impl<E: Element> Compiled<E> {
             schedule: Schedule {
                 steps: Vec::new(),
                 nodes: Vec::new(),
+                cell: self.cell,
                 maps: Vec::new(),
                 wides: Vec::new(),
                 taps: Vec::new(),
@@ -364,7 +374,10 @@ impl<E: Element> Scheduler<'_, E> {
     fn step(&mut self, at: usize) -> Step<E> {
         let compiled = self.compiled;
         match &compiled.network.nodes[at] {
-            Node::Image => Step::Image { to: self.map(at) },
+            Node::Image => Step::Image {
+                to: self.map(at),
+                width: self.size[1],
+            },
             node @ (Node::MaxPool { .. } | Node::AvgPool { .. }) => {
                 let (input, pooling) = Pooling::of(node).expect("it pools");
                 Step::Pool {
@@ -391,9 +404,19 @@ impl<E: Element> Scheduler<'_, E> {
                 let map = self.uses.maps[at]
                     .is_some()
                     .then(|| (self.map(kept), 1.0 / compiled.scales[at]));
+                let (stride, padding) = match *input == compiled.network.image() {
+                    true => (
+                        conv.window.stride / compiled.cell,
+                        conv.window.padding.div_ceil(compiled.cell),
+                    ),
+                    false => (conv.window.stride, conv.window.padding),
+                };
                 Step::Conv(ConvStep {
                     from: self.of_map[&input.0],
                     window: conv.window,
+                    in_channels: conv.in_channels,
+                    stride,
+                    padding,
                     weights: compiled.convs[at].clone().expect("every convolution is packed"),
                     bias,
                     added,
@@ -416,9 +439,14 @@ impl<E: Element> Scheduler<'_, E> {
 
     fn map(&mut self, at: usize) -> usize {
         let padding = self.uses.maps[at].map_or(0, |(_, padding)| padding);
+        let (extent, cell) = (self.extents[at], if at == 0 { self.compiled.cell } else { 1 });
         let layout = MapLayout {
-            extent: self.extents[at],
-            padding,
+            extent: Extent {
+                height: extent.height.div_ceil(cell),
+                width: extent.width.div_ceil(cell),
+                channels: extent.channels * cell * cell,
+            },
+            padding: padding.div_ceil(cell),
             behind: self.behind,
         };
         let free = self.free.get_mut(&layout).and_then(Vec::pop);

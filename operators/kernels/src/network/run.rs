@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 
+use super::cells;
 use super::element::{Element, Unit};
 use super::finish::{Added, Finish};
 use super::graph::{NodeId, Window};
@@ -21,6 +22,9 @@ const WEIGHT_BYTES_RESIDENT_MAX: usize = 256 * 1024;
 /// Bytes of the activations that are kept until they are pooled: they and what they are made of stay in the second-level cache. In
 /// tests images are small, and have several strips all the same.
 const STRIP_BYTES: usize = if cfg!(test) { 2 * 1024 } else { 256 * 1024 };
+
+/// Values of one row of pixels in a cell.
+const HALF: usize = 3 * cells::SIDE;
 
 /// A schedule with its memory.
 pub(super) struct Running<E: Element> {
@@ -44,6 +48,7 @@ pub(super) trait Pixels: Element {
 }
 
 impl Pixels for u8 {
+    #[inline]
     fn row(_: Option<&[[f32; 256]; 3]>, rgb: &[u8], out: &mut [u8]) {
         out.copy_from_slice(rgb);
     }
@@ -81,7 +86,7 @@ impl Pixels for f32 {
             unit: work.unit,
             input: work.input,
             layout: work.from,
-            padding: conv.window.padding,
+            padding: conv.padding,
             channels: work.from.extent.channels,
             weights: &|block| conv.weights.block(block),
             blocks: conv.weights.blocks,
@@ -176,16 +181,28 @@ impl<E: Pixels> Running<E> {
 
     /// # Safety
     /// Nobody else uses these rows meanwhile.
-    unsafe fn image(&self, rgb: &[u8], to: usize, rows: Range<usize>) {
+    unsafe fn image(&self, rgb: &[u8], width: usize, to: usize, rows: Range<usize>) {
         // SAFETY: the caller's promise.
         let (layout, map) = unsafe { self.rows_of_map(to, rows.clone()) };
-        let (width, border) = (3 * layout.extent.width, 3 * layout.padding);
+        let (cell, border) = (self.schedule.cell, layout.padding * layout.extent.channels);
         for (row, y) in map.chunks_exact_mut(layout.row()).zip(rows) {
-            E::row(
-                self.table.as_deref(),
-                &rgb[y * width..][..width],
-                &mut row[border..border + width],
-            );
+            let row = &mut row[border..][..layout.extent.width * layout.extent.channels];
+            if cell == 1 {
+                E::row(self.table.as_deref(), &rgb[y * row.len()..][..row.len()], row);
+                continue;
+            }
+            // Beyond an odd edge the rest of a cell is zero.
+            row.fill(E::default());
+            let cells = row.as_chunks_mut::<{ cells::SIDE * HALF }>().0;
+            for (half, rgb) in rgb.chunks(3 * width).skip(y * cell).take(cell).enumerate() {
+                let (pixels, last) = rgb.as_chunks::<HALF>();
+                for (cell, pixels) in cells.iter_mut().zip(pixels) {
+                    E::row(None, pixels, &mut cell[half * HALF..][..HALF]);
+                }
+                if let (Some(cell), false) = (cells.last_mut(), last.is_empty()) {
+                    E::row(None, last, &mut cell[half * HALF..][..last.len()]);
+                }
+            }
         }
     }
 
@@ -319,11 +336,11 @@ impl<E: Pixels> Run for Running<E> {
     unsafe fn step(&self, at: usize, unit: Unit, rgb: &[u8], member: usize, members: usize) {
         let share = |height: usize| height * member / members..height * (member + 1) / members;
         match &self.schedule.steps[at] {
-            Step::Image { to } => {
+            Step::Image { to, width } => {
                 let layout = self.schedule.maps[*to];
                 let rows = share(layout.extent.height);
                 // SAFETY: the caller's promise, and members have different rows.
-                unsafe { self.image(rgb, *to, rows) };
+                unsafe { self.image(rgb, *width, *to, rows) };
             }
             Step::Pool { from, to, pooling } => {
                 let rows = share(self.schedule.maps[*to].extent.height);
@@ -425,7 +442,7 @@ impl<E: Element> ConvRows<'_, E> {
     fn row(&mut self, y: usize, block: usize) {
         let conv = self.conv;
         let first_channel = block * BLOCK;
-        let (stride, channels) = (conv.window.stride, self.from.extent.channels);
+        let (stride, channels) = (conv.stride, self.from.extent.channels);
         let start = self.window_start(y);
         let mut sums = Sums::<E::Sum>::default();
         for (run, columns) in conv.bias.columns().iter().enumerate() {
@@ -476,8 +493,7 @@ impl<E: Element> ConvRows<'_, E> {
         let place = |half: usize| [half / per_row, half % per_row * POSITIONS];
         let (tiles, mut sums) = (super::amx::Tiles::new(), GroupSums::default());
         let group = |pair: [usize; 2], block| {
-            let Window { stride, .. } = conv.window;
-            let pixel_step = stride * self.from.extent.channels;
+            let pixel_step = conv.stride * self.from.extent.channels;
             let group = Group {
                 inputs: pair.map(|half| {
                     let [y, x] = place(half);
@@ -508,7 +524,7 @@ impl<E: Element> ConvRows<'_, E> {
 
     /// The first value under the window of the first position of row `y`.
     fn window_start(&self, y: usize) -> usize {
-        let Window { stride, padding, .. } = self.conv.window;
+        let ConvStep { stride, padding, .. } = *self.conv;
         let row = self.from.row_start((y * stride) as isize - padding as isize);
         row + (self.from.padding - padding) * self.from.extent.channels
     }

@@ -45,11 +45,14 @@ fn network(seed: u64) -> Network {
     let mut dice = Dice(seed);
     let mut network = Network::new(MEAN, STD);
     let stem_channels = dice.of(&[5, 16, 64, 70]);
-    let stem = Window {
+    let mut stem = Window {
         kernel: dice.of(&[1, 3, 4, 7]),
         stride: 1 + dice.roll(2),
         padding: dice.roll(2),
     };
+    if dice.roll(3) == 0 {
+        stem = Window::centred(dice.of(&[3, 7]), 2);
+    }
     let mut x = network.conv(network.image(), conv(stem, 3, stem_channels, seed + 10), None, true);
     match dice.roll(4) {
         0 => x = network.max_pool(x, Window::centred(3, 2)),
