@@ -33,11 +33,11 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome, PipelineError> {
     let images = images(args)?;
     let recipe = detector.recipe();
     terminal::say(&format!(
-        "detector {}: {} in {}; {} threads",
+        "detector {}: {} in {}{}; {threads} threads",
         detector.id(),
         recipe.backbone.name,
         recipe.backbone.precision,
-        threads
+        computed_by(&detector)
     ));
     // What is allocated and compiled at the first frame is not what a frame takes.
     let warm_up = images.len().min(2 * threads);
@@ -67,6 +67,12 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome, PipelineError> {
         terminal::print(&layers(&detector, threads)?)?;
     }
     Ok(Outcome::Passed)
+}
+
+/// `, by …`: what this machine multiplies with.
+fn computed_by(detector: &Detector) -> String {
+    let by = detector.backbone().computed_by();
+    by.map_or(String::new(), |by| format!(", by {by}"))
 }
 
 /// The image files, in order.
@@ -181,8 +187,8 @@ fn layers(detector: &Detector, threads: usize) -> Result<String, PipelineError> 
 
 /// The steps of the network, each with its median time.
 fn profile(detector: &Detector, image: &Image, threads: usize) -> Result<Vec<StepTime>, PipelineError> {
-    let profiles = (0..PROFILES).map(|_| detector.backbone().profile(image, threads));
-    let profiles: Vec<Vec<StepTime>> = profiles.collect::<Result<_, _>>().map_err(PipelineError::Refused)?;
+    let profiles = detector.backbone().profiles(image, threads, PROFILES);
+    let profiles = profiles.map_err(PipelineError::Refused)?;
     let median = |at: usize| {
         let mut seconds: Vec<f64> = profiles.iter().map(|steps| steps[at].seconds).collect();
         seconds.sort_by(f64::total_cmp);

@@ -35,6 +35,7 @@ fn described(detector: &Detector) -> String {
             scale.threshold, scale.normal_level
         )
     };
+    let by = detector.backbone().computed_by();
     let lines = [
         (
             "detector",
@@ -43,11 +44,12 @@ fn described(detector: &Detector) -> String {
         (
             "backbone",
             format!(
-                "{}, {}, {}, weights {}",
+                "{}, {}, {}, weights {}{}",
                 recipe.backbone.name,
                 recipe.backbone.layers.join(" + "),
                 recipe.backbone.precision,
-                &recipe.backbone.hash[..12]
+                &recipe.backbone.hash[..12],
+                by.map_or(String::new(), |by| format!(", on this machine by {by}"))
             ),
         ),
         (

@@ -105,6 +105,25 @@ fn pretrained_networks_need_their_weights() {
 }
 
 #[test]
+fn precisions_are_refused_where_they_cannot_be() {
+    refused(&[&"--precision", &"int4"], "bf16");
+    refused(&[&"--precision", &"bf16"], "the built-in backbone in bf16");
+    let weights = &*crate::weights::RESNET18;
+    let padim: [&dyn AsRef<std::ffi::OsStr>; 7] = [
+        &"--detector",
+        &"padim",
+        &"--keep-sums",
+        &"--backbone",
+        &"resnet18",
+        &"--weights",
+        weights,
+    ];
+    let mut int8 = padim.to_vec();
+    int8.extend([&"--precision" as &dyn AsRef<std::ffi::OsStr>, &"int8"]);
+    refused(&int8, "cannot keep sums in int8");
+}
+
+#[test]
 fn machines_without_workers_are_refused() {
     refused(&[&"-w", &"0"], "0 is not in 1..=256");
     refused(&[&"--pool", &"0"], "0 is not in 1..=256");

@@ -45,7 +45,7 @@ fn every_step_of_a_network_is_told_with_its_share_of_what_the_machine_can_do() {
         &"--frames",
         &"4",
         &"--pool",
-        &"1",
+        &"2",
         &"--layers",
     ])
     .expect(0)
@@ -55,7 +55,7 @@ fn every_step_of_a_network_is_told_with_its_share_of_what_the_machine_can_do() {
         .filter(|line| line.contains("conv ") && line.ends_with('%'))
         .collect();
     // A stem, twelve convolutions of blocks, two of shortcuts.
-    assert_eq!(steps.len(), 15, "{said}");
+    assert_eq!(steps.len(), 2 * 15, "by one thread and by two: {said}");
     let share = |line: &str| {
         line.trim_end_matches(" %")
             .rsplit(' ')

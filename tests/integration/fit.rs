@@ -60,6 +60,39 @@ fn resnet18_is_built_from_a_weights_file() {
 }
 
 #[test]
+fn networks_compute_in_the_precision_that_is_asked_for() {
+    let dir = tempdir().unwrap();
+    for precision in ["int8", "bf16", "f32"] {
+        let detector = dir.path().join(format!("{precision}.intakt"));
+        let resnet18 = [
+            &"--backbone" as &dyn AsRef<std::ffi::OsStr>,
+            &"resnet18",
+            &"--weights",
+            &*RESNET18,
+        ];
+        let mut more = resnet18.to_vec();
+        more.extend([&"--precision" as &dyn AsRef<std::ffi::OsStr>, &precision]);
+        fit_small(&SHARED.dataset, &detector, &more);
+        let shown = intakt(&[&"show", &detector]).expect(0).stdout;
+        assert!(shown.contains(&format!(", {precision}, weights ")), "{shown}");
+        assert!(shown.contains(", on this machine by "), "{shown}");
+        // What is read again decides as what was fitted did when it was calibrated: a normal image is normal, and twice the same.
+        let verdicts = || {
+            intakt(&[&"inspect", &detector, &SHARED.normal, &SHARED.blotted])
+                .expect(1)
+                .stdout
+        };
+        let once = verdicts();
+        assert_eq!(
+            once.matches("\"decision\":\"reject\"").count(),
+            1,
+            "{precision}: {once}"
+        );
+        assert_eq!(once, verdicts());
+    }
+}
+
+#[test]
 fn layers_and_image_scores_are_as_asked() {
     let dir = tempdir().unwrap();
     let detector = dir.path().join("detector.intakt");

@@ -203,19 +203,21 @@ fn padim_in_int8_and_bf16_detects_what_it_does_in_f32() {
 /// One greedy coreset varies by more than the precision does, so means of three are compared.
 #[test]
 #[ignore = "needs the real images: INTAKT_DATA"]
-fn patchcore_in_int8_detects_what_it_does_in_f32() {
+fn patchcore_in_int8_and_bf16_detects_what_it_does_in_f32() {
     const SEEDS: u32 = 3;
     for category in ["bottle", "hazelnut_reduced", "transistor_reduced"] {
-        let [exact, int8] = ["f32", "int8"].map(|precision| {
+        let [exact, int8, bf16] = ["f32", "int8", "bf16"].map(|precision| {
             let of_seeds: Vec<[f64; 2]> = (0..SEEDS)
                 .map(|seed| aurocs("patchcore", precision, category, seed))
                 .collect();
             println!("{category} in {precision}: image and pixel AUROC by seed {of_seeds:?}");
             [0, 1].map(|figure| of_seeds.iter().map(|of_seed| of_seed[figure]).sum::<f64>() / f64::from(SEEDS))
         });
-        println!("{category}: means {exact:?} in f32, {int8:?} in int8");
-        for (exact, int8) in exact.iter().zip(int8) {
-            assert!((exact - int8).abs() <= 0.01, "{category}: {exact} and {int8}");
+        println!("{category}: means {exact:?} in f32, {int8:?} in int8, {bf16:?} in bf16");
+        for found in [int8, bf16] {
+            for (exact, found) in exact.iter().zip(found) {
+                assert!((exact - found).abs() <= 0.01, "{category}: {exact} and {found}");
+            }
         }
     }
 }

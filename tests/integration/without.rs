@@ -54,6 +54,21 @@ fn names(detector: &Path, role: &str) -> Vec<String> {
 }
 
 #[test]
+fn an_image_is_taken_out_of_16_bits_as_exactly() {
+    let dir = tempdir().unwrap();
+    let [all, never, without] = ["all", "never", "without"].map(|name| dir.path().join(format!("{name}.intakt")));
+    let (dataset, fewer) = (dir.path().join("all"), dir.path().join("fewer"));
+    images(&dataset);
+    images(&fewer);
+    fit(&dataset, &all, &[&"--precision", &"bf16"]);
+    let gone = &names(&all, "train")[0];
+    fs::remove_file(fewer.join(gone)).unwrap();
+    fit(&fewer, &never, &[&"--precision", &"bf16"]);
+    intakt(&[&"fit", &dataset, &"-o", &without, &"--without", gone, &"--from", &all]).expect(0);
+    assert!(fs::read(&without).unwrap() == fs::read(&never).unwrap(), "{gone}");
+}
+
+#[test]
 fn taking_an_image_out_equals_never_having_seen_it() {
     let dir = tempdir().unwrap();
     let (dataset, all) = (dir.path().join("all"), dir.path().join("all.intakt"));

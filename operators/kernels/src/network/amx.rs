@@ -75,6 +75,7 @@ thread_local! {
 /// The tile registers of this thread, ready to be used. Without one of these nothing here touches them.
 pub(super) struct Tiles(PhantomData<*const ()>);
 
+// The compiler knows no tile registers and keeps nothing in them, so the assembler need not say that it changes them.
 /// The sums of a [`Group`] by the instruction for what it is made of.
 macro_rules! group_sums {
     ($multiply:literal, $group:ident, $sums:ident) => {

@@ -83,7 +83,7 @@ impl Element for bf16 {
             #[cfg(target_arch = "x86_64")]
             Unit::Amx | Unit::Avx512 => super::avx512::sums_bf16(tile, sums),
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx2 => super::avx2::sums_bf16(tile, sums),
+            Unit::AvxVnni | Unit::Avx2 => super::avx2::sums_bf16(tile, sums),
             Unit::Portable => portable_sums(tile, sums),
         }
     }
@@ -91,6 +91,10 @@ impl Element for bf16 {
     #[cfg(target_arch = "x86_64")]
     fn group_sums(tiles: &super::amx::Tiles, group: &Group<'_, Self>, sums: &mut GroupSums<f32>) {
         tiles.sums_bf16(group, sums);
+    }
+
+    fn finish(finish: &mut Finish<'_, Self>, sums: &[[f32; BLOCK]]) {
+        finish_portable(finish, sums);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -116,6 +120,12 @@ impl Pixels for bf16 {
 
     fn winograd(_: &mut ConvRows<'_, bf16>, _: Range<usize>) {
         unreachable!("weights of 16 bits are not transformed");
+    }
+}
+
+multiversion! {
+    fn finish_portable(finish: &mut Finish<'_, bf16>, sums: &[[f32; BLOCK]]) {
+        finish.portable(sums);
     }
 }
 

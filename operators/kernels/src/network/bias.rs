@@ -89,7 +89,7 @@ fn classes(window: Window, size: usize, positions: usize) -> (Vec<usize>, Vec<Ra
     let of = |position: usize| {
         let start = position * window.stride;
         let first = window.padding.saturating_sub(start);
-        let end = (size + window.padding - start).min(window.kernel);
+        let end = (size + window.padding).saturating_sub(start).min(window.kernel);
         first..end.max(first)
     };
     let mut classes = Vec::with_capacity(positions);

@@ -2,6 +2,7 @@
 
 use super::finish::Finish;
 use super::memory::Zeroed;
+use super::quantise::ACTIVATION_MAX;
 use super::tile::{BLOCK, DepthwiseTile, PIXELS_MAX, PoolRow, Tile};
 #[cfg(target_arch = "x86_64")]
 use super::tile::{Group, GroupSums};
@@ -48,6 +49,9 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
     #[cfg(target_arch = "x86_64")]
     fn group_sums(tiles: &super::amx::Tiles, group: &Group<'_, Self>, sums: &mut GroupSums<Self::Sum>);
 
+    /// [`Finish::portable`], by the vectors that the machine has.
+    fn finish(finish: &mut Finish<'_, Self>, sums: &[[Self::Sum; BLOCK]]);
+
     /// [`Finish::write`] of a whole block with AVX-512, which the caller has detected.
     #[cfg(target_arch = "x86_64")]
     fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &[[Self::Sum; BLOCK]]);
@@ -62,6 +66,9 @@ pub(crate) enum Unit {
     /// AVX-512 with VNNI.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// AVX-VNNI for 8 bits, and AVX2 with FMA for the rest.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni,
     /// AVX2 with FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -85,7 +92,11 @@ impl Unit {
             if avx512 {
                 units.push(Self::Avx512);
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 && is_x86_feature_detected!("avxvnni") {
+                units.push(Self::AvxVnni);
+            }
+            if avx2 {
                 units.push(Self::Avx2);
             }
         }
@@ -107,13 +118,14 @@ impl Unit {
     }
 
     /// Whether it has AVX-512 with VNNI.
-    pub(crate) fn has_avx512(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
-        return matches!(self, Self::Amx | Self::Avx512);
-        #[cfg(not(target_arch = "x86_64"))]
-        return false;
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn has_avx512(self) -> bool {
+        matches!(self, Self::Amx | Self::Avx512)
     }
 }
+
+/// From here on floats are the integers.
+const INTEGERS: f32 = (1 << 23) as f32;
 
 impl Element for u8 {
     type Weight = i8;
@@ -130,9 +142,11 @@ impl Element for u8 {
         f32::from(self) * scale
     }
 
+    #[inline(always)]
     fn narrowed(value: f32, inverse: f32) -> Self {
-        // What is above 255 becomes 255.
-        (value * inverse).round_ties_even() as u8
+        // What is above 255 becomes 255. Between 2²³ and 2²⁴ floats are the integers, so the addition rounds ties to even, and takes
+        // fewer instructions than rounding does.
+        ((value * inverse).min(ACTIVATION_MAX) + INTEGERS).to_bits() as u8
     }
 
     fn max_row(row: &PoolRow<'_, u8>, out: &mut [u8]) {
@@ -152,6 +166,8 @@ impl Element for u8 {
             #[cfg(target_arch = "x86_64")]
             Unit::Amx | Unit::Avx512 => super::avx512::sums_u8(tile, sums),
             #[cfg(target_arch = "x86_64")]
+            Unit::AvxVnni => super::avx_vnni::sums_u8(tile, sums),
+            #[cfg(target_arch = "x86_64")]
             Unit::Avx2 => super::avx2::sums_u8(tile, sums),
             Unit::Portable => portable_u8(tile, sums),
         }
@@ -160,6 +176,10 @@ impl Element for u8 {
     #[cfg(target_arch = "x86_64")]
     fn group_sums(tiles: &super::amx::Tiles, group: &Group<'_, Self>, sums: &mut GroupSums<i32>) {
         tiles.sums_u8(group, sums);
+    }
+
+    fn finish(finish: &mut Finish<'_, Self>, sums: &[[i32; BLOCK]]) {
+        finish_u8(finish, sums);
     }
 
     #[cfg(target_arch = "x86_64")]
@@ -204,7 +224,7 @@ impl Element for f32 {
             #[cfg(target_arch = "x86_64")]
             Unit::Amx | Unit::Avx512 => super::avx512::sums_f32(tile, sums),
             #[cfg(target_arch = "x86_64")]
-            Unit::Avx2 => super::avx2::sums_f32(tile, sums),
+            Unit::AvxVnni | Unit::Avx2 => super::avx2::sums_f32(tile, sums),
             Unit::Portable => portable_f32(tile, sums),
         }
     }
@@ -214,9 +234,25 @@ impl Element for f32 {
         unreachable!("32 bits are not multiplied in groups");
     }
 
+    fn finish(finish: &mut Finish<'_, Self>, sums: &[[f32; BLOCK]]) {
+        finish_f32(finish, sums);
+    }
+
     #[cfg(target_arch = "x86_64")]
     fn finish_avx512(finish: &mut Finish<'_, Self>, sums: &[[f32; BLOCK]]) {
         super::avx512::finish_f32(finish, sums);
+    }
+}
+
+multiversion! {
+    fn finish_u8(finish: &mut Finish<'_, u8>, sums: &[[i32; BLOCK]]) {
+        finish.portable(sums);
+    }
+}
+
+multiversion! {
+    fn finish_f32(finish: &mut Finish<'_, f32>, sums: &[[f32; BLOCK]]) {
+        finish.portable(sums);
     }
 }
 
@@ -259,8 +295,6 @@ multiversion! {
                     sums[lane] += u16::from(pixel[lane]);
                 }
             }
-            // Between 2²³ and 2²⁴ floats are the integers, so the addition rounds ties to even, and vectors have no conversion to bytes.
-            const INTEGERS: f32 = (1 << 23) as f32;
             let mut means = [0; BLOCK];
             for lane in 0..BLOCK {
                 means[lane] = (f32::from(sums[lane]) * inverse + INTEGERS).to_bits() as u8;
@@ -316,20 +350,22 @@ multiversion! {
     }
 }
 
-fn portable_u8(tile: &Tile<'_, u8>, sums: &mut [[i32; BLOCK]]) {
-    tile.check(sums.len());
-    for (pixel, sums) in sums.iter_mut().enumerate() {
-        sums.fill(0);
-        for row in 0..tile.rows {
-            let run = &tile.input[row * tile.row_step + pixel * tile.pixel_step..][..tile.groups * 4];
-            let weights = &tile.weights[row * tile.groups * 4 * BLOCK..][..tile.groups * 4 * BLOCK];
-            for (x, weights) in run.chunks_exact(4).zip(weights.chunks_exact(4 * BLOCK)) {
-                let x: [i32; 4] = std::array::from_fn(|at| i32::from(x[at]));
-                for (sum, w) in sums.iter_mut().zip(weights.chunks_exact(4)) {
-                    *sum += x[0] * i32::from(w[0])
-                        + x[1] * i32::from(w[1])
-                        + x[2] * i32::from(w[2])
-                        + x[3] * i32::from(w[3]);
+multiversion! {
+    fn portable_u8(tile: &Tile<'_, u8>, sums: &mut [[i32; BLOCK]]) {
+        tile.check(sums.len());
+        for (pixel, sums) in sums.iter_mut().enumerate() {
+            sums.fill(0);
+            for row in 0..tile.rows {
+                let run = &tile.input[row * tile.row_step + pixel * tile.pixel_step..][..tile.groups * 4];
+                let weights = &tile.weights[row * tile.groups * 4 * BLOCK..][..tile.groups * 4 * BLOCK];
+                for (x, weights) in run.chunks_exact(4).zip(weights.chunks_exact(4 * BLOCK)) {
+                    let x: [i32; 4] = std::array::from_fn(|at| i32::from(x[at]));
+                    for (sum, w) in sums.iter_mut().zip(weights.chunks_exact(4)) {
+                        *sum += x[0] * i32::from(w[0])
+                            + x[1] * i32::from(w[1])
+                            + x[2] * i32::from(w[2])
+                            + x[3] * i32::from(w[3]);
+                    }
                 }
             }
         }

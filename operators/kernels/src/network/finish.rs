@@ -42,7 +42,7 @@ impl<E: Element> Finish<'_, E> {
             return E::finish_avx512(&mut self, sums);
         }
         let _ = unit;
-        self.portable(sums);
+        E::finish(&mut self, sums);
     }
 
     /// Panics unless all that `pixels` positions touch is there.
@@ -62,7 +62,8 @@ impl<E: Element> Finish<'_, E> {
         );
     }
 
-    fn portable(&mut self, sums: &[[E::Sum; BLOCK]]) {
+    #[inline(always)]
+    pub(super) fn portable(&mut self, sums: &[[E::Sum; BLOCK]]) {
         for (pixel, sums) in sums.iter().enumerate() {
             let at = pixel * self.channels..pixel * self.channels + self.in_block;
             let mut values = [0.0; BLOCK];

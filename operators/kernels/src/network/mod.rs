@@ -29,6 +29,8 @@ mod amx;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -90,6 +92,10 @@ impl CompiledNetwork {
 
     /// In 16 bits: weights and activations are rounded to `bf16`, their products added up in `f32`.
     pub fn bf16(network: &Network) -> Self {
+        Self::bf16_for(Unit::best(), network)
+    }
+
+    fn bf16_for(unit: Unit, network: &Network) -> Self {
         let mut convs = Vec::with_capacity(network.nodes.len());
         let mut raw_weight = None;
         for node in &network.nodes {
@@ -102,7 +108,7 @@ impl CompiledNetwork {
                 true => narrowed_weights(&weight_for_raw_pixels(network, conv)),
                 false => narrowed_weights(&conv.weight),
             };
-            convs.push(Some(Arc::new(PackedConv::bf16(conv, &weight))));
+            convs.push(Some(Arc::new(PackedConv::bf16(unit, conv, &weight))));
             if is_first {
                 raw_weight = Some(weight.iter().copied().map(f64::from).collect());
             }
@@ -119,9 +125,13 @@ impl CompiledNetwork {
     /// In 8 bits. `largest` are the activations of [`Network::ranged`] that just fit; larger ones become those.
     ///
     /// # Errors
-    /// A sentence, if there are not as many ranges, one is negative or not finite, or a window has too many values for 32-bit
-    /// sums.
+    /// A sentence, if there are not as many ranges, one is negative or not finite, a window has too many values for 32-bit sums, or
+    /// values may be larger than `f32` holds.
     pub fn int8(network: &Network, largest: &[f32]) -> Result<Self, String> {
+        Self::int8_for(Unit::best(), network, largest)
+    }
+
+    fn int8_for(unit: Unit, network: &Network, largest: &[f32]) -> Result<Self, String> {
         let ranged: Vec<NodeId> = network.ranged().collect();
         if ranged.len() != largest.len() {
             return Err(format!(
@@ -130,7 +140,7 @@ impl CompiledNetwork {
                 largest.len()
             ));
         }
-        if let Some(range) = largest.iter().find(|range| !(range.is_finite() && **range >= 0.0)) {
+        if let Some(range) = largest.iter().find(|range| !(0.0..=LARGEST).contains(*range)) {
             return Err(format!("an activation cannot have the range {range}"));
         }
         let mut scales = vec![1.0; network.nodes.len()];
@@ -155,7 +165,9 @@ impl CompiledNetwork {
                 ));
             }
             if *input != network.image() {
-                convs.push(Some(Arc::new(PackedConv::u8(conv, scales[input.0]))));
+                let packed = PackedConv::u8(unit, conv, scales[input.0]);
+                check_sums(&packed.scales, conv)?;
+                convs.push(Some(Arc::new(packed)));
                 continue;
             }
             let raw = Conv {
@@ -163,12 +175,14 @@ impl CompiledNetwork {
                 ..conv.clone()
             };
             raw_weight = Some(quantise_weights(&raw.weight, conv.bias.len()).weight());
-            if Unit::best().in_groups::<u8>() && cells::suit(conv) {
+            let packed = if unit.in_groups::<u8>() && cells::suit(conv) {
                 cell = cells::SIDE;
-                convs.push(Some(Arc::new(PackedConv::u8(&cells::over_cells(&raw), 1.0))));
+                PackedConv::u8(unit, &cells::over_cells(&raw), 1.0)
             } else {
-                convs.push(Some(Arc::new(PackedConv::u8(&raw, 1.0))));
-            }
+                PackedConv::u8(unit, &raw, 1.0)
+            };
+            check_sums(&packed.scales, conv)?;
+            convs.push(Some(Arc::new(packed)));
         }
         Ok(Self(Kind::Int8(Compiled {
             network: network.clone(),
@@ -201,6 +215,23 @@ impl CompiledNetwork {
         })
     }
 
+    /// What this machine multiplies it with.
+    pub fn computed_by(&self) -> &'static str {
+        match (&self.0, Unit::best()) {
+            #[cfg(target_arch = "x86_64")]
+            (Kind::Int8(_) | Kind::Bf16(_), Unit::Amx) => "AMX",
+            #[cfg(target_arch = "x86_64")]
+            (Kind::Int8(_), Unit::Avx512) => "AVX-512 VNNI",
+            #[cfg(target_arch = "x86_64")]
+            (_, Unit::Amx | Unit::Avx512) => "AVX-512",
+            #[cfg(target_arch = "x86_64")]
+            (Kind::Int8(_), Unit::AvxVnni) => "AVX-VNNI",
+            #[cfg(target_arch = "x86_64")]
+            (_, Unit::AvxVnni | Unit::Avx2) => "AVX2",
+            (_, Unit::Portable) => "no vector unit of its own",
+        }
+    }
+
     /// Operations a second, two per product, that one thread reaches with everything in its first-level cache: what the steps of a
     /// profile can be measured against. Takes a tenth of a second.
     pub fn peak_operations(&self) -> f64 {
@@ -225,9 +256,30 @@ impl CompiledNetwork {
     }
 }
 
-/// Whether 8-bit integers are the fastest that this machine multiplies: it takes VNNI.
+/// Whether 8-bit integers are the fastest that this machine multiplies: it takes VNNI, or is so old that `f32` has no fused
+/// instruction.
 pub fn has_fast_int8() -> bool {
-    Unit::best().has_avx512()
+    match Unit::best() {
+        #[cfg(target_arch = "x86_64")]
+        Unit::Amx | Unit::Avx512 | Unit::AvxVnni => true,
+        #[cfg(target_arch = "x86_64")]
+        Unit::Avx2 => false,
+        Unit::Portable => cfg!(target_arch = "x86_64"),
+    }
+}
+
+/// Largest range of an activation, bias, and scaled sum in 8 bits: what is added up of them stays below the largest `f32`, so no
+/// infinity comes of them, and no not-a-number, which units round in ways of their own.
+const LARGEST: f32 = 1e37;
+
+/// Refuses sums that could be larger than that.
+fn check_sums(scales: &[f32], conv: &Conv) -> Result<(), String> {
+    const SUM_MAX: f32 = (1_u32 << 31) as f32;
+    let is_small = |value: f32| value.abs() <= LARGEST;
+    match scales.iter().all(|scale| is_small(scale * SUM_MAX)) && conv.bias.iter().all(|bias| is_small(*bias)) {
+        true => Ok(()),
+        false => Err("its sums can be larger than 32 bits hold: are its weights damaged?".to_owned()),
+    }
 }
 
 /// The weights of the first layer, to be multiplied with raw pixels of 0 … 255.
@@ -296,7 +348,7 @@ impl Plan {
         self.running.taps()
     }
 
-    /// Bytes of all maps.
+    /// Bytes of all maps. Where pooling belongs to a convolution, every thread keeps some 256 KiB more, from its first image on.
     pub fn bytes(&self) -> usize {
         self.running.bytes()
     }

@@ -52,9 +52,9 @@ impl<E: Element> PackedConv<E> {
         self.weights.len() * size_of::<E::Weight>()
     }
 
-    /// Packs `(out, in, kernel, kernel)` values.
-    fn pack(conv: &Conv, values: &[E::Weight], mut scales: Vec<f32>) -> Self {
-        let groups_at_once = match Unit::best().in_groups::<E>() && !conv.depthwise {
+    /// Packs `(out, in, kernel, kernel)` values for a unit.
+    fn pack(unit: Unit, conv: &Conv, values: &[E::Weight], mut scales: Vec<f32>) -> Self {
+        let groups_at_once = match unit.in_groups::<E>() && !conv.depthwise {
             true => GROUPS_AT_ONCE,
             false => 1,
         };
@@ -95,7 +95,7 @@ impl PackedConv<f32> {
     /// The weights as they are, or transformed where that is faster.
     pub(super) fn f32(conv: &Conv) -> Self {
         if !winograd::suits(conv) {
-            return Self::pack(conv, &conv.weight, vec![1.0; conv.bias.len()]);
+            return Self::pack(Unit::best(), conv, &conv.weight, vec![1.0; conv.bias.len()]);
         }
         let blocks = conv.bias.len().div_ceil(BLOCK);
         Self {
@@ -112,16 +112,16 @@ impl PackedConv<f32> {
 
 impl PackedConv<u8> {
     /// The weights in 8 bits, for inputs of this scale.
-    pub(super) fn u8(conv: &Conv, input_scale: f32) -> Self {
+    pub(super) fn u8(unit: Unit, conv: &Conv, input_scale: f32) -> Self {
         let quantised = quantise_weights(&conv.weight, conv.bias.len());
         let scales = quantised.scales.iter().map(|scale| scale * input_scale).collect();
-        Self::pack(conv, &quantised.values, scales)
+        Self::pack(unit, conv, &quantised.values, scales)
     }
 }
 
 impl PackedConv<bf16> {
     /// The weights in 16 bits.
-    pub(super) fn bf16(conv: &Conv, weight: &[bf16]) -> Self {
-        Self::pack(conv, weight, vec![1.0; conv.bias.len()])
+    pub(super) fn bf16(unit: Unit, conv: &Conv, weight: &[bf16]) -> Self {
+        Self::pack(unit, conv, weight, vec![1.0; conv.bias.len()])
     }
 }

@@ -75,7 +75,7 @@ pub(super) enum Step<E: Element> {
     /// The image, of so many pixels in a row, becomes a map.
     Image { to: usize, width: usize },
     /// A convolution.
-    Conv(ConvStep<E>),
+    Conv(Box<ConvStep<E>>),
     /// The maximum or the mean under a window.
     Pool { from: usize, to: usize, pooling: Pooling },
 }
@@ -411,7 +411,7 @@ impl<E: Element> Scheduler<'_, E> {
                     ),
                     false => (conv.window.stride, conv.window.padding),
                 };
-                Step::Conv(ConvStep {
+                Step::Conv(Box::new(ConvStep {
                     from: self.of_map[&input.0],
                     window: conv.window,
                     in_channels: conv.in_channels,
@@ -425,7 +425,7 @@ impl<E: Element> Scheduler<'_, E> {
                     map,
                     pooling: pooled.map(|(_, pooling)| pooling),
                     wide: is_wide.then(|| self.wide(at)),
-                })
+                }))
             }
         }
     }

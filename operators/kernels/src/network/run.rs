@@ -372,12 +372,10 @@ impl<E: Pixels> Run for Running<E> {
     }
 
     unsafe fn largest(&self, at: usize) -> Option<(NodeId, f32)> {
-        let Step::Conv(ConvStep {
-            map: Some((map, _)), ..
-        }) = &self.schedule.steps[at]
-        else {
+        let Step::Conv(conv) = &self.schedule.steps[at] else {
             return None;
         };
+        let (map, _) = conv.map.as_ref()?;
         // SAFETY: the caller's promise.
         let (_, values) = unsafe { self.map(*map) };
         let largest = values.iter().copied().reduce(|a, b| if b > a { b } else { a })?;

@@ -437,6 +437,15 @@ fn ranges(network: &Network, maps: &[Map<f64>], share: f64) -> Vec<f32> {
     network.ranged().map(|node| (largest(node) * share) as f32).collect()
 }
 
+/// What weights are packed for, and what runs them: every unit has its own, and all can run those of AMX, which are filled up.
+fn packed_and_run() -> Vec<(Unit, Unit)> {
+    let units = Unit::available();
+    let best = units[0];
+    let own = units.iter().map(|unit| (*unit, *unit));
+    let of_best = units.iter().skip(1).map(|unit| (best, *unit));
+    own.chain(of_best).collect()
+}
+
 const SIZES: [[usize; 2]; 4] = [[16, 16], [9, 23], [31, 12], [40, 40]];
 
 #[test]
@@ -479,8 +488,8 @@ fn int8_networks_are_exactly_what_is_stated_on_every_unit() {
         // Some activations are above their range.
         let largest = ranges(&network, &naive_f32(&network, size, &rgb), 0.7);
         let naive = naive_int8(&network, size, &rgb, &largest);
-        let compiled = CompiledNetwork::int8(&network, &largest).unwrap();
-        for unit in Unit::available() {
+        for (packed_for, unit) in packed_and_run() {
+            let compiled = CompiledNetwork::int8_for(packed_for, &network, &largest).unwrap();
             let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
             for (tap, node) in plan
                 .run_with(&mut team, 1 + seed as usize % 3, &rgb)
@@ -493,7 +502,7 @@ fn int8_networks_are_exactly_what_is_stated_on_every_unit() {
                     .all(|(a, b)| a.to_bits() == b.to_bits());
                 assert!(
                     same && tap.len() == naive[node.0].values.len(),
-                    "{unit:?}, seed {seed}, {node:?}"
+                    "{unit:?}, packed for {packed_for:?}, seed {seed}, {node:?}"
                 );
             }
         }
@@ -516,17 +525,21 @@ fn bf16_networks_are_exactly_what_is_stated_on_every_unit() {
         let rgb = image(size[0], size[1], seed);
         let naive = naive_bf16(&network, size, &rgb);
         let exact = naive_f32(&network, size, &rgb);
-        let compiled = CompiledNetwork::bf16(&network);
-        for unit in Unit::available() {
+        for (packed_for, unit) in packed_and_run() {
+            let compiled = CompiledNetwork::bf16_for(packed_for, &network);
             let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
             let taps = plan.run_with(&mut team, 1 + seed as usize % 3, &rgb);
             assert_eq!(taps.len(), network.taps.len());
             for (tap, node) in taps.iter().zip(&network.taps) {
                 let expected = &naive[node.0].values;
-                let differ = tap.iter().zip(expected).filter(|(a, b)| **a != **b).count();
+                let differ = tap
+                    .iter()
+                    .zip(expected)
+                    .filter(|(a, b)| a.to_bits() != b.to_bits())
+                    .count();
                 assert!(
                     differ == 0 && tap.len() == expected.len(),
-                    "{unit:?}, seed {seed}, {node:?}: {differ} of {} differ",
+                    "{unit:?}, packed for {packed_for:?}, seed {seed}, {node:?}: {differ} of {} differ",
                     tap.len()
                 );
                 let exact = &exact[node.0].values;
@@ -575,6 +588,89 @@ fn the_largest_activations_are_observed() {
     assert!(n_observed + 1 >= expected.len());
     for (found, expected) in largest.iter().zip(&expected).filter(|(found, _)| **found > 0.0) {
         assert_close(&[*found], &[*expected], 1e-4);
+    }
+}
+
+#[test]
+fn sums_that_leave_f32_are_refused_in_8_bits() {
+    let with_weights = |gain: f32, bias: f32| {
+        let mut network = Network::new(MEAN, STD);
+        let x = network.conv(network.image(), conv(Window::centred(3, 2), 3, 4, 1), None, true);
+        let mut second = conv(Window::centred(3, 1), 4, 4, 2);
+        second.weight = second.weight.iter().map(|weight| weight * gain).collect();
+        second.bias = second.bias.iter().map(|value| value * bias).collect();
+        let x = network.conv(x, second, None, true);
+        network.tap(x);
+        network
+    };
+    let compiled = |gain, bias, range| CompiledNetwork::int8(&with_weights(gain, bias), &[range, range]).err();
+    assert_eq!(compiled(1.0, 1.0, 1.0), None);
+    for (gain, bias, range) in [(1e38, 1.0, 1e9), (1.0, 1e38, 1.0), (1e30, 1.0, 1e3)] {
+        let refused = compiled(gain, bias, range).unwrap();
+        assert!(refused.contains("are its weights damaged?"), "{refused}");
+    }
+    assert!(compiled(1.0, 1.0, 1e38).unwrap().contains("cannot have the range"));
+}
+
+#[test]
+fn a_window_may_lie_beyond_the_edge() {
+    let mut network = Network::new(MEAN, STD);
+    let window = Window {
+        kernel: 1,
+        stride: 2,
+        padding: 3,
+    };
+    let x = network.conv(network.image(), conv(window, 3, 4, 1), None, true);
+    network.tap(x);
+    let compiled = CompiledNetwork::int8(&network, &[1.0]).unwrap();
+    let taps = compiled.plan(1, 1).unwrap().run(&[200, 100, 0]);
+    // Of four positions along each side the second is a pixel beyond the edge: none sees the image.
+    let bias = conv(window, 3, 4, 1).bias;
+    assert!(
+        taps[0]
+            .chunks_exact(4)
+            .all(|values| values.iter().zip(&*bias).all(|(a, b)| *a == b.max(0.0)))
+    );
+}
+
+/// Prints what the README says of other machines.
+#[test]
+#[ignore = "measures"]
+fn times_by_unit() {
+    let mut network = Network::new(MEAN, STD);
+    let mut x = network.conv(network.image(), conv(Window::centred(7, 2), 3, 64, 1), None, true);
+    x = network.max_pool(x, Window::centred(3, 2));
+    for seed in 0..4 {
+        x = network.conv(x, conv(Window::centred(3, 1), 64, 64, seed), None, true);
+    }
+    for (channels, seed) in [(128, 20), (256, 40)] {
+        x = network.conv(x, conv(Window::centred(3, 2), channels / 2, channels, seed), None, true);
+        for seed in seed..seed + 3 {
+            x = network.conv(x, conv(Window::centred(3, 1), channels, channels, seed), None, true);
+        }
+    }
+    network.tap(x);
+    let rgb = image(256, 256, 1);
+    let mut largest = vec![0.0; network.ranged().count()];
+    CompiledNetwork::f32(&network)
+        .plan(256, 256)
+        .unwrap()
+        .observe(&rgb, &mut largest);
+    for unit in Unit::available() {
+        for (precision, compiled) in [
+            ("int8", CompiledNetwork::int8_for(unit, &network, &largest).unwrap()),
+            ("bf16", CompiledNetwork::bf16_for(unit, &network)),
+            ("f32", CompiledNetwork::f32(&network)),
+        ] {
+            let mut plan = compiled.plan_on(unit, 256, 256).unwrap();
+            let seconds = (0..7).map(|_| {
+                let began = Instant::now();
+                std::hint::black_box(plan.run_with(&mut Team::new(1), 1, &rgb));
+                began.elapsed().as_secs_f64()
+            });
+            let best = seconds.reduce(f64::min).unwrap();
+            println!("{unit:?} {precision}: {:.1} ms", best * 1e3);
+        }
     }
 }
 

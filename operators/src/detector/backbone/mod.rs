@@ -53,12 +53,18 @@ pub trait Backbone: Send + Sync {
     /// A sentence that says what the network could not do, for example because the image is too small for it.
     fn feature_maps(&self, image: &Image) -> Result<Vec<FeatureMap>, String>;
 
-    /// How long every step of it takes on one image, with so many threads; nothing where it has no steps to tell.
+    /// How long every step of it takes on one image with so many threads, `runs` times over after one that does not count; no steps
+    /// where it has none to tell.
     ///
     /// # Errors
     /// As [`Backbone::feature_maps`].
-    fn profile(&self, _image: &Image, _threads: usize) -> Result<Vec<StepTime>, String> {
-        Ok(Vec::new())
+    fn profiles(&self, _image: &Image, _threads: usize, runs: usize) -> Result<Vec<Vec<StepTime>>, String> {
+        Ok(vec![Vec::new(); runs])
+    }
+
+    /// What this machine multiplies it with, for people; none where nothing is chosen.
+    fn computed_by(&self) -> Option<&'static str> {
+        None
     }
 
     /// Operations a second that one thread reaches at most: what the steps of a profile can be measured against. None where there

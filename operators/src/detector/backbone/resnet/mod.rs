@@ -273,8 +273,17 @@ impl Backbone for ResNet {
         .collect()
     }
 
-    fn profile(&self, image: &Image, threads: usize) -> Result<Vec<StepTime>, String> {
-        self.run(image, |plan| plan.profile(&mut Team::new(threads), threads, &image.rgb))
+    fn profiles(&self, image: &Image, threads: usize, runs: usize) -> Result<Vec<Vec<StepTime>>, String> {
+        self.run(image, |plan| {
+            let mut team = Team::new(threads);
+            plan.profile(&mut team, threads, &image.rgb);
+            let profiles = (0..runs).map(|_| plan.profile(&mut team, threads, &image.rgb));
+            profiles.collect()
+        })
+    }
+
+    fn computed_by(&self) -> Option<&'static str> {
+        Some(self.compiled.computed_by())
     }
 
     fn peak_operations(&self) -> Option<f64> {

@@ -73,6 +73,19 @@ fn what_leaves_the_normal_range_still_shows() {
 }
 
 #[test]
+fn weights_whose_sums_overflow_are_refused_in_8_bits() {
+    let network = formula::resnet18(&["layer1"]);
+    let observed = network.observe(&formula::image(64, 64)).unwrap();
+    let mut tensors = network.to_int8(&observed).unwrap().tensors();
+    let crate::detector::TensorData::F32(weights) = &mut tensors.get_mut("layer1.1.conv1.weight").unwrap().data else {
+        panic!()
+    };
+    weights.iter_mut().for_each(|weight| *weight *= 1e37);
+    let error = from_folded("resnet18", &formula::layers(&["layer1"]), Precision::Int8, &tensors).unwrap_err();
+    assert!(error.contains("are its weights damaged?"), "{error}");
+}
+
+#[test]
 fn ranges_that_cannot_be_are_refused() {
     let network = formula::resnet18(&["layer1"]);
     let observed = network.observe(&formula::image(64, 64)).unwrap();
