@@ -33,7 +33,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome, PipelineError> {
     let images = images(args)?;
     let recipe = detector.recipe();
     terminal::say(&format!(
-        "detector {}: {} in {}{}; {threads} threads",
+        "detector {}: {} in {}{}; {threads} thread(s)",
         detector.id(),
         recipe.backbone.name,
         recipe.backbone.precision,
@@ -57,7 +57,8 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome, PipelineError> {
         let held: usize = images.iter().map(|image| image.len()).sum();
         let _ = writeln!(
             text,
-            "memory: {loaded:.0} MB with the detector loaded, {:.0} MB at most, less {:.0} MB of image files held for this",
+            "memory: {loaded:.0} MB with the detector loaded; at most {:.0} MB, while it was read or since ({:.0} MB of image files are not \
+             counted)",
             highest - held as f64 / 1e6,
             held as f64 / 1e6
         );
@@ -145,7 +146,10 @@ fn layers(detector: &Detector, threads: usize) -> Result<String, PipelineError> 
     let rgb: Vec<u8> = (0..pixels).map(|at| (at * 31 % 251) as u8).collect();
     let image = Image::new(side, side, rgb);
     let Some(peak) = backbone.peak_operations() else {
-        return Ok(format!("backbone {} has no layers to tell apart", backbone.name()));
+        return Ok(format!(
+            "backbone {} has no layers to tell apart: those with pretrained weights have",
+            backbone.name()
+        ));
     };
     let mut text = String::new();
     let mut counts = vec![1, threads];

@@ -83,7 +83,7 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DetectorFileError> {
         )));
     };
     let parsed: Header = serde_json::from_slice(header)
-        .map_err(|error| DetectorFileError::Foreign(format!("its header is no safetensors header: {error}")))?;
+        .map_err(|error| DetectorFileError::Damaged(format!("its header is no safetensors header: {error}")))?;
     Ok(Opened {
         metadata: parsed.metadata,
         tensors: parsed.tensors,

@@ -65,6 +65,13 @@ pub fn fit(
         Some(network) => Arc::new(network),
         None => backbone::fit_builtin(&settings.layers(), &input, &fitted_on, options, progress)?,
     };
+    if let Some(by) = backbone.computed_by() {
+        progress.note(&format!(
+            "{} computes in {}, on this machine by {by}",
+            backbone.name(),
+            backbone.precision()
+        ));
+    }
     let recipe = settings
         .recipe(input, backbone.as_ref())
         .map_err(PipelineError::Refused)?;
