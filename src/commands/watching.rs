@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use intakt_operators::dataflow::{Alert, Latencies};
 use intakt_pipelines::PipelineError;
-use intakt_pipelines::sinks::{LiveBoard, Sink, StatusFile};
+use intakt_pipelines::sinks::{LiveBoard, Sink, StatusFile, Thumbnails};
 use intakt_pipelines::sources::{Poster, StopFlag, SystemClock};
 
 use crate::server::{Answers, Limits, Listen, Served, Server, Told};
@@ -30,6 +30,7 @@ pub(crate) struct Watching {
     answers: Arc<Answers>,
     file: Option<StatusFile>,
     server: Option<Server>,
+    thumbnails: Option<Arc<Thumbnails>>,
 }
 
 impl Watching {
@@ -57,11 +58,15 @@ impl Watching {
             .into_iter()
             .map(|poster| (poster.camera().clone(), poster))
             .collect();
+        let mut thumbnails = None;
         let server = match wanted.listen {
             Some(listen) => {
+                let drawn = Arc::new(Thumbnails::start(Arc::new(SystemClock))?);
+                thumbnails = Some(drawn.clone());
                 let (board, answers, stop) = (board.clone(), answers.clone(), stop.clone());
                 let served = Served {
                     board,
+                    thumbnails: drawn,
                     answers,
                     posters,
                     told: wanted.told,
@@ -78,6 +83,7 @@ impl Watching {
             answers,
             file,
             server,
+            thumbnails,
         })
     }
 
@@ -90,11 +96,11 @@ impl Watching {
 
     /// What the run has to tell; nothing if nobody watches.
     pub(crate) fn sinks(&self) -> Vec<Arc<dyn Sink>> {
-        match (&self.server, &self.file) {
+        match (&self.thumbnails, &self.file) {
             (None, None) => vec![],
             (None, Some(_)) => vec![self.board.clone()],
             // The board first: who has a verdict finds it counted.
-            (Some(_), _) => vec![self.board.clone(), self.answers.clone()],
+            (Some(thumbnails), _) => vec![self.board.clone(), self.answers.clone(), thumbnails.clone()],
         }
     }
 

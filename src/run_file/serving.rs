@@ -90,7 +90,7 @@ impl Reader<'_> {
         if entry.paced {
             self.problem(span, "paced", "a source of kind \"http\" comes at its own pace");
         }
-        let words = format!("http POST /cameras/{name}/frames");
+        let words = format!("http POST /api/v1/cameras/{name}/frames");
         let made = posted(name, Arc::new(SystemClock));
         let (poster, source) = self.opened(span, "source", made)?;
         self.posters.push(poster);

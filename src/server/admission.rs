@@ -4,13 +4,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONNECTION, HOST, ORIGIN};
+use axum::http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Token;
 use super::routes::{Refusal, Shared, SharedState};
+use super::{page, session};
 
 /// Lets a request through, or refuses it before its body is read. Who shows no token, where there is one, takes nothing of the
 /// others' requests a second, and has to connect anew for each of its own.
@@ -18,14 +22,24 @@ pub(super) async fn admit(State(shared): State<Shared>, request: Request, next: 
     let authorised = authorise(shared.token.as_ref(), request.headers());
     let is_stranger = authorised.is_err();
     let admitted = match authorised {
-        Ok(()) => within_rate(&shared),
-        Err(_) if request.uri().path() == "/health" => Ok(()),
+        Ok(()) => within_rate(&shared, request.uri().path()),
+        Err(_) if is_for_everybody(request.uri().path()) => Ok(()),
         refused => refused,
     };
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        // The page asks for nothing from elsewhere, and is shown in nobody else's.
+        (CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (X_FRAME_OPTIONS, "DENY"),
+        (REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     if is_stranger {
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(CONNECTION, close);
@@ -33,12 +47,21 @@ pub(super) async fn admit(State(shared): State<Shared>, request: Request, next: 
     response
 }
 
-fn within_rate(shared: &SharedState) -> Result<(), Refusal> {
-    shared.rate.take(Instant::now()).map_err(|wait| Refusal {
+/// What is answered without a token: it says nothing of the run.
+fn is_for_everybody(path: &str) -> bool {
+    path == "/health" || path == session::PATH || page::is_of_page(path)
+}
+
+fn within_rate(shared: &SharedState, path: &str) -> Result<(), Refusal> {
+    let (rate, most) = match path.ends_with("/picture") {
+        true => (&shared.picture_rate, shared.limits.pictures_per_second_max),
+        false => (&shared.rate, shared.limits.requests_per_second_max),
+    };
+    rate.take(Instant::now()).map_err(|wait| Refusal {
         retry_after: Some(wait),
         ..Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
-            format!("more than {} requests a second", shared.limits.requests_per_second_max),
+            format!("more than {most} requests a second"),
         )
     })
 }
@@ -46,6 +69,16 @@ fn within_rate(shared: &SharedState) -> Result<(), Refusal> {
 fn authorise(token: Option<&Token>, headers: &HeaderMap) -> Result<(), Refusal> {
     match token {
         Some(token) if bearer(headers).is_some_and(|offered| token.is(offered)) => Ok(()),
+        // A browser sends its cookie along with whatever a page makes it ask for.
+        Some(token) if session::cookie(headers).is_some_and(|offered| token.is_of_session(offered)) => {
+            match is_of_another_page(headers) {
+                true => Err(Refusal::new(
+                    StatusCode::FORBIDDEN,
+                    "this server answers its own page only".to_owned(),
+                )),
+                false => Ok(()),
+            }
+        }
         Some(_) => Err(Refusal::new(
             StatusCode::UNAUTHORIZED,
             "this server asks for its token: `Authorization: Bearer …`".to_owned(),
@@ -68,9 +101,23 @@ fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
 
 fn is_of_a_foreign_page(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let origin = headers.get(ORIGIN).map(|origin| origin.to_str().unwrap_or_default());
-    let own = host.map(|host| format!("http://{host}"));
-    !host.is_none_or(is_local) || (origin.is_some() && origin != own.as_deref())
+    !host.is_none_or(is_local) || is_of_another_page(headers)
+}
+
+/// Whether a browser says that a page of another host asks. A proxy in front may speak TLS.
+fn is_of_another_page(headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let Some(origin) = headers.get(ORIGIN) else {
+        return false;
+    };
+    let origin = origin.to_str().unwrap_or_default();
+    let own = origin
+        .strip_prefix("http://")
+        .or_else(|| origin.strip_prefix("https://"));
+    own != Some(host)
 }
 
 /// Whether the `Host` of a request is this machine by a name that nobody else can have.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 /// Bytes of a token: fewer can be guessed, more are no token.
@@ -82,6 +83,20 @@ impl Token {
     /// Whether `offered` is the token. How long that takes says nothing of what is in it.
     pub(super) fn is(&self, offered: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(offered).into()
+    }
+
+    /// What stands for the token in a browser's cookie: its characters fit there, and the token does not follow from it.
+    pub(super) fn session(&self) -> String {
+        let digest = Sha256::new()
+            .chain_update("intakt session ")
+            .chain_update(&self.0)
+            .finalize();
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Whether `offered` stands for the token.
+    pub(super) fn is_of_session(&self, offered: &[u8]) -> bool {
+        self.session().as_bytes().ct_eq(offered).into()
     }
 }
 

@@ -3,10 +3,13 @@
 mod admission;
 mod answers;
 mod connections;
+mod line;
 mod listen;
 mod metrics;
+mod page;
 mod posting;
 mod routes;
+mod session;
 mod telling;
 mod text_format;
 
@@ -20,9 +23,9 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use intakt_pipelines::PipelineError;
-use intakt_pipelines::sinks::LiveBoard;
+use intakt_pipelines::sinks::{LiveBoard, Thumbnails};
 use intakt_pipelines::sources::{Poster, StopFlag};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub(crate) use self::answers::Answers;
 pub(crate) use self::listen::{Listen, Token};
@@ -41,6 +44,8 @@ pub(crate) struct Limits {
     pub(crate) verdict_wait_max: Duration,
     /// Requests a second, of all clients together; a second's worth may come at once.
     pub(crate) requests_per_second_max: u32,
+    /// The same for small pictures, of which every page asks for some a second. They are in memory.
+    pub(crate) pictures_per_second_max: u32,
     /// Connections at once; further ones wait in the system's queue.
     pub(crate) connections_max: usize,
     /// Time for the header of a request to arrive, and for a connection to be without one.
@@ -55,7 +60,8 @@ impl Default for Limits {
             body_wait_max: Duration::from_secs(10),
             verdict_wait_max: Duration::from_secs(30),
             requests_per_second_max: 1_000,
-            connections_max: 64,
+            pictures_per_second_max: 4_000,
+            connections_max: 512,
             header_wait_max: Duration::from_secs(10),
         }
     }
@@ -66,6 +72,8 @@ impl Default for Limits {
 pub(crate) struct Served {
     /// The picture of the run.
     pub(crate) board: Arc<LiveBoard>,
+    /// Small pictures of its frames. It is a sink of the run.
+    pub(crate) thumbnails: Arc<Thumbnails>,
     /// Who waits for verdicts. It is a sink of the run.
     pub(crate) answers: Arc<Answers>,
     /// The cameras that take posted frames.
@@ -80,6 +88,7 @@ pub(crate) struct Served {
 pub(crate) struct Server {
     address: SocketAddr,
     answers: Arc<Answers>,
+    thumbnails: Arc<Thumbnails>,
     end: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -102,9 +111,11 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(refused)?;
         let (end, ended) = oneshot::channel();
-        let answers = served.answers.clone();
+        let (answers, thumbnails) = (served.answers.clone(), served.thumbnails.clone());
         let serve = move || {
-            let router = routes::router(served, listen.token, limits);
+            let (said, line) = watch::channel(Arc::from("{}"));
+            runtime.spawn(line::tell(served.board.clone(), served.thumbnails.clone(), said));
+            let router = routes::router(served, line, listen.token, limits);
             // An error here is the listener's, which was just made; nobody could be told anything else.
             let _ = runtime.block_on(connections::serve(listener, router, limits, ended));
             runtime.shutdown_background();
@@ -113,6 +124,7 @@ impl Server {
         Ok(Self {
             address,
             answers,
+            thumbnails,
             end,
             thread: thread.map_err(refused)?,
         })
@@ -126,6 +138,7 @@ impl Server {
     /// Answers whoever still waits that the run has ended, and stops listening.
     pub(crate) fn finish(self) {
         self.answers.close();
+        self.thumbnails.finish();
         // It cannot be told what has already ended.
         let _ = self.end.send(());
         let _ = self.thread.join();

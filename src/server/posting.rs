@@ -1,4 +1,4 @@
-//! `POST /cameras/{camera}/frames`: an image in, its verdict out.
+//! `POST /api/v1/cameras/{camera}/frames`: an image in, its verdict out.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -12,15 +12,18 @@ use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use intakt_pipelines::sinks::{LiveStatus, RunState};
 use serde_json::json;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::admission::{Rate, admit};
 use super::metrics::exposition;
 use super::posting::post_frame;
-use super::{Limits, Served, Token, telling};
+use super::{Limits, Served, Token, line, page, session, telling};
 
 /// What Prometheus expects of its text format.
 const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+
+/// What a refusal is told in.
+const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// What every request is given.
 pub(super) type Shared = Arc<SharedState>;
@@ -31,27 +34,37 @@ pub(super) struct SharedState {
     pub(super) token: Option<Token>,
     pub(super) limits: Limits,
     pub(super) rate: Rate,
+    pub(super) picture_rate: Rate,
+    /// The run as it is now, as JSON.
+    pub(super) line: watch::Receiver<Arc<str>>,
     /// Places for bodies in memory.
     pub(super) bodies: Semaphore,
 }
 
 /// All routes, behind the admission.
-pub(super) fn router(served: Served, token: Option<Token>, limits: Limits) -> Router {
+pub(super) fn router(served: Served, line: watch::Receiver<Arc<str>>, token: Option<Token>, limits: Limits) -> Router {
     let shared = Arc::new(SharedState {
         served,
         token,
         rate: Rate::new(limits.requests_per_second_max, Instant::now()),
+        picture_rate: Rate::new(limits.pictures_per_second_max, Instant::now()),
+        line,
         bodies: Semaphore::new(limits.bodies_max),
         limits,
     });
-    Router::new()
+    let api = Router::new()
         .route("/cameras/{camera}/frames", post(post_frame))
-        .route("/metrics", get(metrics))
-        .route("/health", get(health))
-        .route("/ready", get(ready))
         .route("/status", get(status))
         .layer(DefaultBodyLimit::max(limits.body_bytes_max))
         .merge(telling::routes())
+        .merge(line::routes())
+        .merge(session::routes());
+    Router::new()
+        .nest("/api/v1", api)
+        .merge(page::routes())
+        .route("/metrics", get(metrics))
+        .route("/health", get(health))
+        .route("/ready", get(ready))
         .fallback(nothing_there)
         .layer(middleware::from_fn_with_state(shared.clone(), admit))
         .with_state(shared)
@@ -93,8 +106,9 @@ async fn status(State(shared): State<Shared>) -> Json<LiveStatus> {
 }
 
 async fn nothing_there() -> Refusal {
-    let there = "there is POST /cameras/{camera}/frames and /labels, PUT /cameras/{camera}/threshold, /detector, /lot and \
-                 /what-if/{name}, and GET /metrics, /health, /ready, /status";
+    let there = "there is, below /api/v1, POST /cameras/{camera}/frames, /labels and /session, PUT /cameras/{camera}/threshold, \
+                 /detector, /lot and /what-if/{name}, GET /status, /events and /cameras/{camera}/picture, and GET /, /metrics, \
+                 /health and /ready";
     Refusal::new(StatusCode::NOT_FOUND, there.to_owned())
 }
 
@@ -123,12 +137,16 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut body = json!({"error": self.error});
+        // RFC 9457.
+        let title = self.status.canonical_reason().unwrap_or_default();
+        let mut body =
+            json!({"type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.error});
         if let Some((camera, seq)) = self.frame {
             body["camera"] = json!(camera);
             body["seq"] = json!(seq);
         }
         let mut response = (self.status, Json(body)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, PROBLEM);
         if let Some(wait) = self.retry_after {
             // In whole seconds, and never at once.
             let seconds = wait.as_secs() + 1;

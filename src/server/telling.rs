@@ -74,7 +74,7 @@ struct Lot {
 }
 
 /// A JSON body; what is wrong with it is told as every other refusal is.
-struct Body<T>(T);
+pub(super) struct Body<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = Refusal;

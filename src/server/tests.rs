@@ -1,7 +1,7 @@
 //! A server over a real run, with a detector that takes no time and limits that are soon reached.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use intakt_operators::dataflow::{JudgedFrame, Latencies, Overflow};
-use intakt_pipelines::sinks::{LiveBoard, Sink};
+use intakt_pipelines::sinks::{LiveBoard, Sink, Thumbnails};
 use intakt_pipelines::sources::{StopFlag, SystemClock, posted};
 use intakt_pipelines::{Camera, Controls, Detectors, Inspection, InspectionReport, RunOptions, inspect};
 
@@ -30,6 +30,7 @@ const LIMITS: Limits = Limits {
     body_wait_max: Duration::from_millis(300),
     verdict_wait_max: HANG,
     requests_per_second_max: 1_000,
+    pictures_per_second_max: 1_000,
     connections_max: 16,
     header_wait_max: Duration::from_millis(300),
 };
@@ -88,6 +89,7 @@ impl Run {
         let detectors = Arc::new(Detectors::common(idle::detector()));
         let served = Served {
             board: Arc::new(board),
+            thumbnails: Arc::new(Thumbnails::start(Arc::new(SystemClock)).unwrap()),
             answers: Arc::<Answers>::default(),
             posters: BTreeMap::from([("dock".into(), poster)]),
             told: Told {
@@ -104,7 +106,12 @@ impl Run {
             held: Mutex::new(tell_held),
             go: Mutex::new(go),
         });
-        let sinks: Vec<Arc<dyn Sink>> = vec![served.board.clone(), served.answers.clone(), gate];
+        let sinks: Vec<Arc<dyn Sink>> = vec![
+            served.board.clone(),
+            served.answers.clone(),
+            served.thumbnails.clone(),
+            gate,
+        ];
         let listen = Listen::new("127.0.0.1:0", token).unwrap();
         let server = Server::start(listen, served, limits).unwrap();
         let inspection = Inspection {
@@ -183,7 +190,7 @@ fn image() -> Vec<u8> {
     frames.next().unwrap().bytes.unwrap().to_vec()
 }
 
-const FRAMES: &str = "/cameras/dock/frames";
+const FRAMES: &str = "/api/v1/cameras/dock/frames";
 
 #[test]
 fn a_frame_that_finds_the_queue_full_is_told_at_once_and_the_others_are_judged() {
@@ -301,10 +308,10 @@ fn a_verdict_that_does_not_come_is_not_waited_for_for_ever() {
 fn requests_are_refused_before_they_cost_anything() {
     let run = Run::start(LIMITS, None, false);
     run.ready();
-    let unknown = post(run.address, "/cameras/do%22ck/frames", &image());
+    let unknown = post(run.address, "/api/v1/cameras/do%22ck/frames", &image());
     assert_eq!(unknown.status, 404, "{unknown:?}");
     assert!(unknown.body.contains("these do: \\\"dock\\\""), "{unknown:?}");
-    assert_eq!(run.get("/").status, 404);
+    assert_eq!(run.get("/nothing").status, 404);
     assert_eq!(run.get(FRAMES).status, 405);
     assert_eq!(post(run.address, FRAMES, b"").status, 400);
     // Announced, and not.
@@ -342,7 +349,7 @@ fn more_requests_than_a_second_has_are_told_when_to_come_again() {
 #[test]
 fn everything_but_health_asks_for_the_token() {
     let run = Run::start(LIMITS, Some(token()), false);
-    for path in ["/metrics", "/ready", "/status", "/nothing", FRAMES] {
+    for path in ["/metrics", "/ready", "/api/v1/status", "/nothing", FRAMES] {
         let refused = run.get(path);
         assert_eq!(refused.status, 401, "{path}: {refused:?}");
         assert!(refused.head.contains("www-authenticate: bearer"), "{refused:?}");
@@ -367,4 +374,140 @@ fn everything_but_health_asks_for_the_token() {
     assert_eq!(exchange(run.address, &head("0123456789abcdeX"), &image()).status, 401);
     assert_eq!(exchange(run.address, &head(SECRET), &image()).status, 200);
     assert_eq!(run.end().cameras["dock"].judged, 1);
+}
+
+#[test]
+fn the_page_takes_the_token_once_and_works_with_its_cookie() {
+    let run = Run::start(LIMITS, Some(token()), false);
+    for (path, kind) in [
+        ("/", "text/html"),
+        ("/assets/app.js", "text/javascript"),
+        ("/assets/style.css", "text/css"),
+    ] {
+        let page = run.get(path);
+        assert_eq!(page.status, 200, "{path}: {page:?}");
+        assert!(page.head.contains(kind), "{page:?}");
+        assert!(
+            page.head.contains("content-security-policy: default-src 'self'"),
+            "{page:?}"
+        );
+    }
+    for path in ["/api/v1/events", "/api/v1/cameras/dock/picture?which=newest"] {
+        assert_eq!(run.get(path).status, 401, "{path}");
+    }
+    let sign_in = |token: &str| {
+        let body = format!("{{\"token\": \"{token}\"}}");
+        let head = format!(
+            "POST /api/v1/session HTTP/1.1\r\nhost: line.example\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {}\r\n\r\n",
+            body.len()
+        );
+        exchange(run.address, &head, body.as_bytes())
+    };
+    let refused = sign_in("0123456789abcdeF");
+    assert!(
+        refused.status == 401 && !refused.head.contains("set-cookie"),
+        "{refused:?}"
+    );
+    let signed_in = sign_in(SECRET);
+    assert_eq!(signed_in.status, 204);
+    let cookie = signed_in
+        .head
+        .lines()
+        .find_map(|line| line.strip_prefix("set-cookie: "))
+        .unwrap();
+    assert!(
+        cookie.contains("httponly") && cookie.contains("samesite=strict"),
+        "{cookie}"
+    );
+    assert!(!cookie.contains(SECRET), "the token itself is not kept in a browser");
+    let cookie = cookie.split(';').next().unwrap();
+    let with = |more: &str| {
+        let head = format!("GET /api/v1/status HTTP/1.1\r\nhost: line.example\r\nconnection: close\r\n{more}\r\n");
+        exchange(run.address, &head, &[]).status
+    };
+    assert_eq!(with(&format!("cookie: a=b; {cookie}\r\n")), 200);
+    assert_eq!(with(&format!("cookie: {cookie}0\r\n")), 401);
+    assert_eq!(
+        with(&format!("cookie: {cookie}\r\norigin: https://line.example\r\n")),
+        200
+    );
+    assert_eq!(
+        with(&format!("cookie: {cookie}\r\norigin: https://other.example\r\n")),
+        403
+    );
+    run.end();
+}
+
+/// The lines of events that a page would be told, one after the other.
+fn events(address: SocketAddr) -> impl Iterator<Item = serde_json::Value> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(HANG)).unwrap();
+    stream
+        .write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        .unwrap();
+    let lines = std::io::BufReader::new(stream).lines().map(Result::unwrap);
+    lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+}
+
+#[test]
+fn a_page_is_told_of_verdicts_and_shows_small_pictures() {
+    let run = Run::start(LIMITS, None, false);
+    run.ready();
+    let mut events = events(run.address);
+    let camera = |event: &serde_json::Value| event["cameras"][0].clone();
+    let before = camera(&events.next().unwrap());
+    assert_eq!(
+        (&before["camera"], &before["state"]),
+        (&"dock".into(), &"starting".into())
+    );
+    assert_eq!(before["last"], serde_json::Value::Null);
+    assert_eq!(
+        run.get("/api/v1/cameras/dock/picture?which=newest").status,
+        404,
+        "nothing was drawn"
+    );
+    let began = std::time::Instant::now();
+    assert_eq!(post(run.address, FRAMES, &image()).status, 200);
+    let told = events
+        .by_ref()
+        .map(|event| camera(&event))
+        .find(|camera| camera["judged"] == 1)
+        .unwrap();
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert_eq!(told["last"]["seq"], 0);
+    let drawn = events
+        .map(|event| camera(&event))
+        .find(|camera| !camera["picture"].is_null())
+        .unwrap();
+    assert_eq!(drawn["picture"]["seq"], 0);
+    let picture = |headers: &str| {
+        let mut stream = TcpStream::connect(run.address).unwrap();
+        let head = format!(
+            "GET /api/v1/cameras/dock/picture?which=newest&seq=0 HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n{headers}\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).unwrap();
+        let end = reply.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        (
+            String::from_utf8(reply[..end].to_vec()).unwrap(),
+            reply[end + 4..].to_vec(),
+        )
+    };
+    let (head, jpeg) = picture("");
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.contains("image/jpeg"),
+        "{head}"
+    );
+    assert!(jpeg.starts_with(&[0xff, 0xd8, 0xff]) && jpeg.ends_with(&[0xff, 0xd9]));
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    let (head, nothing) = picture(&format!("if-none-match: {tag}\r\n"));
+    assert!(head.starts_with("HTTP/1.1 304") && nothing.is_empty(), "{head}");
+    for path in ["dock/picture?which=other", "dock/picture", "quay/picture?which=newest"] {
+        let refused = run.get(&format!("/api/v1/cameras/{path}"));
+        assert!([400, 404].contains(&refused.status), "{path}: {refused:?}");
+        assert!(refused.head.contains("application/problem+json"), "{path}: {refused:?}");
+    }
+    run.end();
 }

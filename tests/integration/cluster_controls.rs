@@ -78,13 +78,13 @@ fn labels_of_every_camera_are_for_process_0_and_the_rest_for_the_process_that_re
         "{{\"camera\": \"gate\", \"seq\": {}, \"truth\": \"anomalous\"}}",
         passed["seq"]
     );
-    tell(&first, "POST /labels", &said);
-    tell_in_vain(&second, "POST /labels", &said, "process 0 keeps the run");
+    tell(&first, "POST /api/v1/labels", &said);
+    tell_in_vain(&second, "POST /api/v1/labels", &said, "process 0 keeps the run");
     let next = passed["seq"].as_u64().unwrap() + 1;
     label(&run, "gate", next, "normal").expect(0);
 
     let strict = "{\"threshold\": 0.0001}";
-    let of_gate = "PUT /cameras/gate/threshold";
+    let of_gate = "PUT /api/v1/cameras/gate/threshold";
     tell_in_vain(&first, of_gate, strict, "another process reads camera \\\"gate\\\"");
     tell(&second, of_gate, strict);
     let rejected = until_logged(&first, &gate, &log, |frame| decision(frame) == "reject");

@@ -62,7 +62,7 @@ fn post(address: &str, tenths: &AtomicU64, images: &[Vec<u8>; 2]) -> Vec<(&'stat
         let tenth = tenths.fetch_add(3, Ordering::Relaxed);
         let at_us = 1_767_592_800_000_000 + tenth * 100_000;
         for camera in CAMERAS {
-            let line = format!("POST /cameras/{camera}/frames?captured_at_us={at_us} HTTP/1.1\r\n");
+            let line = format!("POST /api/v1/cameras/{camera}/frames?captured_at_us={at_us} HTTP/1.1\r\n");
             let image = &images[usize::from(tenth.is_multiple_of(4))];
             let Ok((status, body)) = exchange(address, &line, image) else {
                 return given;
@@ -71,7 +71,7 @@ fn post(address: &str, tenths: &AtomicU64, images: &[Vec<u8>; 2]) -> Vec<(&'stat
             let seq = serde_json::from_str::<Value>(&body).unwrap()["seq"].as_u64().unwrap();
             given.push((camera, seq));
             let label = format!("{{\"camera\": \"{camera}\", \"seq\": {seq}, \"truth\": \"normal\"}}");
-            let line = "POST /labels HTTP/1.1\r\ncontent-type: application/json\r\n";
+            let line = "POST /api/v1/labels HTTP/1.1\r\ncontent-type: application/json\r\n";
             if seq.is_multiple_of(4) && exchange(address, line, label.as_bytes()).is_err() {
                 return given;
             }

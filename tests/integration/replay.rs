@@ -164,18 +164,20 @@ fn record_what_is_said(directory: &Path, recording: &Path) -> [String; 2] {
     let served = Served::start(&run_file, &more);
     let images = [&SHARED.normal, &SHARED.blotted].map(|image| fs::read(image).unwrap());
     for second in 0..SECONDS {
-        let put = |what: &str, body: &str| tell(&served, &format!("PUT /cameras/{what}"), body);
+        let put = |what: &str, body: &str| tell(&served, &format!("PUT /api/v1/cameras/{what}"), body);
         let said = |camera: &str, seq: u64, truth: &str| {
             let label = format!("{{\"camera\": \"{camera}\", \"seq\": {seq}, \"truth\": \"{truth}\"}}");
-            tell(&served, "POST /labels", &label);
+            tell(&served, "POST /api/v1/labels", &label);
         };
         match second {
             5 => put("dock/threshold", "{\"threshold\": 1e9}"),
             6 => put("gate/lot", "{\"lot\": \"L1\"}"),
             8 => (0..6).for_each(|seq| said("gate", seq, ["anomalous:blot", "normal"][usize::from(seq % 3 != 0)])),
             SWAPPED_AT => {
-                let (status, body) =
-                    served.exchange("PUT /cameras/gate/detector HTTP/1.1\r\n", &fs::read(&*OTHER).unwrap());
+                let (status, body) = served.exchange(
+                    "PUT /api/v1/cameras/gate/detector HTTP/1.1\r\n",
+                    &fs::read(&*OTHER).unwrap(),
+                );
                 assert_eq!(status, 202, "{body}");
             }
             13 => put("dock/threshold", "{\"threshold\": 0.0}"),
@@ -186,7 +188,7 @@ fn record_what_is_said(directory: &Path, recording: &Path) -> [String; 2] {
         }
         for camera in ["dock", "gate"] {
             let at_us = 1_767_592_800_000_000 + second * 1_000_000;
-            let line = format!("POST /cameras/{camera}/frames?captured_at_us={at_us} HTTP/1.1\r\n");
+            let line = format!("POST /api/v1/cameras/{camera}/frames?captured_at_us={at_us} HTTP/1.1\r\n");
             let (status, body) = served.exchange(&line, &images[usize::from(second % 3 == 0)]);
             assert_eq!(status, 200, "{body}");
         }
@@ -326,11 +328,15 @@ fn what_is_said_between_the_frames_of_two_cameras_is_replayed_at_its_time() {
     for second in 0..20_u64 {
         for camera in ["dock", "gate"] {
             let at_us = 1_767_592_800_000_000 + second * 1_000_000;
-            let line = format!("POST /cameras/{camera}/frames?captured_at_us={at_us} HTTP/1.1\r\n");
+            let line = format!("POST /api/v1/cameras/{camera}/frames?captured_at_us={at_us} HTTP/1.1\r\n");
             let (status, body) = served.exchange(&line, &image);
             assert_eq!(status, 200, "{body}");
             if camera == "dock" {
-                tell(&served, "PUT /cameras/dock/lot", &format!("{{\"lot\": \"L{second}\"}}"));
+                tell(
+                    &served,
+                    "PUT /api/v1/cameras/dock/lot",
+                    &format!("{{\"lot\": \"L{second}\"}}"),
+                );
             }
         }
     }

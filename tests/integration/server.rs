@@ -84,14 +84,15 @@ impl Served {
     }
 
     fn post(&self, query: &str, body: &[u8]) -> (u16, String) {
-        self.exchange(&format!("POST /cameras/dock/frames{query} HTTP/1.1\r\n"), body)
+        self.exchange(&format!("POST /api/v1/cameras/dock/frames{query} HTTP/1.1\r\n"), body)
     }
 
     /// Posts a frame whose camera's clock is off, and does not wait for its verdict.
     pub(crate) fn post_off(&self, camera: &str, off_us: i64, image: &[u8]) {
         let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64;
         let captured_at_us = now_us.saturating_add_signed(off_us);
-        let line = format!("POST /cameras/{camera}/frames?wait=false&captured_at_us={captured_at_us} HTTP/1.1\r\n");
+        let line =
+            format!("POST /api/v1/cameras/{camera}/frames?wait=false&captured_at_us={captured_at_us} HTTP/1.1\r\n");
         let (status, body) = self.exchange(&line, image);
         assert_eq!(status, 202, "{body}");
     }
@@ -212,7 +213,7 @@ fn a_posted_image_gets_the_verdict_that_its_file_gets() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}: {metrics}");
     }
-    let live: Value = serde_json::from_str(&served.get("/status").1).unwrap();
+    let live: Value = serde_json::from_str(&served.get("/api/v1/status").1).unwrap();
     assert_eq!(
         (&live["state"], &live["cameras"][0]["captured"]),
         (&"running".into(), &4.into())
@@ -257,57 +258,57 @@ fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
         said
     };
     let first = decide(0, "reject");
-    tell("PUT /cameras/dock/threshold", r#"{"threshold": 1e9}"#, 202);
+    tell("PUT /api/v1/cameras/dock/threshold", r#"{"threshold": 1e9}"#, 202);
     let tolerant = decide(1, "pass");
     assert_eq!(tolerant["threshold"], 1e9);
     assert_ne!(tolerant["detector"], first["detector"]);
-    tell("PUT /cameras/dock/lot", r#"{"lot": "L7"}"#, 202);
+    tell("PUT /api/v1/cameras/dock/lot", r#"{"lot": "L7"}"#, 202);
     let detector = fs::read(&SHARED.detector).unwrap();
-    let (status, body) = served.exchange("PUT /cameras/dock/detector HTTP/1.1\r\n", &detector);
+    let (status, body) = served.exchange("PUT /api/v1/cameras/dock/detector HTTP/1.1\r\n", &detector);
     assert_eq!(status, 202, "{body}");
     assert_eq!(decide(2, "reject")["detector"], first["detector"]);
-    tell("PUT /cameras/dock/what-if/never", r#"{"threshold": 1.0}"#, 202);
+    tell("PUT /api/v1/cameras/dock/what-if/never", r#"{"threshold": 1.0}"#, 202);
     tell(
-        "POST /labels",
+        "POST /api/v1/labels",
         r#"{"camera": "dock", "seq": 0, "truth": "anomalous:blot"}"#,
         202,
     );
     tell(
-        "POST /labels",
+        "POST /api/v1/labels",
         r#"[{"camera": "dock", "seq": 1, "truth": "anomalous"}]"#,
         202,
     );
 
     for (line, body, status, said) in [
         (
-            "PUT /cameras/quay/threshold",
+            "PUT /api/v1/cameras/quay/threshold",
             r#"{"threshold": 1}"#,
             404,
             "there is no camera",
         ),
-        ("PUT /cameras/dock/threshold", r#"{"threshold": 1e99}"#, 400, ""),
+        ("PUT /api/v1/cameras/dock/threshold", r#"{"threshold": 1e99}"#, 400, ""),
         (
-            "PUT /cameras/dock/what-if/x",
+            "PUT /api/v1/cameras/dock/what-if/x",
             r#"{"threshold": 7}"#,
             400,
             "between 0 and 1",
         ),
         (
-            "PUT /cameras/dock/threshold",
+            "PUT /api/v1/cameras/dock/threshold",
             r#"{"threshold": "high"}"#,
             422,
             "threshold: invalid type",
         ),
-        ("PUT /cameras/dock/threshold", "{", 400, "EOF"),
-        ("PUT /cameras/dock/detector", "no detector", 400, ""),
+        ("PUT /api/v1/cameras/dock/threshold", "{", 400, "EOF"),
+        ("PUT /api/v1/cameras/dock/detector", "no detector", 400, ""),
         (
-            "POST /labels",
+            "POST /api/v1/labels",
             r#"{"camera": "dock", "seq": 0, "truth": "bad"}"#,
             400,
             "no truth",
         ),
         (
-            "POST /labels",
+            "POST /api/v1/labels",
             r#"{"camera": "quay", "seq": 0, "truth": "normal"}"#,
             404,
             "there is no camera",
@@ -315,7 +316,7 @@ fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
     ] {
         let found = tell(line, body, status);
         let refusal: Value = serde_json::from_str(&found).unwrap();
-        let error = refusal["error"].as_str().unwrap();
+        let error = refusal["detail"].as_str().unwrap();
         assert!(error.contains(said), "{line}: {found}");
     }
     let (_, written) = served.end();
@@ -428,7 +429,7 @@ fn a_server_is_planned_and_refused_before_anything_runs() {
     let (dir, path) = run_file(RUN_FILE);
     let plan = intakt(&[&"check", &path]).expect(0).stdout;
     for said in [
-        "http POST /cameras/dock/frames",
+        "http POST /api/v1/cameras/dock/frames",
         "served on http://127.0.0.1:0, without a token",
     ] {
         assert!(plan.contains(said), "{said}: {plan}");
@@ -572,7 +573,7 @@ fn a_time_that_cannot_be_is_refused() {
     let (status, body) = served.post("?captured_at_us=99999999999999999", &fs::read(&SHARED.normal).unwrap());
     assert_eq!(status, 400, "{body}");
     let refusal: Value = serde_json::from_str(&body).unwrap();
-    let error = refusal["error"].as_str().unwrap();
+    let error = refusal["detail"].as_str().unwrap();
     assert!(error.contains("more than a day ahead"), "{error}");
     assert_eq!(served.end().0, 0);
 }
@@ -585,7 +586,7 @@ fn standing_questions_are_answered_while_the_run_goes_on() {
     post_at(&served, 0);
     post_at(&served, 1);
     for (name, threshold) in [("never", "1.0"), ("always", "0.0")] {
-        let line = format!("PUT /cameras/dock/what-if/{name}");
+        let line = format!("PUT /api/v1/cameras/dock/what-if/{name}");
         tell(&served, &line, &format!("{{\"threshold\": {threshold}}}"));
     }
     post_at(&served, 130);
@@ -599,14 +600,14 @@ fn standing_questions_are_answered_while_the_run_goes_on() {
         answers.iter().all(|line| metrics.lines().any(|found| found == *line))
     };
     until(|| served.get("/metrics").1, is_answered);
-    let status: Value = serde_json::from_str(&served.get("/status").1).unwrap();
+    let status: Value = serde_json::from_str(&served.get("/api/v1/status").1).unwrap();
     let always = &status["what_ifs"][0];
     assert_eq!(
         (&always["name"], &always["after"]["rejects"]),
         (&"always".into(), &3.into())
     );
 
-    tell(&served, "DELETE /cameras/dock/what-if/always", "");
+    tell(&served, "DELETE /api/v1/cameras/dock/what-if/always", "");
     post_at(&served, 255);
     until(
         || served.get("/metrics").1,
@@ -626,7 +627,7 @@ fn what_labels_and_scores_say_of_the_newest_windows_is_seen_while_the_run_goes_o
     post_at(&served, 1);
     let labels =
         r#"[{"camera": "dock", "seq": 0, "truth": "anomalous"}, {"camera": "dock", "seq": 1, "truth": "normal"}]"#;
-    tell(&served, "POST /labels", labels);
+    tell(&served, "POST /api/v1/labels", labels);
     post_at(&served, 130);
     post_at(&served, 250);
     let is_labelled = |metrics: &String| {
@@ -652,7 +653,7 @@ fn what_labels_and_scores_say_of_the_newest_windows_is_seen_while_the_run_goes_o
             "{figure}: {metrics}"
         );
     }
-    let status: Value = serde_json::from_str(&served.get("/status").1).unwrap();
+    let status: Value = serde_json::from_str(&served.get("/api/v1/status").1).unwrap();
     let of_dock = |list: &str| {
         let found = status[list].as_array().unwrap().iter();
         found
@@ -677,7 +678,7 @@ fn a_label_says_when_its_frame_was_captured() {
     let verdict = post_at(&served, 0);
     tell(
         &served,
-        "POST /labels",
+        "POST /api/v1/labels",
         r#"{"camera": "dock", "seq": 0, "truth": "normal"}"#,
     );
     let kept = |show: &str| intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout;
@@ -696,7 +697,7 @@ fn an_alert_that_was_open_is_shown_when_the_run_goes_on() {
     );
     let (run, blotted) = (dir.path().join("kept"), fs::read(&SHARED.blotted).unwrap());
     let alerts = |served: &Served| {
-        let status: Value = serde_json::from_str(&served.get("/status").1).unwrap();
+        let status: Value = serde_json::from_str(&served.get("/api/v1/status").1).unwrap();
         let alerts = status["alerts"].as_array().unwrap().iter();
         alerts
             .map(|alert| alert["rule"].as_str().unwrap().to_owned())

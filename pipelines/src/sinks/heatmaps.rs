@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use intakt_operators::dataflow::{FoundFrame, JudgedFrame};
+use intakt_operators::detector::Detector;
 use intakt_operators::imaging::Image;
+use intakt_operators::postprocess::FrameScores;
 use intakt_operators::{AnomalyMap, Decision, Verdict};
 use sha2::{Digest, Sha256};
 
@@ -93,19 +95,18 @@ impl Sink for Heatmaps {
 /// The frame with its heatmap, coloured by the detector's calibration.
 pub fn picture(found: &FoundFrame, verdict: &Verdict) -> Image {
     let scores = &found.scored.scores;
-    let scale = &found.detector.calibration().pixel;
-    let calibrated = scores
-        .map
-        .scores
-        .iter()
-        .map(|score| scale.calibrated(*score) as f32)
-        .collect();
-    let map = AnomalyMap::new(scores.map.height, scores.map.width, calibrated);
     heatmap(
         &found.scored.frame.image,
-        &map,
+        &calibrated_map(scores, &found.detector),
         &scores.layout,
         &verdict.regions,
         &verdict.suppressed,
     )
+}
+
+/// The map of a frame in calibrated scores.
+pub(super) fn calibrated_map(scores: &FrameScores, detector: &Detector) -> AnomalyMap {
+    let scale = &detector.calibration().pixel;
+    let calibrated = scores.map.scores.iter().map(|score| scale.calibrated(*score) as f32);
+    AnomalyMap::new(scores.map.height, scores.map.width, calibrated.collect())
 }

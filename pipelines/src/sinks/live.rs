@@ -179,7 +179,7 @@ impl SeenCamera {
         }
     }
 
-    fn judged(&mut self, verdict: &Verdict) {
+    fn judged(&mut self, verdict: &Verdict, latency_us: Option<u64>) {
         match verdict.decision {
             Decision::Pass => self.passed += 1,
             Decision::Reject => self.rejected += 1,
@@ -191,6 +191,7 @@ impl SeenCamera {
                 captured_at_us: verdict.captured_at_us,
                 decision: verdict.decision.clone(),
                 calibrated_score: verdict.calibrated_score,
+                latency_us,
             });
         }
     }
@@ -221,7 +222,10 @@ impl Sink for LiveBoard {
     }
 
     fn at_once(&self, judged: &JudgedFrame) -> Result<(), String> {
-        self.lock().camera(&judged.verdict.camera).judged(&judged.verdict);
+        let admitted_at = judged.evidence.as_ref().map(|found| found.scored.frame.admitted_at);
+        let latency_us = admitted_at.map(|admitted_at| admitted_at.elapsed().as_micros() as u64);
+        let mut seen = self.lock();
+        seen.camera(&judged.verdict.camera).judged(&judged.verdict, latency_us);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ mod jsonl;
 mod live;
 mod status_file;
 mod text;
+mod thumbnails;
 
 pub use contact_sheet::{Cell, Tone, contact_sheet};
 pub use heatmap::heatmap;
@@ -18,6 +19,7 @@ pub use live::{
     CameraStatus, DroppedCount, LastVerdict, LiveBoard, LiveStatus, QualityStatus, RunState, StageStatus, TroubleStatus,
 };
 pub use status_file::{STATUS_FILE_NAME, STATUS_WRITTEN_EVERY, StatusFile};
+pub use thumbnails::{CameraThumbnails, Thumbnail, Thumbnails};
 
 use std::sync::Arc;
 

@@ -116,6 +116,9 @@ pub struct LastVerdict {
     pub decision: Decision,
     /// The score mapped to 0…1 with the threshold at 0.5.
     pub calibrated_score: f64,
+    /// From when the frame was let in to its verdict, microseconds; none where it was unreadable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_us: Option<u64>,
 }
 
 /// Verdicts of a window against labels. What is undefined is left out.

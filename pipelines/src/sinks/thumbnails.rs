@@ -1,0 +1,340 @@
+//! Small pictures of the newest frames, for people who look at the line now.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use image::ExtendedColorType;
+use image::codecs::jpeg::JpegEncoder;
+use intakt_operators::dataflow::JudgedFrame;
+use intakt_operators::detector::Detector;
+use intakt_operators::imaging::{FrameLayout, Image, resize};
+use intakt_operators::postprocess::FrameScores;
+use intakt_operators::{Decision, RectPx, Region, Verdict};
+
+use super::heatmaps::calibrated_map;
+use super::{Sink, heatmap};
+use crate::PipelineError;
+use crate::sources::Clock;
+
+/// The longer side of a picture, pixels.
+const SIDE_PX: u32 = 400;
+
+/// Quality of its JPEG, of 100.
+const QUALITY: u8 = 80;
+
+/// Time from one picture of a camera to the next, microseconds, while somebody looks and while nobody does. Nobody sees more, and
+/// drawing takes from the cores that judge.
+const WATCHED_EVERY_US: u64 = 1_000_000;
+const UNWATCHED_EVERY_US: u64 = 10_000_000;
+
+/// How long somebody who was there is taken to be still there, microseconds.
+const WATCHED_FOR_US: u64 = 5_000_000;
+
+/// Frames that wait to be drawn, of all cameras: each holds its pixels.
+const WAITING_MAX: usize = 16;
+
+/// A picture of a frame with its heatmap.
+#[derive(Clone, Debug)]
+pub struct Thumbnail {
+    /// Position of the frame in the camera's stream.
+    pub seq: u64,
+    /// What was decided.
+    pub is_rejected: bool,
+    /// When it was drawn, wall clock, microseconds since 1970.
+    pub drawn_at_us: u64,
+    /// A JPEG file.
+    pub jpeg: Arc<[u8]>,
+}
+
+/// The pictures of one camera.
+#[derive(Clone, Debug, Default)]
+pub struct CameraThumbnails {
+    /// Of the newest frame that was drawn.
+    pub newest: Option<Thumbnail>,
+    /// Of the newest rejected one that was drawn.
+    pub rejected: Option<Thumbnail>,
+}
+
+/// Draws pictures on a thread of its own, at most one a second of each camera and of what each rejects, and few while nobody looks. It
+/// takes from a frame what it draws, so that no frame waits for its picture.
+pub struct Thumbnails {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    clock: Arc<dyn Clock>,
+}
+
+#[derive(Default)]
+struct State {
+    cameras: BTreeMap<Arc<str>, Camera>,
+    watched_until_us: u64,
+    ended: bool,
+}
+
+#[derive(Default)]
+struct Camera {
+    waiting: Option<Waiting>,
+    /// When the last frame was taken to be drawn, and the last rejected one.
+    taken_us: u64,
+    rejected_taken_us: u64,
+    drawn: CameraThumbnails,
+}
+
+/// A frame to be drawn.
+struct Waiting {
+    image: Image,
+    scores: Arc<FrameScores>,
+    detector: Arc<Detector>,
+    verdict: Arc<Verdict>,
+}
+
+impl Thumbnails {
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(clock: Arc<dyn Clock>) -> Result<Self, PipelineError> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            wake: Condvar::new(),
+            clock,
+        });
+        let drawing = shared.clone();
+        let thread = Builder::new()
+            .name("thumbnails".to_owned())
+            .spawn(move || drawing.draw_until_ended());
+        let refused = |error| PipelineError::Refused(format!("cannot start a thread for pictures: {error}"));
+        Ok(Self {
+            shared,
+            thread: Mutex::new(Some(thread.map_err(refused)?)),
+        })
+    }
+
+    /// Notes that somebody looks.
+    pub fn watch(&self) {
+        let now_us = self.shared.clock.now_us();
+        self.shared.lock().watched_until_us = now_us.saturating_add(WATCHED_FOR_US);
+    }
+
+    /// The pictures of a camera.
+    pub fn of(&self, camera: &str) -> CameraThumbnails {
+        let state = self.shared.lock();
+        state
+            .cameras
+            .get(camera)
+            .map_or_else(CameraThumbnails::default, |camera| camera.drawn.clone())
+    }
+
+    /// Draws no more.
+    pub fn finish(&self) {
+        self.shared.lock().ended = true;
+        self.shared.wake.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // If it panicked there are no pictures; the run is none the worse.
+        thread.map(JoinHandle::join);
+    }
+}
+
+impl Sink for Thumbnails {
+    fn at_once(&self, judged: &JudgedFrame) -> Result<(), String> {
+        let Some(found) = &judged.evidence else {
+            return Ok(());
+        };
+        let now_us = self.shared.clock.now_us();
+        let is_rejected = judged.verdict.decision == Decision::Reject;
+        let mut state = self.shared.lock();
+        if state.is_taken(&judged.verdict.camera, is_rejected, now_us) {
+            let waiting = Waiting {
+                image: found.scored.frame.image.clone(),
+                scores: found.scored.scores.clone(),
+                detector: found.detector.clone(),
+                verdict: judged.verdict.clone(),
+            };
+            state.camera(&judged.verdict.camera).waiting = Some(waiting);
+            self.shared.wake.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn camera(&mut self, camera: &Arc<str>) -> &mut Camera {
+        self.cameras.entry(camera.clone()).or_default()
+    }
+
+    /// Whether a frame is to be drawn, which is noted.
+    fn is_taken(&mut self, camera: &Arc<str>, is_rejected: bool, now_us: u64) -> bool {
+        let every_us = match now_us < self.watched_until_us {
+            true => WATCHED_EVERY_US,
+            false => UNWATCHED_EVERY_US,
+        };
+        let n_waiting = self.cameras.values().filter(|camera| camera.waiting.is_some()).count();
+        let camera = self.camera(camera);
+        let is_due = |taken_us: u64| now_us >= taken_us.saturating_add(every_us) || taken_us == 0;
+        let may_wait = match &camera.waiting {
+            // What is rejected is not pushed aside by what passed.
+            Some(waiting) => is_rejected || waiting.verdict.decision != Decision::Reject,
+            None => n_waiting < WAITING_MAX,
+        };
+        let is_wanted = may_wait && (is_due(camera.taken_us) || (is_rejected && is_due(camera.rejected_taken_us)));
+        if is_wanted {
+            camera.taken_us = now_us;
+            if is_rejected {
+                camera.rejected_taken_us = now_us;
+            }
+        }
+        is_wanted
+    }
+
+    fn next(&mut self) -> Option<(Arc<str>, Waiting)> {
+        let mut cameras = self.cameras.iter_mut();
+        cameras.find_map(|(name, camera)| Some((name.clone(), camera.waiting.take()?)))
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw_until_ended(&self) {
+        let mut state = self.lock();
+        while !state.ended {
+            let Some((name, waiting)) = state.next() else {
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(state);
+            let jpeg = drawn(&waiting);
+            state = self.lock();
+            // A frame that cannot be drawn has no picture.
+            if let Ok(jpeg) = jpeg {
+                let is_rejected = waiting.verdict.decision == Decision::Reject;
+                let thumbnail = Thumbnail {
+                    seq: waiting.verdict.seq,
+                    is_rejected,
+                    drawn_at_us: self.clock.now_us(),
+                    jpeg: jpeg.into(),
+                };
+                let drawn = &mut state.camera(&name).drawn;
+                if is_rejected {
+                    drawn.rejected = Some(thumbnail.clone());
+                }
+                drawn.newest = Some(thumbnail);
+            }
+        }
+    }
+}
+
+/// The frame, made small, with its heatmap, as a JPEG file.
+fn drawn(waiting: &Waiting) -> Result<Vec<u8>, String> {
+    let Waiting {
+        image,
+        scores,
+        detector,
+        verdict,
+    } = waiting;
+    let size = small_size(image);
+    let [width_px, height_px] = size;
+    let small = resize(image, width_px, height_px);
+    let scale = [
+        f64::from(width_px) / f64::from(image.width_px),
+        f64::from(height_px) / f64::from(image.height_px),
+    ];
+    let layout = FrameLayout {
+        frame_width_px: width_px,
+        frame_height_px: height_px,
+        frame_px_per_map_px: [0, 1].map(|axis| scores.layout.frame_px_per_map_px[axis] * scale[axis]),
+        map_origin_in_frame_px: [0, 1].map(|axis| scores.layout.map_origin_in_frame_px[axis] * scale[axis]),
+        ..scores.layout.clone()
+    };
+    let regions: Vec<Region> = verdict.regions.iter().map(|region| scaled(region, scale)).collect();
+    let mut suppressed = verdict.suppressed.clone();
+    suppressed
+        .iter_mut()
+        .for_each(|suppressed| suppressed.region = scaled(&suppressed.region, scale));
+    let picture = heatmap(
+        &small,
+        &calibrated_map(scores, detector),
+        &layout,
+        &regions,
+        &suppressed,
+    );
+    let mut jpeg = Vec::new();
+    JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
+        .encode(&picture.rgb, width_px, height_px, ExtendedColorType::Rgb8)
+        .map_err(|error| error.to_string())?;
+    Ok(jpeg)
+}
+
+/// At most [`SIDE_PX`] on the longer side, in the frame's shape.
+fn small_size(image: &Image) -> [u32; 2] {
+    let longest = image.width_px.max(image.height_px);
+    let side = |px: u32| match longest > SIDE_PX {
+        true => ((u64::from(px) * u64::from(SIDE_PX) / u64::from(longest)) as u32).max(1),
+        false => px,
+    };
+    [side(image.width_px), side(image.height_px)]
+}
+
+fn scaled(region: &Region, [x, y]: [f64; 2]) -> Region {
+    let RectPx {
+        x: left,
+        y: top,
+        width,
+        height,
+    } = region.bbox_px;
+    let side = |px: u32, scale: f64| ((f64::from(px) * scale).round() as u32).max(1);
+    Region {
+        bbox_px: RectPx {
+            x: (f64::from(left) * x) as u32,
+            y: (f64::from(top) * y) as u32,
+            width: side(width, x),
+            height: side(height, y),
+        },
+        centroid_px: [region.centroid_px[0] * x, region.centroid_px[1] * y],
+        ..region.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND_US: u64 = 1_000_000;
+
+    #[test]
+    fn few_are_drawn_while_nobody_looks_and_rejects_come_first() {
+        let dock: Arc<str> = "dock".into();
+        let mut state = State::default();
+        let mut now_us = 100 * SECOND_US;
+        assert!(state.is_taken(&dock, false, now_us), "the first frame");
+        now_us += SECOND_US;
+        assert!(!state.is_taken(&dock, false, now_us), "nobody looks");
+        assert!(state.is_taken(&dock, true, now_us), "the first that is rejected");
+        now_us += SECOND_US;
+        assert!(!state.is_taken(&dock, true, now_us));
+        state.watched_until_us = now_us + WATCHED_FOR_US;
+        assert!(state.is_taken(&dock, false, now_us), "somebody looks");
+        assert!(!state.is_taken(&dock, false, now_us + SECOND_US / 2));
+        assert!(state.is_taken(&dock, false, now_us + SECOND_US));
+        now_us += WATCHED_FOR_US;
+        assert!(!state.is_taken(&dock, false, now_us), "they went");
+    }
+
+    #[test]
+    fn pictures_are_small_and_keep_their_shape() {
+        for (from, to) in [
+            ([900, 900], [400, 400]),
+            ([4_000, 1_000], [400, 100]),
+            ([10, 4_000], [1, 400]),
+            ([399, 20], [399, 20]),
+        ] {
+            let image = Image::new(from[0], from[1], vec![0; (3 * from[0] * from[1]) as usize]);
+            assert_eq!(small_size(&image), to);
+        }
+    }
+}

@@ -1,0 +1,125 @@
+// A camera: its newest picture, its verdict, where its score lies, and how often it rejected lately.
+
+const DECISIONS = { pass: ["✓", "pass"], reject: ["✕", "REJECT"], unreadable: ["?", "unreadable"] };
+const STATES = {
+  starting: "no frame yet", live: "live", idle: "idle", late: "late", dropping: "dropping", reconnecting: "reconnecting",
+};
+const SPARK_WIDTH = 120;
+const SPARK_HEIGHT = 24;
+// The share of rejects that fills the height at least.
+const SPARK_FULL_MIN = 0.1;
+
+export class Tile {
+  constructor(name) {
+    this.element = document.querySelector("#tile").content.firstElementChild.cloneNode(true);
+    this.name = name;
+    this.element.dataset.camera = name;
+    this.find("h2").textContent = name;
+    this.find("h2").title = name;
+  }
+
+  find(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  show(camera, nowUs) {
+    this.showVerdict(camera);
+    this.showPictures(camera, nowUs);
+    this.showRejects(camera);
+    const state = this.find(".camera-state");
+    if (state.dataset.state !== camera.state) {
+      state.dataset.state = camera.state;
+      state.querySelector(".text").textContent = STATES[camera.state] ?? camera.state;
+    }
+    this.find(".reason").textContent = camera.reason ?? "";
+    this.find(".reason").title = camera.reason ?? "";
+    this.find("[data-figure=rate]").textContent = camera.reject_rate == null ? "–" : percent(camera.reject_rate);
+    const latencyMs = camera.last?.latency_ms;
+    this.find("[data-figure=latency]").textContent = latencyMs == null ? "–" : `${latencyMs.toFixed(0)} ms`;
+    this.find("[data-figure=judged]").textContent = camera.judged.toLocaleString("en");
+  }
+
+  showVerdict({ last }) {
+    if (!last || last.seq === this.shownSeq) return;
+    this.shownSeq = last.seq;
+    const [mark, word] = DECISIONS[last.decision];
+    this.element.dataset.decision = last.decision;
+    const verdict = this.find(".verdict");
+    verdict.dataset.decision = last.decision;
+    verdict.querySelector(".mark").textContent = mark;
+    verdict.querySelector(".text").textContent = word;
+    verdict.querySelector(".frame").textContent = `frame ${last.seq.toLocaleString("en")}`;
+    const isScored = last.decision !== "unreadable";
+    this.find(".needle").hidden = !isScored;
+    this.find(".needle").style.left = `${100 * Math.min(1, Math.max(0, last.score))}%`;
+    this.find("output").textContent = isScored ? last.score.toFixed(3) : "–";
+    this.find(".scale").setAttribute(
+      "aria-label",
+      isScored ? `score ${last.score.toFixed(3)}, rejected from 0.5` : "no score",
+    );
+  }
+
+  showPictures({ camera, picture, rejected_picture: rejected }, nowUs) {
+    const of = (seq, which) => `/api/v1/cameras/${encodeURIComponent(camera)}/picture?which=${which}&seq=${seq}`;
+    if (picture && picture.seq !== this.pictureSeq) {
+      this.pictureSeq = picture.seq;
+      const image = this.find(".newest");
+      image.src = of(picture.seq, "newest");
+      image.alt = `frame ${picture.seq} of ${camera} with what was found`;
+      image.hidden = false;
+      // Most frames are judged without a picture, so it says which one it is.
+      const shown = this.find(".shown");
+      const decision = picture.is_rejected ? "reject" : "pass";
+      shown.dataset.decision = decision;
+      shown.textContent = `${DECISIONS[decision][0]} frame ${picture.seq.toLocaleString("en")}`;
+      shown.hidden = false;
+    }
+    const held = this.find(".held");
+    // What was rejected stays beside the newest frame until something else is.
+    if (rejected && rejected.seq !== this.rejectedSeq) {
+      this.rejectedSeq = rejected.seq;
+      held.querySelector("img").src = of(rejected.seq, "rejected");
+      held.querySelector("img").alt = `rejected frame ${rejected.seq} of ${camera}`;
+    }
+    held.hidden = !rejected || rejected.seq === this.pictureSeq;
+    if (rejected) {
+      held.querySelector("figcaption").textContent = `✕ ${rejected.seq.toLocaleString("en")}, ${ago(nowUs - rejected.drawn_at_us)}`;
+    }
+  }
+
+  // A bar for every five seconds in which something was judged: how much of it was rejected. The highest fills the height, but what is
+  // low stays low.
+  showRejects({ rejects }) {
+    const key = rejects.join();
+    if (key === this.rejectsShown) return;
+    this.rejectsShown = key;
+    const spark = this.find(".spark");
+    const width = SPARK_WIDTH / rejects.length;
+    const full = Math.max(SPARK_FULL_MIN, ...rejects.map((share) => share ?? 0));
+    spark.replaceChildren(
+      ...rejects.flatMap((share, at) => {
+        if (!share) return [];
+        const bar = document.createElementNS("http://www.w3.org/2000/svg", "rect");
+        const height = Math.max(2, (share / full) * SPARK_HEIGHT);
+        for (const [name, value] of Object.entries({ x: at * width, y: SPARK_HEIGHT - height, width: width * 0.8, height })) {
+          bar.setAttribute(name, value);
+        }
+        return [bar];
+      }),
+    );
+    const seen = rejects.filter((share) => share != null);
+    const most = seen.length ? `at most ${percent(Math.max(...seen))} in five seconds` : "nothing was judged";
+    spark.setAttribute("aria-label", `rejected in the last five minutes: ${most}`);
+  }
+}
+
+function percent(share) {
+  return `${(100 * share).toFixed(1)} %`;
+}
+
+function ago(us) {
+  const seconds = Math.max(0, Math.round(us / 1e6));
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  return `${Math.floor(seconds / 3600)} h ago`;
+}
