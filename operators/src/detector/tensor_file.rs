@@ -82,8 +82,11 @@ pub(super) fn open(bytes: &[u8]) -> Result<Opened<'_>, DetectorFileError> {
             "its header has {found} of {length} bytes"
         )));
     };
-    let parsed: Header = serde_json::from_slice(header)
-        .map_err(|error| DetectorFileError::Damaged(format!("its header is no safetensors header: {error}")))?;
+    let parsed: Header = serde_json::from_slice(header).map_err(|error| {
+        DetectorFileError::Foreign(format!(
+            "its header is no safetensors header, or was changed on its way: {error}"
+        ))
+    })?;
     Ok(Opened {
         metadata: parsed.metadata,
         tensors: parsed.tensors,
