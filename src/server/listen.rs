@@ -16,7 +16,7 @@ pub(crate) struct Listen {
     pub(super) token: Option<Token>,
 }
 
-/// A secret that every request but `/health` carries.
+/// A secret that every request carries but those for `/health` and the page, which says nothing of the run by itself.
 pub(crate) struct Token(String);
 
 impl Listen {
