@@ -6,10 +6,9 @@ use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use criterion::Criterion;
-use intakt_operators::detector::Precision;
-use intakt_operators::detector::Tensor;
 use intakt_operators::detector::backbone::builtin::{Builtin, BuiltinFit};
 use intakt_operators::detector::backbone::{Backbone, from_folded};
+use intakt_operators::detector::{Precision, Tensor};
 use intakt_operators::imaging::{decode, resize};
 use intakt_pipelines::png::encode_png;
 use support::{surface, values};

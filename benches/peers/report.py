@@ -128,7 +128,7 @@ def as_json(rows: list[Row], others: list[dict], load: list[float], notes: list[
                 "intakt": side(row.own),
                 "peer": side(row.peer),
                 "ratio": row.ratio,
-            "best_ratio": row.best_ratio,
+                "best_ratio": row.best_ratio,
                 "bar": str(row.bar) if row.bar else None,
                 "kept": row.kept,
                 "results": row.agreement,

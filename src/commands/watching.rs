@@ -30,7 +30,6 @@ pub(crate) struct Watching {
     answers: Arc<Answers>,
     file: Option<StatusFile>,
     server: Option<Server>,
-    thumbnails: Option<Arc<Thumbnails>>,
 }
 
 impl Watching {
@@ -58,15 +57,12 @@ impl Watching {
             .into_iter()
             .map(|poster| (poster.camera().clone(), poster))
             .collect();
-        let mut thumbnails = None;
         let server = match wanted.listen {
             Some(listen) => {
-                let drawn = Arc::new(Thumbnails::start(Arc::new(SystemClock))?);
-                thumbnails = Some(drawn.clone());
                 let (board, answers, stop) = (board.clone(), answers.clone(), stop.clone());
                 let served = Served {
                     board,
-                    thumbnails: drawn,
+                    thumbnails: Arc::new(Thumbnails::start(Arc::new(SystemClock))?),
                     answers,
                     posters,
                     told: wanted.told,
@@ -83,7 +79,6 @@ impl Watching {
             answers,
             file,
             server,
-            thumbnails,
         })
     }
 
@@ -96,11 +91,11 @@ impl Watching {
 
     /// What the run has to tell; nothing if nobody watches.
     pub(crate) fn sinks(&self) -> Vec<Arc<dyn Sink>> {
-        match (&self.thumbnails, &self.file) {
+        match (&self.server, &self.file) {
             (None, None) => vec![],
             (None, Some(_)) => vec![self.board.clone()],
             // The board first: who has a verdict finds it counted.
-            (Some(thumbnails), _) => vec![self.board.clone(), self.answers.clone(), thumbnails.clone()],
+            (Some(server), _) => vec![self.board.clone(), self.answers.clone(), server.thumbnails()],
         }
     }
 

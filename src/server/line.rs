@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::body::Bytes;
+use axum::extract::{Path, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -20,7 +21,7 @@ use intakt_pipelines::sinks::{CameraStatus, CameraThumbnails, LiveBoard, LiveSta
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::routes::{Refusal, Shared};
+use super::routes::{Refusal, Shared, asked};
 
 /// How often the page is told.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
@@ -329,8 +330,7 @@ async fn picture(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let wanted = Query::<Wanted>::try_from_uri(&uri);
-    let Query(wanted) = wanted.map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let wanted: Wanted = asked(&uri)?;
     let pictures = shared.served.thumbnails.of(&camera);
     let picture = match wanted.which {
         Which::Newest => pictures.newest,
@@ -352,7 +352,7 @@ async fn picture(
     let head = [(ETAG, tag), (CACHE_CONTROL, cache.to_owned())];
     Ok(match same {
         true => (StatusCode::NOT_MODIFIED, head).into_response(),
-        false => (head, [(CONTENT_TYPE, "image/jpeg")], picture.jpeg.to_vec()).into_response(),
+        false => (head, [(CONTENT_TYPE, "image/jpeg")], Bytes::from_owner(picture.jpeg)).into_response(),
     })
 }
 

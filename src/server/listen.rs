@@ -17,7 +17,11 @@ pub(crate) struct Listen {
 }
 
 /// A secret that every request carries but those for `/health` and the page, which says nothing of the run by itself.
-pub(crate) struct Token(String);
+pub(crate) struct Token {
+    secret: String,
+    /// What stands for it in a browser's cookie: its characters fit there, and the token does not follow from it.
+    session: String,
+}
 
 impl Listen {
     /// What `address` means, with the token in a file if there is one.
@@ -77,26 +81,29 @@ impl Token {
                 TOKEN_BYTES.end()
             ));
         }
-        Ok(Self(token.to_owned()))
+        let digest = Sha256::new()
+            .chain_update("intakt session ")
+            .chain_update(token)
+            .finalize();
+        Ok(Self {
+            secret: token.to_owned(),
+            session: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+        })
     }
 
     /// Whether `offered` is the token. How long that takes says nothing of what is in it.
     pub(super) fn is(&self, offered: &[u8]) -> bool {
-        self.0.as_bytes().ct_eq(offered).into()
+        self.secret.as_bytes().ct_eq(offered).into()
     }
 
-    /// What stands for the token in a browser's cookie: its characters fit there, and the token does not follow from it.
-    pub(super) fn session(&self) -> String {
-        let digest = Sha256::new()
-            .chain_update("intakt session ")
-            .chain_update(&self.0)
-            .finalize();
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    /// What stands for the token in a browser's cookie.
+    pub(super) fn session(&self) -> &str {
+        &self.session
     }
 
     /// Whether `offered` stands for the token.
     pub(super) fn is_of_session(&self, offered: &[u8]) -> bool {
-        self.session().as_bytes().ct_eq(offered).into()
+        self.session.as_bytes().ct_eq(offered).into()
     }
 }
 

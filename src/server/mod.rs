@@ -130,6 +130,11 @@ impl Server {
         })
     }
 
+    /// What draws small pictures of the run's frames.
+    pub(crate) fn thumbnails(&self) -> Arc<Thumbnails> {
+        self.thumbnails.clone()
+    }
+
     /// Where it listens, with the port that it was given.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address

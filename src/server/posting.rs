@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Path, Query, Request, State};
+use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,7 @@ use tokio::sync::oneshot::{Receiver, channel};
 use tokio::time::timeout;
 
 use super::answers::Answer;
-use super::routes::{Refusal, Shared, SharedState, json_bytes};
+use super::routes::{Refusal, Shared, SharedState, asked, json_bytes};
 
 /// Header with the event time of a frame, microseconds since 1970; the query `captured_at_us` means the same.
 const CAPTURED_AT_HEADER: &str = "captured-at-us";
@@ -100,7 +100,7 @@ fn poster(shared: &SharedState, camera: &str) -> Result<Poster, Refusal> {
 
 fn wishes(uri: &Uri, headers: &HeaderMap, now_us: u64) -> Result<Wishes, Refusal> {
     let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
-    let Query(mut wishes) = Query::<Wishes>::try_from_uri(uri).map_err(|error| bad(error.body_text()))?;
+    let mut wishes: Wishes = asked(uri)?;
     if let Some(header) = headers.get(CAPTURED_AT_HEADER) {
         let number = header.to_str().ok().and_then(|text| text.parse().ok());
         let not_a_time = || bad(format!("header {CAPTURED_AT_HEADER}: not a number of microseconds"));
