@@ -72,8 +72,8 @@ pub(super) struct Compiled<E: Element> {
 
 /// One thing to do. Maps and wide maps are numbered.
 pub(super) enum Step<E: Element> {
-    /// The image, of so many pixels in a row, becomes a map.
-    Image { to: usize, width: usize },
+    /// The image, of so many pixels in a row, becomes a map of pixels or of cells, with so many pixels along one side.
+    Image { to: usize, width: usize, cell: usize },
     /// A convolution.
     Conv(Box<ConvStep<E>>),
     /// The maximum or the mean under a window.
@@ -130,8 +130,6 @@ pub(super) struct Schedule<E: Element> {
     pub(super) steps: Vec<Step<E>>,
     /// By step: its node.
     pub(super) nodes: Vec<NodeId>,
-    /// As [`Compiled::cell`].
-    pub(super) cell: usize,
     pub(super) maps: Vec<MapLayout>,
     pub(super) wides: Vec<Extent>,
     /// The wide maps that are the network's results.
@@ -229,7 +227,6 @@ impl<E: Element> Compiled<E> {
             schedule: Schedule {
                 steps: Vec::new(),
                 nodes: Vec::new(),
-                cell: self.cell,
                 maps: Vec::new(),
                 wides: Vec::new(),
                 taps: Vec::new(),
@@ -377,6 +374,7 @@ impl<E: Element> Scheduler<'_, E> {
             Node::Image => Step::Image {
                 to: self.map(at),
                 width: self.size[1],
+                cell: compiled.cell,
             },
             node @ (Node::MaxPool { .. } | Node::AvgPool { .. }) => {
                 let (input, pooling) = Pooling::of(node).expect("it pools");

@@ -181,10 +181,10 @@ impl<E: Pixels> Running<E> {
 
     /// # Safety
     /// Nobody else uses these rows meanwhile.
-    unsafe fn image(&self, rgb: &[u8], width: usize, to: usize, rows: Range<usize>) {
+    unsafe fn image(&self, rgb: &[u8], width: usize, cell: usize, to: usize, rows: Range<usize>) {
         // SAFETY: the caller's promise.
         let (layout, map) = unsafe { self.rows_of_map(to, rows.clone()) };
-        let (cell, border) = (self.schedule.cell, layout.padding * layout.extent.channels);
+        let border = layout.padding * layout.extent.channels;
         for (row, y) in map.chunks_exact_mut(layout.row()).zip(rows) {
             let row = &mut row[border..][..layout.extent.width * layout.extent.channels];
             if cell == 1 {
@@ -336,11 +336,11 @@ impl<E: Pixels> Run for Running<E> {
     unsafe fn step(&self, at: usize, unit: Unit, rgb: &[u8], member: usize, members: usize) {
         let share = |height: usize| height * member / members..height * (member + 1) / members;
         match &self.schedule.steps[at] {
-            Step::Image { to, width } => {
+            Step::Image { to, width, cell } => {
                 let layout = self.schedule.maps[*to];
                 let rows = share(layout.extent.height);
                 // SAFETY: the caller's promise, and members have different rows.
-                unsafe { self.image(rgb, *width, *to, rows) };
+                unsafe { self.image(rgb, *width, *cell, *to, rows) };
             }
             Step::Pool { from, to, pooling } => {
                 let rows = share(self.schedule.maps[*to].extent.height);
