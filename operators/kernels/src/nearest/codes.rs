@@ -5,13 +5,14 @@
 //! distances and never lengthens them, so what is far in the short vectors is far. A Hadamard transform, which keeps distances,
 //! spreads what the first directions hold over all coordinates; then they are rounded to bytes on one scale: the
 //! squared distance of two codes is an integer that every CPU computes exactly, and what rounding moved is known. What is near by
-//! its code is compared by its short vector, and only then as a whole.
+//! its code is compared by all of its dimensions, [rounded](super::rounded), and only then as it is.
 
 use std::ops::Range;
 
 use super::basis::principal_basis;
+use super::rounded::Rounded;
 use super::squared_norm;
-use crate::distance::{gamma, relative_error, squared_distance_inline, underflow};
+use crate::distance::{gamma, underflow};
 use crate::gemm::matmul_transposed;
 use crate::network::{BLOCK, BYTE_DIMS, BYTE_GROUP, ByteProducts, Unit};
 
@@ -65,35 +66,16 @@ struct Encoder {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Codes {
     encoder: Encoder,
-    rows: usize,
     /// `(blocks, GROUPS, BLOCK, BYTE_GROUP)`; rows that fill up the last block are zeros.
     packed: Vec<i8>,
     /// By row what does not depend on the query: the squared length of its code, and what the query's offset adds.
     constants: Vec<i32>,
     /// How far a code may be from the true short vector, at most.
     error_max: f64,
-    /// The short vectors.
-    shorts: Shorts,
-}
-
-/// Short vectors as they were computed.
-#[derive(Clone, Debug, Default, PartialEq)]
-struct Shorts {
-    /// `(rows, CODE_DIMS)`.
-    coordinates: Vec<f32>,
-    /// By row: how far it may be from the true one.
-    errors: Vec<f64>,
-}
-
-impl Shorts {
-    fn push(&mut self, short: &Short) {
-        self.coordinates.extend_from_slice(&short.coordinates);
-        self.errors.push(short.error);
-    }
-
-    fn row(&self, row: usize) -> &[f32] {
-        &self.coordinates[row * CODE_DIMS..][..CODE_DIMS]
-    }
+    /// All dimensions of the vectors.
+    rounded: Rounded<i8>,
+    /// By place the row of the bank.
+    rows: Vec<u32>,
 }
 
 /// How far some queries are from all rows, by their codes.
@@ -105,18 +87,18 @@ pub(super) struct CodeDistances {
     pub(super) least: Vec<i32>,
 }
 
-/// How near a vector must be to count: by its code, and by its short vector.
+/// How near a vector must be to count: by its code, and by what its distance is at least.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limit {
     code: i32,
-    short: f64,
+    distance: f64,
 }
 
 impl Limit {
     /// Everything counts.
     pub(super) const NONE: Self = Self {
         code: i32::MAX,
-        short: f64::INFINITY,
+        distance: f64::INFINITY,
     };
 
     /// Whether a vector may count whose code is at this [distance](Codes::distances).
@@ -124,9 +106,9 @@ impl Limit {
         distance <= self.code
     }
 
-    /// Whether a vector may count whose distance is [at least](Codes::distance_min) this.
+    /// Whether a vector may count whose distance is at least this.
     pub(super) fn holds_least(&self, distance_min: f64) -> bool {
-        distance_min <= self.short
+        distance_min <= self.distance
     }
 }
 
@@ -138,7 +120,7 @@ pub(super) struct QueryCodes {
     squared_lengths: Vec<i32>,
     /// By query: how far its code may be from the true short vector.
     errors: Vec<f64>,
-    shorts: Shorts,
+    rounded: Rounded<i16>,
 }
 
 impl Codes {
@@ -162,6 +144,8 @@ impl Codes {
         };
         let mut all = Vec::with_capacity(rows);
         encoder.shorten(vectors, |short| all.push(short));
+        let order = neighbours_together(&all);
+        let vector = |row: u32| &vectors[row as usize * dims..][..dims];
         let rests = all.iter().map(|short| f64::from(short.coordinates[CODE_DIMS - 1]));
         encoder.rest_mean = (rests.sum::<f64>() / rows as f64) as f32;
         let mut largest = 0.0f64;
@@ -179,23 +163,22 @@ impl Codes {
         }
         encoder.scale = largest / BYTE_MAX;
         let mut codes = Self {
-            rows,
             packed: vec![0; rows.div_ceil(BLOCK) * BLOCK * CODE_DIMS],
             constants: Vec::with_capacity(rows),
             error_max: 0.0,
-            shorts: Shorts::default(),
+            rounded: Rounded::bank(&encoder.mean, order.iter().map(|row| vector(*row))),
+            rows: order,
             encoder,
         };
-        for (row, short) in all.iter().enumerate() {
-            codes.pack(row, short);
-            codes.shorts.push(short);
+        for place in 0..rows {
+            codes.pack(place, &all[codes.rows[place] as usize]);
         }
         Some(codes)
     }
 
-    fn pack(&mut self, row: usize, short: &Short) {
+    fn pack(&mut self, place: usize, short: &Short) {
         let (bytes, error) = self.encoder.round(short);
-        let (block, lane) = (row / BLOCK, row % BLOCK);
+        let (block, lane) = (place / BLOCK, place % BLOCK);
         let mut constant = 0;
         for (at, byte) in bytes.into_iter().enumerate() {
             let (group, within) = (at / BYTE_GROUP, at % BYTE_GROUP);
@@ -208,12 +191,17 @@ impl Codes {
 
     /// Blocks of rows.
     pub(super) fn blocks(&self) -> usize {
-        self.rows.div_ceil(BLOCK)
+        self.rows.len().div_ceil(BLOCK)
     }
 
-    /// The rows of a block.
-    pub(super) fn rows_of(&self, block: usize) -> std::ops::Range<usize> {
-        block * BLOCK..self.rows.min((block + 1) * BLOCK)
+    /// The places of a block.
+    pub(super) fn places_of(&self, block: usize) -> Range<usize> {
+        block * BLOCK..self.rows.len().min((block + 1) * BLOCK)
+    }
+
+    /// The row of the bank that is at a place.
+    pub(super) fn row_at(&self, place: usize) -> usize {
+        self.rows[place] as usize
     }
 
     /// The codes of `queries`; none where a value is too large or no number.
@@ -223,7 +211,7 @@ impl Codes {
             bytes: Vec::with_capacity(n_queries * CODE_DIMS),
             squared_lengths: Vec::with_capacity(n_queries),
             errors: Vec::with_capacity(n_queries),
-            shorts: Shorts::default(),
+            rounded: Rounded::queries(&self.encoder.mean, queries),
         };
         self.encoder.shorten(queries, |mut short| {
             self.encoder.spread(&mut short);
@@ -231,21 +219,20 @@ impl Codes {
             codes.squared_lengths.push(bytes.iter().map(|byte| byte * byte).sum());
             codes.bytes.extend(bytes.map(|byte| (byte + OFFSET) as u8));
             codes.errors.push(error);
-            codes.shorts.push(&short);
         });
         codes.errors.iter().all(|error| *error < LENGTH_MAX).then_some(codes)
     }
 
     /// For some queries and all rows: the squared distances of their codes, less the query's own squared length.
     pub(super) fn distances(&self, unit: Unit, queries: &QueryCodes, range: Range<usize>, found: &mut CodeDistances) {
-        let (rows, blocks, n_queries) = (self.rows, self.blocks(), range.len());
+        let (rows, blocks, n_queries) = (self.rows.len(), self.blocks(), range.len());
         found.all.resize(n_queries * rows, 0);
         found.least.resize(n_queries * blocks, 0);
         let vectors = &queries.bytes[range.start * CODE_DIMS..range.end * CODE_DIMS];
         let mut products = ByteProducts::new(unit);
         for block in 0..blocks {
             let packed = &self.packed[block * BLOCK * CODE_DIMS..][..BLOCK * CODE_DIMS];
-            let of_block = self.rows_of(block);
+            let of_block = self.places_of(block);
             let constants = &self.constants[of_block.clone()];
             products.each(CODE_DIMS, vectors, packed, |query, products| {
                 let distances = &mut found.all[query * rows..][..rows][of_block.clone()];
@@ -254,12 +241,9 @@ impl Codes {
         }
     }
 
-    /// What the distance of a row to the query is at least, by their short vectors; 0 where nothing is known.
-    pub(super) fn distance_min(&self, queries: &QueryCodes, query: usize, row: usize) -> f64 {
-        let squared = f64::from(short_distance(queries.shorts.row(query), self.shorts.row(row)));
-        let distance = ((squared - underflow(CODE_DIMS)) * (1.0 - relative_error(CODE_DIMS))).sqrt();
-        // What is no number is 0 too.
-        (distance - queries.shorts.errors[query] - self.shorts.errors[row]).max(0.0)
+    /// What the distance of the row at a place to the query is at least, by all of their dimensions.
+    pub(super) fn distance_min(&self, queries: &QueryCodes, query: usize, place: usize) -> f64 {
+        self.rounded.distance_min(place, &queries.rounded, query)
     }
 
     /// What holds for every vector within `squared_distance` of the query.
@@ -273,7 +257,7 @@ impl Codes {
         let code = (bytes * bytes * (1.0 + 1e-9) + 1.0).min(f64::from(i32::MAX)) as i32;
         Limit {
             code: code.saturating_sub(queries.squared_lengths[query]),
-            short: reach,
+            distance: reach,
         }
     }
 }
@@ -406,11 +390,42 @@ multiversion! {
     }
 }
 
-multiversion! {
-    /// Squared distance of two short vectors.
-    fn short_distance(a: &[f32], b: &[f32]) -> f32 {
-        squared_distance_inline(a, b)
+/// An order of the rows in which those of a block lie near each other, so that few blocks hold what is near to a query: halves, by the
+/// coordinate that varies most, of halves.
+fn neighbours_together(shorts: &[Short]) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..shorts.len() as u32).collect();
+    let mut parts: Vec<&mut [u32]> = vec![&mut order];
+    while let Some(part) = parts.pop() {
+        if part.len() <= BLOCK {
+            continue;
+        }
+        let coordinate = widest(part.iter().map(|row| &shorts[*row as usize].coordinates));
+        let middle = part.len().div_ceil(2 * BLOCK) * BLOCK;
+        let of_row = |row: &u32| shorts[*row as usize].coordinates[coordinate];
+        part.select_nth_unstable_by(middle, |a, b| of_row(a).total_cmp(&of_row(b)).then(a.cmp(b)));
+        let (low, high) = part.split_at_mut(middle);
+        // In the order of the bank, which depends on nothing but which rows they are.
+        low.sort_unstable();
+        high.sort_unstable();
+        parts.extend([low, high]);
     }
+    order
+}
+
+/// The coordinate that varies most.
+fn widest<'a>(all: impl ExactSizeIterator<Item = &'a [f32; CODE_DIMS]>) -> usize {
+    let count = all.len() as f64;
+    let (mut sums, mut squares) = ([0.0f64; CODE_DIMS], [0.0f64; CODE_DIMS]);
+    for coordinates in all {
+        for ((sum, square), value) in sums.iter_mut().zip(&mut squares).zip(coordinates) {
+            let value = f64::from(*value);
+            *sum += value;
+            *square += value * value;
+        }
+    }
+    let variance = |at: &usize| squares[*at] - sums[*at] * sums[*at] / count;
+    let order = |a: &usize, b: &usize| variance(a).total_cmp(&variance(b)).then(b.cmp(a));
+    (0..CODE_DIMS).max_by(order).unwrap_or(0)
 }
 
 /// The mean vector.

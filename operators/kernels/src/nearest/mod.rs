@@ -2,6 +2,7 @@
 
 mod basis;
 mod codes;
+mod rounded;
 
 use self::codes::{CodeDistances, Codes, Limit, QueryCodes};
 use crate::distance::{DIMS_MAX, gamma, relative_error, squared_distance_inline, underflow};
@@ -20,9 +21,9 @@ const QUERIES_PER_LOOK: usize = 32;
 /// Queries for which it is worth waking a thread.
 const QUERIES_PER_PART_MIN: usize = 32;
 
-/// Of so many rows one may be compared as a whole per query; where more are, codes tell little of these vectors, and products with
+/// Of so many rows one may be looked at with all of its dimensions per query; where more are, codes tell little of these vectors, and products with
 /// all rows cost less.
-const ROWS_PER_COMPARISON: usize = 16;
+const ROWS_PER_LOOK: usize = 16;
 
 /// Products that are looked at together before any of them is looked at alone.
 const GLANCE: usize = 16;
@@ -177,7 +178,7 @@ impl Bank {
         };
         let n_queries = queries.len() / self.dims;
         let mut distances = CodeDistances::default();
-        let mut compared = 0;
+        let mut looked_at = 0;
         for first in (0..n_queries).step_by(QUERIES_PER_LOOK) {
             let range = first..n_queries.min(first + QUERIES_PER_LOOK);
             codes.distances(unit, &coded, range.clone(), &mut distances);
@@ -192,12 +193,12 @@ impl Bank {
                     vector: &queries[query * self.dims..][..self.dims],
                     best: &mut found[query * k..][..k],
                     limit: Limit::NONE,
-                    compared: 0,
+                    looked_at: 0,
                 };
                 search.blocks(all, least);
-                compared += search.compared;
+                looked_at += search.looked_at;
             }
-            if compared > range.end * (self.rows() / ROWS_PER_COMPARISON).max(k) {
+            if looked_at > range.end * (self.rows() / ROWS_PER_LOOK).max(k) {
                 return range.end;
             }
         }
@@ -220,8 +221,8 @@ struct Search<'a> {
     vector: &'a [f32],
     best: &'a mut [Neighbour],
     limit: Limit,
-    /// Vectors that were compared as a whole.
-    compared: usize,
+    /// Vectors of which all dimensions were looked at.
+    looked_at: usize,
 }
 
 impl Search<'_> {
@@ -243,27 +244,25 @@ impl Search<'_> {
     fn block(&mut self, all: &[i32], block: usize) {
         let mut near = [(0, 0); BLOCK];
         let mut n_near = 0;
-        for row in self.codes.rows_of(block) {
-            near[n_near] = (all[row], row);
-            n_near += usize::from(self.limit.holds(all[row]));
+        for place in self.codes.places_of(block) {
+            near[n_near] = (all[place], place);
+            n_near += usize::from(self.limit.holds(all[place]));
         }
         near[..n_near].sort_unstable();
-        for &(distance, row) in &near[..n_near] {
+        for &(distance, place) in &near[..n_near] {
             if !self.limit.holds(distance) {
                 break;
             }
-            if self
-                .limit
-                .holds_least(self.codes.distance_min(self.coded, self.query, row))
-            {
-                self.compare(row);
+            self.looked_at += 1;
+            let distance_min = self.codes.distance_min(self.coded, self.query, place);
+            if self.limit.holds_least(distance_min) {
+                self.compare(self.codes.row_at(place));
             }
         }
     }
 
     /// Compares a vector as a whole.
     fn compare(&mut self, row: usize) {
-        self.compared += 1;
         let candidate = Neighbour {
             index: row as u32,
             squared_distance: squared_distance(self.vector, self.bank.row(row)),
@@ -275,8 +274,16 @@ impl Search<'_> {
     }
 }
 
-fn squared_norm(vector: &[f32]) -> f64 {
-    vector.iter().map(|v| f64::from(*v) * f64::from(*v)).sum()
+multiversion! {
+    fn squared_norm(vector: &[f32]) -> f64 {
+        let mut lanes = [0.0f64; 8];
+        for values in vector.chunks(8) {
+            for (lane, value) in lanes.iter_mut().zip(values) {
+                *lane += f64::from(*value) * f64::from(*value);
+            }
+        }
+        lanes.iter().sum()
+    }
 }
 
 /// How far an estimated distance from one query can be from the computed one.
