@@ -20,6 +20,7 @@ const _: () = assert!(QUERY_MAX as usize * QUERY_MAX as usize * SQUARES_TOGETHER
 
 /// Values that are looked at together: one 512-bit vector of `f32`. Vectors are filled up with zeros to whole numbers of them.
 const LANES: usize = 16;
+type Chunk<V> = [V; LANES];
 
 /// Added to a small number it leaves no place behind the point: 1.5 · 2²³.
 const HALF_WAY: f32 = 12_582_912.0;
@@ -29,7 +30,7 @@ const HALF_WAY_BITS: i32 = HALF_WAY.to_bits() as i32;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Rounded<V> {
     /// `(rows, padded dims)`.
-    values: Vec<[V; LANES]>,
+    values: Vec<Chunk<V>>,
     /// By row.
     roundings: Vec<Rounding>,
 }
@@ -73,7 +74,7 @@ impl<V: Copy + Default> Rounded<V> {
     fn new<'a>(
         mean: &[f32],
         vectors: impl ExactSizeIterator<Item = &'a [f32]>,
-        round: fn(&[[f32; LANES]], &mut [[V; LANES]]) -> Rounding,
+        round: impl Fn(&[Chunk<f32>], &mut [Chunk<V>]) -> Rounding,
     ) -> Self {
         let chunks = mean.len().div_ceil(LANES);
         let mut values = vec![[V::default(); LANES]; vectors.len() * chunks];
@@ -91,32 +92,27 @@ impl<V: Copy + Default> Rounded<V> {
         Self { values, roundings }
     }
 
-    fn row(&self, row: usize) -> &[[V; LANES]] {
+    fn row(&self, row: usize) -> &[Chunk<V>] {
         let chunks = self.values.len() / self.roundings.len();
         &self.values[row * chunks..][..chunks]
     }
 }
 
 multiversion! {
-    fn round_row(centred: &[[f32; LANES]], values: &mut [[i8; LANES]]) -> Rounding {
+    fn round_row(centred: &[Chunk<f32>], values: &mut [Chunk<i8>]) -> Rounding {
         round(centred, ROW_MAX, values, |value| value as i8)
     }
 }
 
 multiversion! {
-    fn round_query(centred: &[[f32; LANES]], values: &mut [[i16; LANES]]) -> Rounding {
+    fn round_query(centred: &[Chunk<f32>], values: &mut [Chunk<i16>]) -> Rounding {
         round(centred, QUERY_MAX, values, |value| value as i16)
     }
 }
 
 /// Rounds a vector, seen from the mean, to whole numbers up to `value_max`.
 #[inline(always)]
-fn round<V>(
-    centred: &[[f32; LANES]],
-    value_max: f32,
-    values: &mut [[V; LANES]],
-    narrowed: impl Fn(i32) -> V,
-) -> Rounding
+fn round<V>(centred: &[Chunk<f32>], value_max: f32, values: &mut [Chunk<V>], narrowed: impl Fn(i32) -> V) -> Rounding
 where
     V: Copy + Into<i32>,
 {
@@ -163,7 +159,7 @@ where
 }
 
 multiversion! {
-    fn product(query: &[[i16; LANES]], row: &[[i8; LANES]]) -> i64 {
+    fn product(query: &[Chunk<i16>], row: &[Chunk<i8>]) -> i64 {
         let (query, row) = (query.as_flattened(), row.as_flattened());
         let parts = query.chunks(PRODUCTS_TOGETHER).zip(row.chunks(PRODUCTS_TOGETHER));
         let sums = parts.map(|(query, row)| {

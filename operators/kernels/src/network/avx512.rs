@@ -212,10 +212,11 @@ unsafe fn block_u8<const ADDED: u8, const MAP: bool, const WIDE: bool>(
         .wide
         .as_mut()
         .map_or(std::ptr::null_mut(), |wide| wide.as_mut_ptr());
-    let (added_bytes, added_floats, added_scale) = match finish.added {
-        Added::Nothing => (std::ptr::null(), std::ptr::null(), floor),
-        Added::Map { values, scale } => (values.as_ptr(), std::ptr::null(), _mm512_set1_ps(scale)),
-        Added::Wide { values } => (std::ptr::null(), values.as_ptr(), floor),
+    let nothing = (std::ptr::null(), std::ptr::null());
+    let ((added_bytes, added_floats), added_scale, added_channels) = match finish.added {
+        Added::Nothing => (nothing, floor, 0),
+        Added::Map { values, scale } => ((values.as_ptr(), nothing.1), _mm512_set1_ps(scale), channels),
+        Added::Wide { values, channels } => ((nothing.0, values.as_ptr()), floor, channels),
     };
     let (mut scales, mut biases) = ([floor; VECTORS], [floor; VECTORS]);
     for at in 0..VECTORS {
@@ -228,8 +229,8 @@ unsafe fn block_u8<const ADDED: u8, const MAP: bool, const WIDE: bool>(
     for (pixel, sums) in sums.iter().enumerate() {
         for at in 0..VECTORS {
             let place = pixel * channels + 16 * at;
-            // SAFETY: `Finish::check` holds for as many positions as there are sums of, `channels` apart, of which this is 16 channels of
-            // the block; what `ADDED`, `MAP` and `WIDE` name is there, because `finish_u8` has looked.
+            // SAFETY: `Finish::check` holds for as many positions as there are sums of, `channels` apart (or as many as what is added says), of which this is
+            // 16 channels of the block; what `ADDED`, `MAP` and `WIDE` name is there, because `finish_u8` has looked.
             unsafe {
                 let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums.as_ptr().add(16 * at).cast()));
                 let mut value = _mm512_add_ps(_mm512_mul_ps(sum, scales[at]), biases[at]);
@@ -239,7 +240,10 @@ unsafe fn block_u8<const ADDED: u8, const MAP: bool, const WIDE: bool>(
                     value = _mm512_add_ps(value, _mm512_mul_ps(added, added_scale));
                 }
                 if ADDED == OF_WIDE {
-                    value = _mm512_add_ps(value, _mm512_loadu_ps(added_floats.add(place)));
+                    value = _mm512_add_ps(
+                        value,
+                        _mm512_loadu_ps(added_floats.add(pixel * added_channels + 16 * at)),
+                    );
                 }
                 value = _mm512_max_ps(floor, value);
                 if MAP {
@@ -325,8 +329,8 @@ unsafe fn block_floats<E: Float>(finish: &mut Finish<'_, E>, sums: &[[f32; BLOCK
                     Added::Map { values, .. } => {
                         value = _mm512_add_ps(value, E::load(values.as_ptr().add(place)));
                     }
-                    Added::Wide { values } => {
-                        value = _mm512_add_ps(value, _mm512_loadu_ps(values.as_ptr().add(place)));
+                    Added::Wide { values, channels } => {
+                        value = _mm512_add_ps(value, _mm512_loadu_ps(values.as_ptr().add(pixel * channels + at)));
                     }
                 }
                 value = _mm512_max_ps(floor, value);

@@ -10,8 +10,9 @@ pub(super) enum Added<'a, E> {
     Nothing,
     /// Activations, each times the scale; from the first position's first channel of the block on.
     Map { values: &'a [E], scale: f32 },
-    /// Sums of another convolution, from the first position's first channel of the block on.
-    Wide { values: &'a [f32] },
+    /// Sums of another convolution, from the first position's first channel of the block on; neighbouring positions are so many
+    /// values apart.
+    Wide { values: &'a [f32], channels: usize },
 }
 
 /// How the sums of a tile become what is kept of it. All slices begin at the first position's first channel of the block, and
@@ -47,17 +48,18 @@ impl<E: Element> Finish<'_, E> {
 
     /// Panics unless all that `pixels` positions touch is there.
     fn check(&self, pixels: usize) {
-        let touched = (pixels - 1) * self.channels + self.in_block;
-        let of_added = match self.added {
-            Added::Nothing => touched,
-            Added::Map { values, .. } => values.len(),
-            Added::Wide { values } => values.len(),
+        let touched_of = |channels: usize| (pixels - 1) * channels + self.in_block;
+        let touched = touched_of(self.channels);
+        let has_added = match self.added {
+            Added::Nothing => true,
+            Added::Map { values, .. } => touched <= values.len(),
+            Added::Wide { values, channels } => touched_of(channels) <= values.len(),
         };
         let of_map = self.map.as_ref().map_or(touched, |(map, _)| map.len());
         let of_wide = self.wide.as_ref().map_or(touched, |wide| wide.len());
         assert!(self.in_block <= BLOCK, "channels of a block");
         assert!(
-            touched <= of_added && touched <= of_map && touched <= of_wide,
+            has_added && touched <= of_map && touched <= of_wide,
             "the tile lies inside the map"
         );
     }
@@ -79,10 +81,13 @@ impl<E: Element> Finish<'_, E> {
                         .zip(&added[at.clone()])
                         .for_each(|(value, added)| *value += added.value(scale));
                 }
-                Added::Wide { values: added } => {
+                Added::Wide {
+                    values: added,
+                    channels,
+                } => {
                     values
                         .iter_mut()
-                        .zip(&added[at.clone()])
+                        .zip(&added[pixel * channels..])
                         .for_each(|(value, added)| *value += added);
                 }
             }

@@ -47,6 +47,12 @@ impl<E: Element> PackedConv<E> {
         &weights[block * len..][..len]
     }
 
+    /// What one step of the sums of a block is worth, by channel.
+    pub(super) fn scales_of(&self, block: usize) -> &[f32; BLOCK] {
+        let scales = self.scales[block * BLOCK..].first_chunk();
+        scales.expect("a whole block")
+    }
+
     /// Bytes of all weights.
     pub(super) fn bytes(&self) -> usize {
         self.weights.len() * size_of::<E::Weight>()

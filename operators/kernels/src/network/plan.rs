@@ -106,7 +106,7 @@ pub(super) struct ConvStep<E: Element> {
     pub(super) padding: usize,
     pub(super) weights: Arc<PackedConv<E>>,
     pub(super) bias: Bias,
-    pub(super) added: AddedFrom,
+    pub(super) added: AddedFrom<E>,
     pub(super) relu: bool,
     pub(super) out: Extent,
     /// The map of its activations, or of what is pooled of them, and 1 over their scale.
@@ -117,12 +117,13 @@ pub(super) struct ConvStep<E: Element> {
     pub(super) wide: Option<usize>,
 }
 
-/// Where what is added lies.
-#[derive(Clone, Copy)]
-pub(super) enum AddedFrom {
+/// Where what is added comes from.
+pub(super) enum AddedFrom<E: Element> {
     Nothing,
     Map(usize, f32),
     Wide(usize),
+    /// A convolution that is computed here, tile by tile, and kept nowhere.
+    Projection(Box<ConvStep<E>>),
 }
 
 /// Steps, and what they need.
@@ -144,6 +145,14 @@ impl<E: Element> Schedule<E> {
             Step::Pool { pooling, .. } => return (pooling.describe(), 0),
             Step::Conv(conv) => conv,
         };
+        conv.describe()
+    }
+}
+
+impl<E: Element> ConvStep<E> {
+    /// Itself in words, and its multiplications.
+    fn describe(&self) -> (String, u64) {
+        let conv = self;
         let Window { kernel, stride, .. } = conv.window;
         let in_channels = conv.in_channels;
         let Extent {
@@ -151,6 +160,15 @@ impl<E: Element> Schedule<E> {
             width,
             channels,
         } = conv.out;
+        let (shortcut, of_shortcut) = match &conv.added {
+            AddedFrom::Nothing => (String::new(), 0),
+            AddedFrom::Map(..) | AddedFrom::Wide(_) => (" + shortcut".to_owned(), 0),
+            AddedFrom::Projection(projection) => {
+                let Window { kernel, stride, .. } = projection.window;
+                let what = format!(" + conv {kernel}x{kernel}/{stride} of {}", projection.in_channels);
+                (what, projection.describe().1)
+            }
+        };
         let what = format!(
             "{}conv {kernel}x{kernel}/{stride} {in_channels} -> {channels} at {width}x{height}{}{}",
             match conv.weights.form {
@@ -158,11 +176,7 @@ impl<E: Element> Schedule<E> {
                 Form::Depthwise => "depthwise ",
                 Form::Winograd => "winograd ",
             },
-            if matches!(conv.added, AddedFrom::Nothing) {
-                ""
-            } else {
-                " + shortcut"
-            },
+            shortcut,
             conv.pooling
                 .map_or(String::new(), |pooling| format!(" + {}", pooling.describe())),
         );
@@ -174,7 +188,7 @@ impl<E: Element> Schedule<E> {
                 tiles * winograd::POINTS * in_channels * channels
             }
         };
-        (what, multiplications as u64)
+        (what, multiplications as u64 + of_shortcut)
     }
 }
 
@@ -214,7 +228,7 @@ impl<E: Element> Compiled<E> {
         let extents = extents(&self.network, height, width)?;
         Scheduler {
             compiled: self,
-            uses: Uses::of(&self.network),
+            uses: Uses::of(self),
             extents,
             size: [height, width],
             behind: match E::IN_GROUPS {
@@ -288,24 +302,34 @@ struct Uses {
     maps: Vec<Option<(usize, usize)>>,
     /// By node: how many read its activations.
     readers: Vec<usize>,
-    /// By node: the last that adds its sums.
+    /// By node: the last that adds its sums, which are kept until then.
     wides: Vec<Option<usize>>,
+    /// By node: whether its sums are computed where they are added.
+    is_projection: Vec<bool>,
 }
 
 impl Uses {
-    fn of(network: &Network) -> Self {
+    fn of<E: Element>(compiled: &Compiled<E>) -> Self {
+        let network = &compiled.network;
         let n_nodes = network.nodes.len();
         let mut uses = Self {
             maps: vec![None; n_nodes],
             readers: vec![0; n_nodes],
             wides: vec![None; n_nodes],
+            is_projection: projections(compiled),
         };
         for (at, node) in network.nodes.iter().enumerate() {
             match node {
                 Node::Image => {}
+                Node::Conv { .. } if uses.is_projection[at] => {}
                 Node::Conv { input, conv, add, .. } => {
                     uses.reads(*input, at, conv.window.padding);
                     match add {
+                        Some(add) if uses.is_projection[add.0] => {
+                            if let Node::Conv { input, conv, .. } = &network.nodes[add.0] {
+                                uses.reads(*input, at, conv.window.padding);
+                            }
+                        }
                         Some(add) if matches!(network.nodes[add.0], Node::Conv { relu: false, .. }) => {
                             uses.wides[add.0] = Some(at);
                         }
@@ -321,11 +345,54 @@ impl Uses {
         uses
     }
 
+    /// Notes a reader, of those of a node the last.
     fn reads(&mut self, of: NodeId, at: usize, padding: usize) {
         let before = self.maps[of.0].map_or(0, |(_, padding)| padding);
         self.maps[of.0] = Some((at, before.max(padding)));
         self.readers[of.0] += 1;
     }
+}
+
+/// By node: whether it is a convolution whose sums one other convolution adds, and nobody else wants, so that they can be computed tile
+/// by tile where they are added.
+fn projections<E: Element>(compiled: &Compiled<E>) -> Vec<bool> {
+    let network = &compiled.network;
+    let mut adders = vec![0; network.nodes.len()];
+    let mut fits = vec![true; network.nodes.len()];
+    let is_direct = |at: usize| {
+        let conv = compiled.convs[at].as_ref();
+        conv.is_some_and(|conv| conv.form == Form::Direct)
+    };
+    for (at, node) in network.nodes.iter().enumerate() {
+        match node {
+            Node::Image => {}
+            Node::Conv { input, add, .. } => {
+                fits[input.0] = false;
+                if let Some(add) = add {
+                    adders[add.0] += 1;
+                    fits[add.0] &= is_direct(at);
+                }
+            }
+            Node::MaxPool { input, .. } | Node::AvgPool { input, .. } => fits[input.0] = false,
+        }
+    }
+    let is_projection = |(at, node): (usize, &Node)| match node {
+        // The bias over raw pixels depends on where they are.
+        Node::Conv {
+            input,
+            add: None,
+            relu: false,
+            ..
+        } => {
+            *input != network.image()
+                && fits[at]
+                && adders[at] == 1
+                && is_direct(at)
+                && !network.taps.contains(&NodeId(at))
+        }
+        _ => false,
+    };
+    network.nodes.iter().enumerate().map(is_projection).collect()
 }
 
 /// Puts a schedule together. A map whose readers are done is used again for the next of the same layout: then its border is
@@ -384,47 +451,54 @@ impl<E: Element> Scheduler<'_, E> {
                     pooling,
                 }
             }
-            Node::Conv { input, conv, add, relu } => {
-                let out = self.extents[at];
-                let bias = match &compiled.raw_weight {
-                    Some(weight) if *input == compiled.network.image() => {
-                        Bias::of_raw_pixels(conv, weight, compiled.network.mean, self.size, [out.height, out.width])
-                    }
-                    _ => Bias::uniform(&conv.bias, out.height, out.width),
-                };
-                let added = add.map_or(AddedFrom::Nothing, |add| match self.of_wide.get(&add.0) {
-                    Some(&wide) if self.uses.wides[add.0].is_some() => AddedFrom::Wide(wide),
-                    _ => AddedFrom::Map(self.of_map[&add.0], compiled.scales[add.0]),
-                });
-                let is_wide = self.uses.wides[at].is_some() || self.is_tapped(at);
-                let pooled = self.pooled(at).filter(|_| !is_wide);
-                let kept = pooled.map_or(at, |(pool, _)| pool);
-                let map = self.uses.maps[at]
-                    .is_some()
-                    .then(|| (self.map(kept), 1.0 / compiled.scales[at]));
-                let (stride, padding) = match *input == compiled.network.image() {
-                    true => (
-                        conv.window.stride / compiled.cell,
-                        conv.window.padding.div_ceil(compiled.cell),
-                    ),
-                    false => (conv.window.stride, conv.window.padding),
-                };
-                Step::Conv(Box::new(ConvStep {
-                    from: self.of_map[&input.0],
-                    window: conv.window,
-                    in_channels: conv.in_channels,
-                    stride,
-                    padding,
-                    weights: compiled.convs[at].clone().expect("every convolution is packed"),
-                    bias,
-                    added,
-                    relu: *relu,
-                    out,
-                    map,
-                    pooling: pooled.map(|(_, pooling)| pooling),
-                    wide: is_wide.then(|| self.wide(at)),
-                }))
+            Node::Conv { .. } => Step::Conv(Box::new(self.conv(at))),
+        }
+    }
+
+    fn conv(&mut self, at: usize) -> ConvStep<E> {
+        let compiled = self.compiled;
+        let Node::Conv { input, conv, add, relu } = &compiled.network.nodes[at] else {
+            unreachable!("a convolution");
+        };
+        let out = self.extents[at];
+        let bias = match &compiled.raw_weight {
+            Some(weight) if *input == compiled.network.image() => {
+                Bias::of_raw_pixels(conv, weight, compiled.network.mean, self.size, [out.height, out.width])
             }
+            _ => Bias::uniform(&conv.bias, out.height, out.width),
+        };
+        let added = add.map_or(AddedFrom::Nothing, |add| match self.of_wide.get(&add.0) {
+            _ if self.uses.is_projection[add.0] => AddedFrom::Projection(Box::new(self.conv(add.0))),
+            Some(&wide) if self.uses.wides[add.0].is_some() => AddedFrom::Wide(wide),
+            _ => AddedFrom::Map(self.of_map[&add.0], compiled.scales[add.0]),
+        });
+        let is_wide = self.uses.wides[at].is_some() || self.is_tapped(at);
+        let pooled = self.pooled(at).filter(|_| !is_wide);
+        let kept = pooled.map_or(at, |(pool, _)| pool);
+        let map = self.uses.maps[at]
+            .is_some()
+            .then(|| (self.map(kept), 1.0 / compiled.scales[at]));
+        let (stride, padding) = match *input == compiled.network.image() {
+            true => (
+                conv.window.stride / compiled.cell,
+                conv.window.padding.div_ceil(compiled.cell),
+            ),
+            false => (conv.window.stride, conv.window.padding),
+        };
+        ConvStep {
+            from: self.of_map[&input.0],
+            window: conv.window,
+            in_channels: conv.in_channels,
+            stride,
+            padding,
+            weights: compiled.convs[at].clone().expect("every convolution is packed"),
+            bias,
+            added,
+            relu: *relu,
+            out,
+            map,
+            pooling: pooled.map(|(_, pooling)| pooling),
+            wide: is_wide.then(|| self.wide(at)),
         }
     }
 

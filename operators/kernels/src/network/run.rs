@@ -81,13 +81,13 @@ impl Pixels for f32 {
     }
 
     fn winograd(work: &mut ConvRows<'_, f32>, rows: Range<usize>) {
-        let conv = work.conv;
+        let Under { conv, from, input } = work.under;
         let tiles = Tiles {
             unit: work.unit,
-            input: work.input,
-            layout: work.from,
+            input,
+            layout: from,
             padding: conv.padding,
-            channels: work.from.extent.channels,
+            channels: from.extent.channels,
             weights: &|block| conv.weights.block(block),
             blocks: conv.weights.blocks,
             rows: rows.start / winograd::TILE..rows.end.div_ceil(winograd::TILE),
@@ -98,7 +98,7 @@ impl Pixels for f32 {
             let n_columns = winograd::TILE.min(conv.out.width - x);
             let bias = conv.bias.of(y, 0, block);
             for (y, outputs) in (y..rows.end).zip(outputs.chunks_exact(winograd::TILE)) {
-                work.finish([y, x], block, bias, &outputs[..n_columns]);
+                work.finish([y, x], block, bias, &outputs[..n_columns], None);
             }
         });
     }
@@ -211,23 +211,25 @@ impl<E: Pixels> Running<E> {
     /// # Safety
     /// Nobody writes to what it reads meanwhile.
     unsafe fn reading<'a>(&'a self, conv: &'a ConvStep<E>, unit: Unit) -> ConvRows<'a, E> {
-        // SAFETY: the caller's promise.
-        let (from, input) = unsafe { self.map(conv.from) };
-        let added = match conv.added {
+        let under = |conv: &'a ConvStep<E>| {
+            // SAFETY: the caller's promise.
+            let (from, input) = unsafe { self.map(conv.from) };
+            Under { conv, from, input }
+        };
+        let added = match &conv.added {
             AddedFrom::Nothing => None,
             AddedFrom::Map(map, scale) => {
                 // SAFETY: the caller's promise.
-                let (layout, values) = unsafe { self.map(map) };
-                Some(AddedMap::Map(layout, values, scale))
+                let (layout, values) = unsafe { self.map(*map) };
+                Some(AddedMap::Map(layout, values, *scale))
             }
             // SAFETY: the caller's promise.
-            AddedFrom::Wide(wide) => Some(AddedMap::Wide(unsafe { self.wides[wide].slice() })),
+            AddedFrom::Wide(wide) => Some(AddedMap::Wide(unsafe { self.wides[*wide].slice() })),
+            AddedFrom::Projection(projection) => Some(AddedMap::Projection(under(projection))),
         };
         ConvRows {
-            conv,
+            under: under(conv),
             unit,
-            from,
-            input,
             added,
             first: 0,
             map: None,
@@ -388,17 +390,24 @@ impl<E: Pixels> Run for Running<E> {
     }
 }
 
-enum AddedMap<'a, E> {
+enum AddedMap<'a, E: Element> {
     Map(MapLayout, &'a [E], f32),
     Wide(&'a [f32]),
+    Projection(Under<'a, E>),
+}
+
+/// A convolution and what it reads.
+#[derive(Clone, Copy)]
+struct Under<'a, E: Element> {
+    conv: &'a ConvStep<E>,
+    from: MapLayout,
+    input: &'a [E],
 }
 
 /// Some output rows of a convolution.
 pub(super) struct ConvRows<'a, E: Element> {
-    conv: &'a ConvStep<E>,
+    under: Under<'a, E>,
     unit: Unit,
-    from: MapLayout,
-    input: &'a [E],
     added: Option<AddedMap<'a, E>>,
     /// The first row.
     first: usize,
@@ -413,7 +422,11 @@ fn each_block<E: Element, P: Copy>(
     mut work: impl FnMut(P, usize),
 ) {
     let blocks = 0..conv.weights.blocks;
-    if conv.weights.bytes() <= WEIGHT_BYTES_RESIDENT_MAX {
+    let of_projection = match &conv.added {
+        AddedFrom::Projection(projection) => projection.weights.bytes(),
+        _ => 0,
+    };
+    if conv.weights.bytes() + of_projection <= WEIGHT_BYTES_RESIDENT_MAX {
         places.for_each(|place| blocks.clone().for_each(|block| work(place, block)));
     } else {
         blocks.for_each(|block| places.clone().for_each(|place| work(place, block)));
@@ -423,7 +436,7 @@ fn each_block<E: Element, P: Copy>(
 impl<E: Pixels> ConvRows<'_, E> {
     /// All of these rows.
     fn rows(&mut self, rows: Range<usize>) {
-        let form = self.conv.weights.form;
+        let form = self.under.conv.weights.form;
         if form == Form::Winograd {
             return E::winograd(self, rows);
         }
@@ -431,51 +444,100 @@ impl<E: Pixels> ConvRows<'_, E> {
         if form == Form::Direct && self.unit.in_groups::<E>() {
             return self.rows_in_groups(rows);
         }
-        each_block(self.conv, rows, |y, block| self.row(y, block));
+        each_block(self.under.conv, rows, |y, block| self.row(y, block));
     }
 }
 
-impl<E: Element> ConvRows<'_, E> {
+impl<'a, E: Element> Under<'a, E> {
+    /// What is under the window of a position, from its first value on.
+    fn at(&self, [y, x]: [usize; 2]) -> &'a [E] {
+        let ConvStep { stride, padding, .. } = *self.conv;
+        let row = self.from.row_start((y * stride) as isize - padding as isize);
+        let column = self.from.padding - padding + x * stride;
+        &self.input[row + column * self.from.extent.channels..]
+    }
+
+    /// Neighbouring positions from `place` on, and a block of output channels.
+    fn tile(&self, place: [usize; 2], block: usize) -> Tile<'a, E> {
+        let weights = &self.conv.weights;
+        Tile {
+            input: self.at(place),
+            row_step: self.from.row(),
+            pixel_step: self.conv.stride * self.from.extent.channels,
+            rows: weights.rows,
+            groups: weights.groups,
+            weights: weights.block(block),
+        }
+    }
+
+    fn depthwise_tile(&self, place: [usize; 2], block: usize) -> DepthwiseTile<'a, E> {
+        let channels = self.from.extent.channels;
+        DepthwiseTile {
+            input: &self.at(place)[block * BLOCK..],
+            row_step: self.from.row(),
+            pixel_step: self.conv.stride * channels,
+            column_step: channels,
+            kernel: self.conv.window.kernel,
+            weights: self.conv.weights.block(block),
+        }
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn group(&self, places: [[usize; 2]; 2], block: usize) -> Group<'a, E> {
+        let weights = &self.conv.weights;
+        Group {
+            inputs: places.map(|place| self.at(place)),
+            row_step: self.from.row(),
+            pixel_step: self.conv.stride * self.from.extent.channels,
+            rows: weights.rows,
+            groups: weights.groups,
+            weights: weights.block(block),
+        }
+    }
+
+    /// Makes of a projection's sums in row `y` what is added.
+    fn project(&self, unit: Unit, y: usize, block: usize, sums: &[[E::Sum; BLOCK]], values: &mut [[f32; BLOCK]]) {
+        let finish = Finish::<E> {
+            scales: self.conv.weights.scales_of(block),
+            bias: self.conv.bias.of(y, 0, block),
+            channels: BLOCK,
+            in_block: (self.conv.out.channels - block * BLOCK).min(BLOCK),
+            added: Added::Nothing,
+            relu: false,
+            map: None,
+            wide: Some(values.as_flattened_mut()),
+        };
+        finish.write(unit, sums);
+    }
+}
+
+impl<'a, E: Element> ConvRows<'a, E> {
     /// One block of output channels of row `y`.
     fn row(&mut self, y: usize, block: usize) {
-        let conv = self.conv;
-        let first_channel = block * BLOCK;
-        let (stride, channels) = (conv.stride, self.from.extent.channels);
-        let start = self.window_start(y);
+        let under = self.under;
         let mut sums = Sums::<E::Sum>::default();
-        for (run, columns) in conv.bias.columns().iter().enumerate() {
-            let bias = conv.bias.of(y, run, block);
+        let mut projected = self
+            .projection()
+            .map(|of| (of, Sums::<E::Sum>::default(), Sums::<f32>::default()));
+        for (run, columns) in under.conv.bias.columns().iter().enumerate() {
+            let bias = under.conv.bias.of(y, run, block);
             let mut x = columns.start;
             // Tiles of as equal size as can be: 16 positions are 6, 5 and 5.
             let mut tiles = columns.len().div_ceil(PIXELS_MAX);
             while x < columns.end {
                 let pixels = (columns.end - x).div_ceil(tiles);
                 tiles -= 1;
-                let input = &self.input[start + x * stride * channels..];
-                let (row_step, pixel_step) = (self.from.row(), stride * channels);
-                let weights = conv.weights.block(block);
-                if conv.weights.form == Form::Depthwise {
-                    let tile = DepthwiseTile {
-                        input: &input[first_channel..],
-                        row_step,
-                        pixel_step,
-                        column_step: channels,
-                        kernel: conv.window.kernel,
-                        weights,
-                    };
-                    E::depthwise_sums(&tile, &mut sums.0[..pixels]);
-                } else {
-                    let tile = Tile {
-                        input,
-                        row_step,
-                        pixel_step,
-                        rows: conv.weights.rows,
-                        groups: conv.weights.groups,
-                        weights,
-                    };
-                    E::sums(self.unit, &tile, &mut sums.0[..pixels]);
+                let sums = &mut sums.0[..pixels];
+                match under.conv.weights.form {
+                    Form::Depthwise => E::depthwise_sums(&under.depthwise_tile([y, x], block), sums),
+                    Form::Direct | Form::Winograd => E::sums(self.unit, &under.tile([y, x], block), sums),
                 }
-                self.finish([y, x], block, bias, &sums.0[..pixels]);
+                let projected = projected.as_mut().map(|(of, sums, values)| {
+                    E::sums(self.unit, &of.tile([y, x], block), &mut sums.0[..pixels]);
+                    of.project(self.unit, y, block, &sums.0[..pixels], &mut values.0[..pixels]);
+                    &values.0[..pixels]
+                });
+                self.finish([y, x], block, bias, sums, projected);
                 x += pixels;
             }
         }
@@ -484,61 +546,68 @@ impl<E: Element> ConvRows<'_, E> {
     /// All blocks of output channels of rows, in groups of positions. What a group has beyond the end of a row is computed in vain.
     #[cfg(target_arch = "x86_64")]
     fn rows_in_groups(&mut self, rows: Range<usize>) {
-        let conv = self.conv;
-        let per_row = conv.out.width.div_ceil(POSITIONS);
+        let under = self.under;
+        let per_row = under.conv.out.width.div_ceil(POSITIONS);
         let halves = rows.start * per_row..rows.end * per_row;
         let groups = halves.clone().step_by(2).map(|at| [at, (at + 1).min(halves.end - 1)]);
         let place = |half: usize| [half / per_row, half % per_row * POSITIONS];
         let (tiles, mut sums) = (super::amx::Tiles::new(), GroupSums::default());
+        let mut projected = self
+            .projection()
+            .map(|of| (of, GroupSums::default(), GroupSums::<f32>::default()));
         let group = |pair: [usize; 2], block| {
-            let pixel_step = conv.stride * self.from.extent.channels;
-            let group = Group {
-                inputs: pair.map(|half| {
-                    let [y, x] = place(half);
-                    &self.input[self.window_start(y) + x * pixel_step..]
-                }),
-                row_step: self.from.row(),
-                pixel_step,
-                rows: conv.weights.rows,
-                groups: conv.weights.groups,
-                weights: conv.weights.block(block),
-            };
-            E::group_sums(&tiles, &group, &mut sums);
+            let places = pair.map(place);
+            E::group_sums(&tiles, &under.group(places, block), &mut sums);
             // An odd half at the end is computed twice and written once.
             let n_halves = if pair[0] == pair[1] { 1 } else { 2 };
-            for (half, sums) in pair.into_iter().zip(&sums.0).take(n_halves) {
-                let [y, x] = place(half);
-                for (run, columns) in conv.bias.columns().iter().enumerate() {
+            let projected = projected.as_mut().map(|(of, sums, values)| {
+                E::group_sums(&tiles, &of.group(places, block), sums);
+                for ([y, _], (sums, values)) in places.into_iter().zip(sums.0.iter().zip(&mut values.0)).take(n_halves)
+                {
+                    of.project(self.unit, y, block, sums, values);
+                }
+                &values.0
+            });
+            for (half, ([y, x], sums)) in places.into_iter().zip(&sums.0).take(n_halves).enumerate() {
+                for (run, columns) in under.conv.bias.columns().iter().enumerate() {
                     let (first, end) = (columns.start.max(x), columns.end.min(x + POSITIONS));
                     if first < end {
-                        let bias = conv.bias.of(y, run, block);
-                        self.finish([y, first], block, bias, &sums[first - x..end - x]);
+                        let bias = under.conv.bias.of(y, run, block);
+                        let within = first - x..end - x;
+                        let projected = projected.map(|halves| &halves[half][within.clone()]);
+                        self.finish([y, first], block, bias, &sums[within], projected);
                     }
                 }
             }
         };
-        each_block(conv, groups, group);
+        each_block(under.conv, groups, group);
     }
 
-    /// The first value under the window of the first position of row `y`.
-    fn window_start(&self, y: usize) -> usize {
-        let ConvStep { stride, padding, .. } = *self.conv;
-        let row = self.from.row_start((y * stride) as isize - padding as isize);
-        row + (self.from.padding - padding) * self.from.extent.channels
+    /// The convolution that is computed where it is added.
+    fn projection(&self) -> Option<Under<'a, E>> {
+        match self.added {
+            Some(AddedMap::Projection(projection)) => Some(projection),
+            _ => None,
+        }
     }
 
-    /// Makes of sums what is kept of them, for neighbouring positions from row and column `[y, x]` on.
-    fn finish(&mut self, [y, x]: [usize; 2], block: usize, bias: &[f32; BLOCK], sums: &[[E::Sum; BLOCK]]) {
-        let conv = self.conv;
+    /// Makes of sums what is kept of them, for neighbouring positions from row and column `[y, x]` on; `projected` is what the
+    /// projection has there, if there is one.
+    fn finish(
+        &mut self,
+        [y, x]: [usize; 2],
+        block: usize,
+        bias: &[f32; BLOCK],
+        sums: &[[E::Sum; BLOCK]],
+        projected: Option<&[[f32; BLOCK]]>,
+    ) {
+        let conv = self.under.conv;
         let first_channel = block * BLOCK;
         let in_block = (conv.out.channels - first_channel).min(BLOCK);
-        let scales = conv.weights.scales[first_channel..]
-            .first_chunk()
-            .expect("a whole block");
         let wide_at = (y * conv.out.width + x) * conv.out.channels + first_channel;
         let in_row = |layout: MapLayout| (x + layout.padding) * conv.out.channels + first_channel;
         let finish = Finish {
-            scales,
+            scales: conv.weights.scales_of(block),
             bias,
             channels: conv.out.channels,
             in_block,
@@ -550,6 +619,11 @@ impl<E: Element> ConvRows<'_, E> {
                 },
                 Some(AddedMap::Wide(values)) => Added::Wide {
                     values: &values[wide_at..],
+                    channels: conv.out.channels,
+                },
+                Some(AddedMap::Projection(_)) => Added::Wide {
+                    values: projected.expect("a projection is computed first").as_flattened(),
+                    channels: BLOCK,
                 },
             },
             relu: conv.relu,
