@@ -43,6 +43,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Show what a run is doing, while it does
     Top(TopArgs),
+    /// Ask a run's server whether it is well: status 0 if it is, 1 if not
+    Health(HealthArgs),
 }
 
 /// Where a run is kept
@@ -533,4 +535,14 @@ pub(crate) struct BenchArgs {
 pub(crate) struct TopArgs {
     /// Directory of the run: what `inspect --run` was given
     pub(crate) run: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// What to ask: /health says whether the program lives, /ready whether it takes frames and decides on them
+    #[arg(default_value = "http://127.0.0.1:8080/health")]
+    pub(crate) url: String,
+    /// File with the server's token, which /ready asks for
+    #[arg(long)]
+    pub(crate) token_file: Option<PathBuf>,
 }

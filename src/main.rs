@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod exit;
 mod interrupt;
+mod memory;
 mod progress;
 mod report;
 mod run_file;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Show(args) => commands::show::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Top(args) => commands::top::run(&args),
+        Command::Health(args) => commands::health::run(&args),
     };
     match outcome {
         Ok(outcome) => outcome.into(),

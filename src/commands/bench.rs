@@ -16,6 +16,7 @@ use intakt_pipelines::{
 
 use super::settings;
 use crate::cli::BenchArgs;
+use crate::memory::{Resident, resident_bytes};
 use crate::{Outcome, report, terminal};
 
 /// Images that are held in memory, bytes: frames come from there, so that no disk is measured.
@@ -206,21 +207,7 @@ fn profile(detector: &Detector, image: &Image, threads: usize) -> Result<Vec<Ste
     Ok(steps.collect())
 }
 
-/// What of the memory is looked at.
-#[derive(Clone, Copy)]
-enum Resident {
-    Now,
-    Highest,
-}
-
 /// Resident memory, megabytes; none where the system does not tell.
 fn resident_mb(of: Resident) -> Option<f64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let key = match of {
-        Resident::Now => "VmRSS:",
-        Resident::Highest => "VmHWM:",
-    };
-    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-    let kilobytes: f64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kilobytes * 1_024.0 / 1e6)
+    Some(resident_bytes(of)? as f64 / 1e6)
 }

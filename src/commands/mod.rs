@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod demo;
 pub(crate) mod evaluate;
 pub(crate) mod fit;
+pub(crate) mod health;
 pub(crate) mod inspect;
 pub(crate) mod label;
 pub(crate) mod query;

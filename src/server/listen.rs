@@ -91,6 +91,11 @@ impl Token {
         })
     }
 
+    /// What a request shows in `Authorization`.
+    pub(crate) fn authorization(&self) -> String {
+        format!("Bearer {}", self.secret)
+    }
+
     /// Whether `offered` is the token. How long that takes says nothing of what is in it.
     pub(super) fn is(&self, offered: &[u8]) -> bool {
         self.secret.as_bytes().ct_eq(offered).into()

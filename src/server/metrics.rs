@@ -9,6 +9,7 @@ use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState};
 
 use self::windows::scope;
 use super::text_format::{Exposition, number};
+use crate::memory::{Resident, resident_bytes};
 
 /// All figures. Families and labels are in a fixed order.
 pub(super) fn exposition(status: &LiveStatus, stages: &[LatencyBuckets]) -> String {
@@ -19,6 +20,7 @@ pub(super) fn exposition(status: &LiveStatus, stages: &[LatencyBuckets]) -> Stri
     windows::windows(&mut text, status);
     alerts(&mut text, &status.alerts);
     what_ifs(&mut text, &status.what_ifs);
+    process(&mut text);
     text.into_text()
 }
 
@@ -166,6 +168,15 @@ fn what_ifs(text: &mut Exposition, answers: &[WhatIf]) {
         "Those of them that the threshold of the question would reject.",
         |tally| tally.rejects,
     );
+}
+
+/// By the name that it has in every program with Prometheus' metrics.
+fn process(text: &mut Exposition) {
+    let name = "process_resident_memory_bytes";
+    text.family(name, "gauge", "Resident memory of the program.");
+    if let Some(bytes) = resident_bytes(Resident::Now) {
+        text.sample(name, &[], bytes as f64);
+    }
 }
 
 #[cfg(test)]
@@ -328,6 +339,6 @@ mod tests {
                 assert!(line.rsplit(' ').next().unwrap().parse::<f64>().is_ok(), "{line}");
             }
         }
-        assert!(families.len() >= 24, "{families:?}");
+        assert!(families.len() >= 25, "{families:?}");
     }
 }
