@@ -25,6 +25,7 @@ mod kept_live;
 mod live;
 mod live_cluster;
 mod network_camera;
+mod packaging;
 mod pictures;
 mod real_data;
 mod replay;

@@ -47,6 +47,17 @@ pub(crate) struct Served {
 
 impl Served {
     pub(crate) fn start(run_file: &Path, more: &[&str]) -> Self {
+        let served = Self::listening(run_file, more);
+        let never = StopFlag::default();
+        while served.get("/ready").0 != 200 {
+            // More than 1,000 requests a second would be refused, and those after them.
+            never.wait(Duration::from_millis(5));
+        }
+        served
+    }
+
+    /// One that may not be ready yet.
+    pub(crate) fn listening(run_file: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(INTAKT);
         command.arg("inspect").arg(run_file).args(more);
         let streams = command
@@ -66,17 +77,11 @@ impl Served {
         };
         // Nothing of what it says may stop it.
         let said = thread::spawn(move || io::read_to_string(said).unwrap());
-        let served = Self {
+        Self {
             child,
             address,
             said: Some(said),
-        };
-        let never = StopFlag::default();
-        while served.get("/ready").0 != 200 {
-            // More than 1,000 requests a second would be refused, and those after them.
-            never.wait(Duration::from_millis(5));
         }
-        served
     }
 
     fn get(&self, path: &str) -> (u16, String) {
