@@ -37,6 +37,8 @@ pub(crate) enum Command {
     Query(QueryArgs),
     /// Write the frames of a kept run as JSON lines, CSV or Parquet
     Export(ExportArgs),
+    /// Write a run or an evaluation as one page to read, print or mail
+    Report(ReportArgs),
     /// Say what is in a detector file
     Show(ShowArgs),
     /// Measure how fast a detector is on this machine
@@ -144,6 +146,29 @@ pub(crate) struct ExportArgs {
     pub(crate) parquet: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) filter: FilterArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReportArgs {
+    /// Directory of a kept run, or the file that `evaluate --json` wrote
+    #[arg(value_name = "RUN|EVALUATION")]
+    pub(crate) subject: PathBuf,
+    /// HTML file to write; it needs no other file and no network
+    #[arg(short, long)]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) print: PrintArgs,
+}
+
+/// How a report is printed
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct PrintArgs {
+    /// Print the report to this PDF file too, with Chromium or Chrome
+    #[arg(long)]
+    pub(crate) pdf: Option<PathBuf>,
+    /// Browser that prints [default: the first of Chromium and Chrome on PATH]
+    #[arg(long, requires = "pdf")]
+    pub(crate) browser: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -356,9 +381,14 @@ pub(crate) struct EvaluateArgs {
     pub(crate) detector: PathBuf,
     #[command(flatten)]
     pub(crate) dataset: DatasetArgs,
-    /// Write the figures as JSON
+    /// Write the figures as JSON, with all that a report needs
     #[arg(long)]
     pub(crate) json: Option<PathBuf>,
+    /// Write a report: an HTML file that needs no other file and no network
+    #[arg(long)]
+    pub(crate) report: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) print: PrintArgs,
     /// Write a picture of every test image into this directory
     #[arg(long)]
     pub(crate) heatmaps: Option<PathBuf>,

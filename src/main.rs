@@ -2,7 +2,10 @@
 
 mod cli;
 mod commands;
+mod document;
+mod environment;
 mod exit;
+mod inspected;
 mod interrupt;
 mod memory;
 mod progress;
@@ -34,6 +37,7 @@ fn main() -> ExitCode {
         Command::Label(args) => commands::label::run(&args),
         Command::Query(args) => commands::query::run(&args),
         Command::Export(args) => commands::query::export_run(&args),
+        Command::Report(args) => commands::report::run(&args),
         Command::Show(args) => commands::show::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
         Command::Top(args) => commands::top::run(&args),

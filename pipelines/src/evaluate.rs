@@ -8,10 +8,11 @@ use intakt_operators::detector::{Scorer, SuppressionRules};
 use intakt_operators::imaging::decode_mask;
 use intakt_operators::metrics::{DatasetMetrics, DatasetTally, EvaluatedFrame, EvaluatedTile, TileMetrics};
 use intakt_operators::postprocess::{FrameScores, InspectedArea};
-use intakt_operators::{Decision, Mask, RectPx, Truth};
-use serde::Serialize;
+use intakt_operators::{Decision, Mask, RectPx, Truth, Verdict};
+use serde::{Deserialize, Serialize};
 
 use crate::datasets::{Dataset, Item, Need, Split};
+use crate::review::{Notable, Notables, ReviewPicture};
 use crate::sinks::Sink;
 use crate::sources::{file_frames, read_file};
 use crate::{Detectors, Inspection, PipelineError, Progress, RunOptions, inspect};
@@ -31,6 +32,36 @@ pub struct Evaluation {
     pub frames_per_second: f64,
     /// Per stage.
     pub latencies: Vec<LatencySummary>,
+    /// The curve behind AUPRO: share of normal pixels, mean share of a defect. Empty where nobody drew defects.
+    pub pro_curve: Vec<[f64; 2]>,
+    /// Every test image, by camera and in the order of the dataset.
+    pub images: Vec<EvaluatedImage>,
+    /// The images that people should look at.
+    pub notable: Vec<NotableImage>,
+}
+
+/// A test image: what it is, and what was decided.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EvaluatedImage {
+    /// What it is.
+    pub truth: Truth,
+    /// What was decided; `origin` is its name within the dataset.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+}
+
+/// A test image with its pictures.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NotableImage {
+    /// Why it should be looked at.
+    pub kind: Notable,
+    /// Where it is in [`Evaluation::images`], by camera and sequence.
+    pub camera: Arc<str>,
+    /// Position of the image in its camera's stream.
+    pub seq: u64,
+    /// How it looks.
+    #[serde(flatten)]
+    pub picture: ReviewPicture,
 }
 
 /// Runs the test split through the same dataflow as `inspect` and measures the verdicts against the labels and masks.
@@ -60,9 +91,19 @@ pub fn evaluate(
     sinks.push(bench.clone());
     let report = inspect(Inspection::new(streams, detectors, sinks), options)?;
     progress.end();
-    let Measured { frames, tiles } = std::mem::take(&mut *bench.lock());
+    let Measured {
+        frames,
+        tiles,
+        mut images,
+        notable,
+    } = std::mem::take(&mut *bench.lock());
+    images.sort_by(|a, b| (&a.verdict.camera, a.verdict.seq).cmp(&(&b.verdict.camera, b.verdict.seq)));
+    let mut metrics = frames.measure();
     Ok(Evaluation {
-        metrics: frames.measure(),
+        pro_curve: std::mem::take(&mut metrics.pro_curve),
+        images,
+        notable: notable.0.into_iter().flat_map(Notables::into_frames).collect(),
+        metrics,
         tiles: TileMetrics::of(&tiles),
         unreadable: report.total(|account| account.unreadable),
         frames_per_second: report.total(|account| account.captured) as f64 / report.seconds,
@@ -90,6 +131,55 @@ fn by_camera(dataset: &Dataset) -> BTreeMap<Arc<str>, Vec<Item>> {
 struct Measured {
     frames: DatasetTally,
     tiles: Vec<EvaluatedTile>,
+    images: Vec<EvaluatedImage>,
+    notable: NotableImages,
+}
+
+/// The images to look at, by kind.
+struct NotableImages([Notables<NotableImage>; 4]);
+
+impl Default for NotableImages {
+    fn default() -> Self {
+        Self(
+            [
+                Notable::FalseReject,
+                Notable::Escape,
+                Notable::ClosePass,
+                Notable::CloseReject,
+            ]
+            .map(Notables::of),
+        )
+    }
+}
+
+impl NotableImages {
+    /// Draws an image if it is one to look at, so far.
+    fn offer(
+        &mut self,
+        found: &FoundFrame,
+        verdict: &Verdict,
+        truth: &Truth,
+        mask: Option<&Mask>,
+    ) -> Result<(), String> {
+        let kind = match (truth.is_anomalous(), verdict.decision == Decision::Reject) {
+            (false, true) => Notable::FalseReject,
+            (true, false) => Notable::Escape,
+            (false, false) => Notable::ClosePass,
+            (true, true) => Notable::CloseReject,
+        };
+        let of_kind = self.0.iter_mut().find(|notables| notables.kind() == kind);
+        let (camera, seq) = (&verdict.camera, verdict.seq);
+        of_kind.map_or(Ok(()), |notables| {
+            notables.offer(verdict.calibrated_score, camera, seq, || {
+                Ok(NotableImage {
+                    kind,
+                    camera: camera.clone(),
+                    seq,
+                    picture: ReviewPicture::of(found, verdict, mask)?,
+                })
+            })
+        })
+    }
 }
 
 /// Collects what the metrics need, per frame; the frame and its map are let go.
@@ -112,9 +202,19 @@ impl Sink for Bench {
 
     fn draw(&self, judged: &JudgedFrame) -> Result<(), String> {
         self.progress.step();
-        let Some(found) = &judged.evidence else { return Ok(()) };
         let (camera, seq) = (&judged.verdict.camera, judged.verdict.seq);
         let item = &self.cameras[camera][seq as usize];
+        let image = EvaluatedImage {
+            truth: item.truth.clone(),
+            verdict: Verdict {
+                origin: item.name.as_str().into(),
+                ..(*judged.verdict).clone()
+            },
+        };
+        let Some(found) = &judged.evidence else {
+            self.lock().images.push(image);
+            return Ok(());
+        };
         let frame = evaluated(
             found,
             item,
@@ -126,7 +226,9 @@ impl Sink for Bench {
         let mut measured = self.lock();
         measured.frames.add(&frame);
         measured.tiles.extend(tiles);
-        Ok(())
+        measured.images.push(image);
+        let mask = frame.truth_mask.as_ref();
+        measured.notable.offer(found, &judged.verdict, &item.truth, mask)
     }
 }
 

@@ -1,25 +1,36 @@
 //! `intakt evaluate`: what a detector is worth on labelled images.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use intakt_operators::detector::DetectorDescription;
 use intakt_pipelines::sinks::{HeatmapSelection, Heatmaps, Sink};
+use intakt_pipelines::sources::{Clock, SystemClock};
 use intakt_pipelines::{Detectors, PipelineError, Progress, evaluate, write_atomically};
 
+use super::report::Writing;
 use super::settings;
 use crate::cli::EvaluateArgs;
+use crate::document::{AboutEvaluation, evaluation_json, of_evaluation};
+use crate::environment::Environment;
 use crate::progress::Shown;
 use crate::{Outcome, report, terminal};
 
-/// Evaluates, prints the table and writes the JSON.
+/// Evaluates, prints the table, and writes the JSON and the report.
 pub(crate) fn run(args: &EvaluateArgs) -> Result<Outcome, PipelineError> {
+    let writing = writing(args)?;
     let detector = settings::detector(&args.detector, &args.suppression)?;
     let dataset = settings::dataset(&args.dataset)?;
-    if let Some(json) = &args.json {
-        let named = [&args.detector, &args.dataset.dataset]
-            .into_iter()
-            .chain(&args.suppression.roi);
-        let named = named.map(std::path::PathBuf::as_path);
-        settings::refuse_overwriting(json, settings::files(&dataset).chain(named))?;
+    let named = [&args.detector, &args.dataset.dataset]
+        .into_iter()
+        .chain(&args.suppression.roi);
+    for input in settings::files(&dataset).chain(named.map(PathBuf::as_path)) {
+        if let Some(json) = &args.json {
+            settings::refuse_overwriting(json, [input])?;
+        }
+        if let Some(writing) = &writing {
+            writing.refuse_overwriting(input)?;
+        }
     }
     let options = settings::run_options(args.machine)?;
     let mut sinks: Vec<Arc<dyn Sink>> = Vec::new();
@@ -28,13 +39,35 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<Outcome, PipelineError> {
         sinks.push(Arc::new(heatmaps.map_err(PipelineError::write(directory))?));
     }
     let progress: Arc<dyn Progress> = Arc::new(Shown::default());
+    let about = AboutEvaluation {
+        detector: DetectorDescription::of(&detector),
+        dataset: args.dataset.dataset.to_string_lossy().into_owned(),
+        evaluated_at_us: SystemClock.now_us(),
+        environment: Environment::of(&options),
+    };
     let detectors = Arc::new(Detectors::common(detector));
     let evaluation = evaluate(&dataset, detectors, &options, sinks, &progress)?;
+    let json = evaluation_json(&evaluation, &about)?;
     if let Some(path) = &args.json {
-        let json = serde_json::to_vec_pretty(&evaluation)
-            .map_err(|error| PipelineError::Refused(format!("cannot write the figures as JSON: {error}")))?;
         write_atomically(path, &json)?;
     }
     terminal::print(&report::evaluation(&evaluation))?;
+    if let (Some(writing), Some(path)) = (writing, &args.report) {
+        // Of the same bytes, so that `report` writes the same later.
+        writing.write(&of_evaluation(&json, path)?)?;
+    }
     Ok(Outcome::Passed)
+}
+
+/// Where the report is to be written.
+fn writing(args: &EvaluateArgs) -> Result<Option<Writing<'_>>, PipelineError> {
+    match &args.report {
+        Some(report) => Writing::of(report, &args.print).map(Some),
+        None if args.print.pdf.is_some() => Err(PipelineError::Refused(
+            "cannot print a PDF of no report
+  hint: `--pdf` goes with `--report`"
+                .to_owned(),
+        )),
+        None => Ok(None),
+    }
 }

@@ -1,6 +1,5 @@
 //! `intakt fit`: a detector from normal images.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,7 +20,7 @@ pub(crate) const SIZE_PX: u32 = 256;
 /// Fits and writes the detector.
 pub(crate) fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
     let started = Instant::now();
-    refuse_unwritable(&args.output)?;
+    settings::refuse_unwritable(&args.output)?;
     let dataset = settings::dataset(&args.dataset)?;
     let named = [
         Some(&args.dataset.dataset),
@@ -46,26 +45,6 @@ pub(crate) fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
         started.elapsed().as_secs_f64()
     ));
     Ok(Outcome::Passed)
-}
-
-/// Before minutes of work, not after.
-fn refuse_unwritable(output: &Path) -> Result<(), PipelineError> {
-    let parent = output
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    if output.is_dir() || !parent.is_dir() {
-        let found = if output.is_dir() {
-            "it is a directory"
-        } else {
-            "its directory does not exist"
-        };
-        return Err(PipelineError::Refused(format!(
-            "cannot write \"{}\": {found}",
-            output.display()
-        )));
-    }
-    Ok(())
 }
 
 fn wanted(args: &FitArgs) -> Result<FitSettings, PipelineError> {

@@ -1,6 +1,6 @@
 //! `intakt inspect`: a verdict on every image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -19,6 +19,8 @@ use super::run_directory::{Counts, RunDirectory};
 use super::watching::{Wanted, Watching};
 use super::{recording, settings};
 use crate::cli::InspectArgs;
+use crate::environment::Environment;
+use crate::inspected::{Inspected, Named};
 use crate::progress::Shown;
 use crate::report::{Answers, Counted, Disagreements, SuppressedLog};
 use crate::run_file::Question;
@@ -33,6 +35,9 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let places = Places::of(args, &planned)?;
     let stop = interrupt::stop_flag()?;
     let kept = kept(args, &mut planned, &places, &stop)?;
+    if let Some(run) = &places.run {
+        note_inspected(run, &planned, &places, &options)?;
+    }
     let process = planned.process();
     options.cluster = planned.cluster.take().map(Arc::new);
     let frames = planned.frames;
@@ -80,6 +85,23 @@ fn kept(
         cluster.beginning = kept.beginning.clone();
     }
     Ok(Some(kept))
+}
+
+/// Notes what is inspected with what, for the report.
+fn note_inspected(run: &Path, planned: &Planned, places: &Places, options: &RunOptions) -> Result<(), PipelineError> {
+    let here = planned.cameras.iter().map(|camera| camera.source.camera());
+    let cameras = here.chain(planned.elsewhere.iter().map(|other| &other.camera));
+    let named = Named {
+        detectors: &planned.detector_files,
+        recording: places.record.as_deref(),
+    };
+    Inspected::note(
+        run,
+        cameras.cloned(),
+        &planned.detectors,
+        named,
+        Environment::of(options),
+    )
 }
 
 /// An inspection with everything around it.

@@ -11,6 +11,7 @@ pub(crate) mod inspect;
 pub(crate) mod label;
 pub(crate) mod query;
 pub(crate) mod replay;
+pub(crate) mod report;
 pub(crate) mod show;
 pub(crate) mod top;
 

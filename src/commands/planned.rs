@@ -26,6 +26,8 @@ pub(crate) struct Planned {
     pub(crate) frames: Option<u64>,
     /// Files that are read, and must not be written.
     pub(crate) reads: Vec<PathBuf>,
+    /// The detectors among them.
+    pub(crate) detector_files: Vec<PathBuf>,
     /// Folders that frames are taken from.
     pub(crate) folders: Vec<PathBuf>,
     /// Where to record.
@@ -113,6 +115,7 @@ fn from_paths(args: &InspectArgs, shadow: Option<Detector>) -> Result<Planned, P
         shadow,
         frames: Some(files().count() as u64),
         reads: named.chain(files().map(|file| &file.path)).cloned().collect(),
+        detector_files: vec![args.detector.clone()],
         folders: args.paths.clone(),
         record: None,
         cluster: None,
@@ -164,6 +167,7 @@ fn from_run_file(
         shadow,
         frames,
         reads: run.reads.into_iter().chain([args.detector.clone()]).collect(),
+        detector_files: run.detector_files,
         folders: run.folders,
         record: run.record,
         cluster,

@@ -16,6 +16,8 @@ use super::lines::{self, Begins};
 use super::run_directory::Counts;
 use super::{cluster, recording, settings};
 use crate::cli::ReplayArgs;
+use crate::environment::Environment;
+use crate::inspected::{Inspected, Named};
 use crate::progress::Shown;
 use crate::report::Counted;
 use crate::{Outcome, interrupt, report, terminal};
@@ -86,6 +88,14 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
         )?),
         None => None,
     };
+    if let Some(run) = &args.keep.run {
+        let named = Named {
+            detectors: args.detector.as_slice(),
+            recording: Some(&args.recording),
+        };
+        let cameras = cameras.iter().map(|camera| camera.source.camera().clone());
+        Inspected::note(run, cameras, &detectors, named, Environment::of(&options))?;
+    }
     let sinks = sinks(args, process, kept.as_ref(), flips.as_ref(), &progress)?;
     let mut inspection = Inspection {
         figures,

@@ -71,6 +71,26 @@ pub(crate) fn files(dataset: &Dataset) -> impl Iterator<Item = &Path> {
         .map(PathBuf::as_path)
 }
 
+/// Refuses an output that cannot be written: before minutes of work, not after.
+pub(crate) fn refuse_unwritable(output: &Path) -> Result<(), PipelineError> {
+    let parent = output
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    if output.is_dir() || !parent.is_dir() {
+        let found = if output.is_dir() {
+            "it is a directory"
+        } else {
+            "its directory does not exist"
+        };
+        return Err(PipelineError::Refused(format!(
+            "cannot write \"{}\": {found}",
+            output.display()
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses to write where something is that the command reads.
 pub(crate) fn refuse_overwriting<'a>(
     output: &Path,

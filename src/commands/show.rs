@@ -1,9 +1,10 @@
 //! `intakt show`: what is in a detector file, for people.
 
-use intakt_operators::detector::{Detector, ImageRole, ImageScore, Scorer, ScorerRecipe};
+use intakt_operators::detector::{Detector, DetectorDescription};
 use intakt_pipelines::{PipelineError, load_detector};
 
 use crate::cli::ShowArgs;
+use crate::document::detectors::{ignored, image_score, scorer};
 use crate::{Outcome, terminal};
 
 /// Prints the detector.
@@ -14,8 +15,8 @@ pub(crate) fn run(args: &ShowArgs) -> Result<Outcome, PipelineError> {
 }
 
 fn described(detector: &Detector) -> String {
-    let recipe = detector.recipe();
-    let images = |role| detector.manifest().iter().filter(|entry| entry.role == role).count();
+    let description = DetectorDescription::of(detector);
+    let recipe = &description.recipe;
     let input = match (recipe.input.tiling, recipe.input.crop_px) {
         (Some(tiling), _) => format!(
             "tiles of {} px, {} px shared, seen at {} px",
@@ -75,10 +76,10 @@ fn described(detector: &Detector) -> String {
                 recipe.embedding.neighbourhood
             ),
         ),
-        ("scorer", scorer(&recipe.scorer, detector)),
+        ("scorer", scorer(&recipe.scorer, description.bank_rows)),
         ("image score", image_score(recipe.image_score)),
         ("smoothing", format!("Gaussian, {} px", recipe.blur_sigma_px)),
-        ("suppression", suppression(detector)),
+        ("suppression", ignored(&recipe.suppression)),
         ("calibration", detector.calibration().statement.clone()),
         ("", scale("image", &detector.calibration().image)),
         ("", scale("pixel", &detector.calibration().pixel)),
@@ -86,8 +87,7 @@ fn described(detector: &Detector) -> String {
             "images",
             format!(
                 "{} fitted on, {} calibrated on",
-                images(ImageRole::Train),
-                images(ImageRole::Calibrate)
+                description.n_train, description.n_calibrate
             ),
         ),
         (
@@ -101,65 +101,4 @@ fn described(detector: &Detector) -> String {
         ),
     ];
     lines.map(|(name, text)| format!("{name:12} {text}")).join("\n")
-}
-
-fn scorer(recipe: &ScorerRecipe, detector: &Detector) -> String {
-    match recipe {
-        ScorerRecipe::Patchcore {
-            coreset_ratio,
-            n_neighbors,
-            ..
-        } => format!(
-            "PatchCore, coreset {} % ({} patches), {n_neighbors} neighbours re-weight",
-            coreset_ratio * 100.0,
-            bank_rows(detector)
-        ),
-        ScorerRecipe::Padim { regularisation, .. } => {
-            format!("PaDiM, a Gaussian per position, regularisation {regularisation}")
-        }
-        ScorerRecipe::Gaussian { regularisation, .. } => {
-            format!("one Gaussian for all positions, regularisation {regularisation}")
-        }
-        ScorerRecipe::GlobalKnn { n_neighbors } => format!(
-            "global features, mean distance to {n_neighbors} of {} vectors",
-            bank_rows(detector)
-        ),
-    }
-}
-
-fn image_score(score: ImageScore) -> String {
-    match score {
-        ImageScore::Max => "highest pixel of the anomaly map".to_owned(),
-        ImageScore::TopMean(n) => format!("mean of the {n} highest pixels of the anomaly map"),
-        ImageScore::Reweighted => "highest patch score, re-weighted (PatchCore eq. 7)".to_owned(),
-    }
-}
-
-fn suppression(detector: &Detector) -> String {
-    let rules = &detector.recipe().suppression;
-    let stated = [
-        rules
-            .roi
-            .as_ref()
-            .map(|roi| format!("region of interest {}×{}", roi.width_px, roi.height_px)),
-        (rules.border_px > 0).then(|| format!("border {} px", rules.border_px)),
-        (rules.min_area_px > 0).then(|| format!("regions below {} px", rules.min_area_px)),
-        rules.min_peak.map(|peak| format!("peaks below {peak}")),
-        rules.hysteresis_low.map(|low| format!("regions extend down to {low}")),
-        rules.static_artefacts.then(|| "static artefacts".to_owned()),
-    ];
-    let stated: Vec<String> = stated.into_iter().flatten().collect();
-    if stated.is_empty() {
-        "none".to_owned()
-    } else {
-        stated.join(", ")
-    }
-}
-
-fn bank_rows(detector: &Detector) -> usize {
-    match detector.scorer() {
-        Scorer::Patchcore(scorer) => scorer.bank_rows(),
-        Scorer::GlobalKnn(scorer) => scorer.bank_rows(),
-        Scorer::Padim(_) | Scorer::Gaussian(_) => 0,
-    }
 }

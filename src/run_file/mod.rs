@@ -96,6 +96,8 @@ pub(crate) struct RunFile {
     pub(crate) posters: Vec<Poster>,
     /// The files it names: detectors, images, videos.
     pub(crate) reads: Vec<PathBuf>,
+    /// The detectors among them.
+    pub(crate) detector_files: Vec<PathBuf>,
     /// The folders that frames are taken from.
     pub(crate) folders: Vec<PathBuf>,
     /// What may not be meant.
@@ -312,6 +314,7 @@ impl Reader<'_> {
             record: typed.record.map(|directory| self.base.join(directory)),
             listen,
             posters: std::mem::take(&mut self.posters),
+            detector_files: self.loaded.keys().cloned().collect(),
             reads: self.loaded.keys().cloned().chain(self.reads.drain(..)).collect(),
             folders: std::mem::take(&mut self.folders),
             notes,

@@ -4,6 +4,7 @@ pub mod backbone;
 mod calibration;
 mod checks;
 pub mod coreset;
+mod description;
 #[expect(clippy::module_inception, reason = "the folder is the room, this file the noun")]
 mod detector;
 mod embedding;
@@ -21,6 +22,7 @@ mod tensor;
 mod tensor_file;
 mod thresholds;
 pub use calibration::{Calibration, CalibrationMethod, FrameStatistics, NORMAL_QUANTILES_MAX, ScoreScale, calibrate};
+pub use description::DetectorDescription;
 pub use detector::{Detector, DetectorParts, ImageRole, ManifestEntry};
 pub use embedding::{embed, random_dims};
 pub use file::{DetectorFileError, FORMAT, FORMAT_VERSION};

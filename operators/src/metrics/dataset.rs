@@ -2,7 +2,7 @@
 
 use std::borrow::Borrow;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Confusion, PixelScores, RegionHits, auroc, average_precision, distance, f1_max, mass_center, region_hits};
 use crate::{AnomalyMap, Mask};
@@ -31,7 +31,7 @@ pub struct EvaluatedFrame {
 }
 
 /// What `evaluate` reports; a metric that is undefined for the dataset is null in JSON.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DatasetMetrics {
     /// Area under the ROC curve of the image scores.
     pub image_auroc: Option<f64>,
@@ -72,6 +72,9 @@ pub struct DatasetMetrics {
     /// The counts behind the rates of regions; not in the JSON.
     #[serde(skip)]
     pub regions: RegionHits,
+    /// The curve behind AUPRO, see [`RankedPixels::pro_curve`](super::RankedPixels::pro_curve); not in the JSON.
+    #[serde(skip)]
+    pub pro_curve: Vec<[f64; 2]>,
 }
 
 impl DatasetMetrics {
@@ -160,6 +163,7 @@ impl DatasetTally {
             frames: self.scores.len() as u64,
             confusion: self.confusion,
             regions: self.regions,
+            pro_curve: pixels.pro_curve(AUPRO_FPR_LIMIT),
         }
     }
 }

@@ -7,6 +7,7 @@
 
 mod alert_rules;
 mod confusion;
+mod curves;
 mod dataset;
 mod drift;
 mod labelled;
@@ -20,6 +21,7 @@ mod tiles;
 
 pub use alert_rules::{AlertRule, Figure, RuleWindow, parse_duration_us};
 pub use confusion::Confusion;
+pub use curves::roc_curve;
 pub use dataset::{AUPRO_FPR_LIMIT, DatasetMetrics, DatasetTally, EvaluatedFrame};
 pub use drift::{DRIFT_BINS, ScoreReference};
 pub use labelled::{Change, Finding, LabelledFrames, Truthful};

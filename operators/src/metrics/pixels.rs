@@ -1,5 +1,6 @@
 //! Metrics of the anomaly maps: pixel AUROC and the area under the per-region-overlap curve (AUPRO).
 
+use super::curves::Curve;
 use super::order;
 use super::ranking::PairCount;
 use crate::postprocess::components::components;
@@ -117,6 +118,31 @@ impl RankedPixels {
         let whole = (COVERED >> AREA_SHIFT) as f64 * n_regions as f64 * limit;
         // Only the last division can round up to more than all.
         Some(((twice_area as f64 / 2.0 + cut_off) / whole).min(1.0))
+    }
+
+    /// The curve whose area is [`Self::aupro`]: of each threshold, from the highest down, the share of the normal pixels above it
+    /// and the mean share of a defect above it, up to the first threshold beyond `fpr_limit`. Nothing when there is no defective or
+    /// no normal pixel.
+    pub fn pro_curve(&self, fpr_limit: f64) -> Vec<[f64; 2]> {
+        let (n_normal, n_regions) = (self.0.normal.len() as f64, self.0.areas_px.len() as f64);
+        if self.0.normal.is_empty() || self.0.areas_px.is_empty() {
+            return Vec::new();
+        }
+        let shares: Vec<u128> = self.0.areas_px.iter().map(|&area| COVERED / u128::from(area)).collect();
+        let whole = COVERED as f64 * n_regions;
+        let mut curve = Curve::new([fpr_limit, 1.0]);
+        let (mut false_positives, mut covered) = (0, 0);
+        for step in self.steps() {
+            false_positives += step.normal;
+            let here = step.defective.iter().map(|&(_, region)| shares[region as usize]);
+            covered += here.sum::<u128>();
+            let rate = false_positives as f64 / n_normal;
+            curve.go_to([rate, (covered as f64 / whole).min(1.0)]);
+            if rate > fpr_limit {
+                break;
+            }
+        }
+        curve.end()
     }
 
     /// The distinct scores, highest first, with the pixels that have them.

@@ -220,3 +220,30 @@ fn mask_of_first() -> Mask {
 fn masks_of_another_size_are_a_bug() {
     PixelScores::new().push(&AnomalyMap::new(2, 3, vec![0.0; 6]), Some(&Mask::filled(3, 2, false)));
 }
+
+#[test]
+fn the_pro_curve_has_the_area_that_is_called_aupro() {
+    // Shares that grow slowly, so that the last threshold is far beyond the limit.
+    let n = 400;
+    let scores: Vec<f32> = (0..n * n).map(|pixel| ((pixel * 7919) % 65_537) as f32).collect();
+    let bits: Vec<bool> = (0..n * n)
+        .map(|pixel| pixel % n < 40 && scores[pixel] > 9_000.0 && pixel / n % 50 < 30)
+        .collect();
+    let ranked = ranked(&[(AnomalyMap::new(n, n, scores), Mask::new(n, n, bits))]);
+    let curve = ranked.pro_curve(0.3);
+    let mut area = 0.0;
+    for pair in curve.windows(2) {
+        let [from, to] = [pair[0], pair[1]];
+        let end = to[0].min(0.3);
+        let share = if to[0] > from[0] {
+            (end - from[0]) / (to[0] - from[0])
+        } else {
+            1.0
+        };
+        area += (end - from[0]) * (from[1] + (from[1] + share * (to[1] - from[1]))) / 2.0;
+    }
+    let aupro = ranked.aupro(0.3).unwrap();
+    assert!((area / 0.3 - aupro).abs() < 1e-3, "{} is not {aupro}", area / 0.3);
+    assert!(curve.len() < 2_100 && curve[curve.len() - 1][0] >= 0.3);
+    assert!(PixelScores::new().rank().pro_curve(0.3).is_empty());
+}

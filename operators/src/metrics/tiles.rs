@@ -1,6 +1,6 @@
 //! How well single tiles of large frames are told apart.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{auroc, recall_at_false_reject_rate};
 
@@ -23,7 +23,7 @@ pub struct EvaluatedTile {
 /// What the anomaly maps say of single tiles. In the first two figures a tile is defective when the truth marks any pixel in
 /// it; in those of clearly defective tiles, tiles with 1 to [`CLEARLY_DEFECTIVE_PX`] marked pixels are left out. A figure is
 /// `None` where there are not both kinds of tiles.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TileMetrics {
     /// Tiles that were inspected.
     pub tiles: usize,

@@ -7,6 +7,7 @@ mod heatmap;
 mod heatmaps;
 mod jsonl;
 mod live;
+pub(crate) mod small;
 mod status_file;
 mod text;
 mod thumbnails;

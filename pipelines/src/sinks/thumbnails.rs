@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
 use intakt_operators::dataflow::JudgedFrame;
 use intakt_operators::detector::Detector;
-use intakt_operators::imaging::{FrameLayout, Image, resize};
+use intakt_operators::imaging::Image;
 use intakt_operators::postprocess::FrameScores;
-use intakt_operators::{Decision, RectPx, Region, Verdict};
+use intakt_operators::{Decision, Verdict};
 
-use super::heatmaps::calibrated_map;
-use super::{Sink, heatmap};
+use super::Sink;
+use super::small::{Seen, encode_jpeg, small_heatmap};
 use crate::PipelineError;
 use crate::sources::Clock;
 
@@ -231,73 +229,13 @@ impl Shared {
 
 /// The frame, made small, with its heatmap, as a JPEG file.
 fn drawn(waiting: &Waiting) -> Result<Vec<u8>, String> {
-    let Waiting {
-        image,
-        scores,
-        detector,
-        verdict,
-    } = waiting;
-    let size = small_size(image);
-    let [width_px, height_px] = size;
-    let small = resize(image, width_px, height_px);
-    let scale = [
-        f64::from(width_px) / f64::from(image.width_px),
-        f64::from(height_px) / f64::from(image.height_px),
-    ];
-    let layout = FrameLayout {
-        frame_width_px: width_px,
-        frame_height_px: height_px,
-        frame_px_per_map_px: [0, 1].map(|axis| scores.layout.frame_px_per_map_px[axis] * scale[axis]),
-        map_origin_in_frame_px: [0, 1].map(|axis| scores.layout.map_origin_in_frame_px[axis] * scale[axis]),
-        ..scores.layout.clone()
+    let seen = Seen {
+        image: &waiting.image,
+        scores: &waiting.scores,
+        detector: &waiting.detector,
+        verdict: &waiting.verdict,
     };
-    let regions: Vec<Region> = verdict.regions.iter().map(|region| scaled(region, scale)).collect();
-    let mut suppressed = verdict.suppressed.clone();
-    suppressed
-        .iter_mut()
-        .for_each(|suppressed| suppressed.region = scaled(&suppressed.region, scale));
-    let picture = heatmap(
-        &small,
-        &calibrated_map(scores, detector),
-        &layout,
-        &regions,
-        &suppressed,
-    );
-    let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, QUALITY)
-        .encode(&picture.rgb, width_px, height_px, ExtendedColorType::Rgb8)
-        .map_err(|error| error.to_string())?;
-    Ok(jpeg)
-}
-
-/// At most [`SIDE_PX`] on the longer side, in the frame's shape.
-fn small_size(image: &Image) -> [u32; 2] {
-    let longest = image.width_px.max(image.height_px);
-    let side = |px: u32| match longest > SIDE_PX {
-        true => ((u64::from(px) * u64::from(SIDE_PX) / u64::from(longest)) as u32).max(1),
-        false => px,
-    };
-    [side(image.width_px), side(image.height_px)]
-}
-
-fn scaled(region: &Region, [x, y]: [f64; 2]) -> Region {
-    let RectPx {
-        x: left,
-        y: top,
-        width,
-        height,
-    } = region.bbox_px;
-    let side = |px: u32, scale: f64| ((f64::from(px) * scale).round() as u32).max(1);
-    Region {
-        bbox_px: RectPx {
-            x: (f64::from(left) * x) as u32,
-            y: (f64::from(top) * y) as u32,
-            width: side(width, x),
-            height: side(height, y),
-        },
-        centroid_px: [region.centroid_px[0] * x, region.centroid_px[1] * y],
-        ..region.clone()
-    }
+    encode_jpeg(&small_heatmap(&seen, SIDE_PX), QUALITY)
 }
 
 #[cfg(test)]
@@ -323,18 +261,5 @@ mod tests {
         assert!(state.is_taken(&dock, false, now_us + SECOND_US));
         now_us += WATCHED_FOR_US;
         assert!(!state.is_taken(&dock, false, now_us), "they went");
-    }
-
-    #[test]
-    fn pictures_are_small_and_keep_their_shape() {
-        for (from, to) in [
-            ([900, 900], [400, 400]),
-            ([4_000, 1_000], [400, 100]),
-            ([10, 4_000], [1, 400]),
-            ([399, 20], [399, 20]),
-        ] {
-            let image = Image::new(from[0], from[1], vec![0; (3 * from[0] * from[1]) as usize]);
-            assert_eq!(small_size(&image), to);
-        }
     }
 }

@@ -24,6 +24,7 @@ mod sink;
 mod sql_value;
 #[expect(clippy::module_inception, reason = "the module is named for the noun in it")]
 mod store;
+mod summary;
 mod writer;
 
 pub use error::{StoreError, Trouble};
@@ -36,6 +37,9 @@ pub use records::{Alert, Change, ChangeKind, Commit, Metric, MetricRevision, Tim
 pub use resume::{Past, Resumed};
 pub use sink::StoreSink;
 pub use store::{Store, StoreOptions};
+pub use summary::{
+    CameraSummary, DetectorUse, LabelSummary, RunSummary, SCORE_STEPS, ScoreSteps, Stretches, SuppressedRegions,
+};
 
 #[cfg(test)]
 mod tests;
