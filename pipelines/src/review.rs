@@ -17,9 +17,16 @@ use crate::{Detectors, Inspection, PipelineError, RunOptions, inspect};
 /// Frames of one kind that are kept to be looked at: two rows of a printed page.
 pub const NOTABLE_MAX: usize = 6;
 
-/// Longer side of their pictures, pixels, and quality of their JPEGs, of 100: enough for a quarter of a printed page, 20 kB each.
+/// Longer side of their pictures, pixels: enough for a quarter of the width of a printed page; those of strips, such as webs of
+/// fabric, for all of it.
 const SIDE_PX: u32 = 320;
+const STRIP_SIDE_PX: u32 = 960;
+
+/// Quality of their JPEGs, of 100: some 20 kB each.
 const QUALITY: u8 = 82;
+
+/// How many times as wide as high a frame is that counts as a strip.
+const STRIP_RATIO: u32 = 2;
 
 /// Why somebody should look at a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -131,6 +138,11 @@ pub struct ReviewPicture {
 }
 
 impl ReviewPicture {
+    /// Whether it is a strip, whose two pictures lie on top of each other.
+    pub fn is_strip(&self) -> bool {
+        self.width_px / self.height_px.max(1) >= STRIP_RATIO
+    }
+
     /// Draws a frame that was looked at; `truth` is where its defects are, on the grid of the map.
     ///
     /// # Errors
@@ -142,12 +154,17 @@ impl ReviewPicture {
             detector: &found.detector,
             verdict,
         };
-        let frame = small_frame(&seen, truth, SIDE_PX);
+        let image = seen.image;
+        let side_px = match image.width_px / image.height_px.max(1) >= STRIP_RATIO {
+            true => STRIP_SIDE_PX,
+            false => SIDE_PX,
+        };
+        let frame = small_frame(&seen, truth, side_px);
         Ok(Self {
             width_px: frame.width_px,
             height_px: frame.height_px,
             frame_jpeg: encode_jpeg(&frame, QUALITY)?,
-            heatmap_jpeg: encode_jpeg(&small_heatmap(&seen, SIDE_PX), QUALITY)?,
+            heatmap_jpeg: encode_jpeg(&small_heatmap(&seen, side_px), QUALITY)?,
         })
     }
 }

@@ -129,7 +129,7 @@ fn document(read: Read) -> Document {
         summary.push(format!(
             "The threshold promises that at most {} of good parts are rejected; here it was {}.",
             percent(Some(rate)),
-            part_of(confusion.fp, confusion.fp + confusion.tn)
+            part_of(confusion.fp, confusion.fp + confusion.tn, "good parts")
         ));
     }
     let warnings = match read.unreadable {

@@ -122,7 +122,7 @@ fn sentences(summary: &RunSummary, all: &Tally, quality: Option<&Quality>, detec
     let [captured, _, _, rejected, unreadable, dropped] = super::counts_of(all);
     let mut sentences = vec![format!(
         "{} were rejected; {} could not be read, and {} were dropped.",
-        part_of(rejected, captured) + " frames",
+        part_of(rejected, captured, "frames"),
         count(unreadable),
         count(dropped)
     )];

@@ -241,7 +241,7 @@ fn notable_frames(group: &NotableFrames, clock: Clock) -> Markup {
 fn notable_frame(frame: &NotableFrame, clock: Clock) -> Markup {
     let verdict = &frame.verdict;
     html! {
-        figure.frame {
+        figure.frame.strip[frame.picture.as_ref().is_ok_and(ReviewPicture::is_strip)] {
             @match &frame.picture {
                 Ok(picture) => (pictures(picture, verdict)),
                 Err(reason) => p.missing { "No picture: " (reason) },
@@ -263,14 +263,8 @@ fn pictures(picture: &ReviewPicture, verdict: &Verdict) -> Markup {
     let source = |jpeg: &[u8]| format!("data:image/jpeg;base64,{}", STANDARD.encode(jpeg));
     let size = [picture.width_px, picture.height_px];
     let which = format!("frame {} of camera {}", verdict.seq, verdict.camera);
-    // Wide frames lie on top of each other.
-    let class = if size[0] > 2 * size[1] {
-        "pictures wide"
-    } else {
-        "pictures"
-    };
     html! {
-        div class=(class) {
+        div.pictures {
             img src=(source(&picture.frame_jpeg)) width=(size[0]) height=(size[1]) alt=(which);
             img src=(source(&picture.heatmap_jpeg)) width=(size[0]) height=(size[1]) alt={ (which) " with its heatmap" };
         }
@@ -300,8 +294,8 @@ fn regions(verdict: &Verdict) -> String {
 pub(super) fn in_a_sentence(confusion: &Confusion) -> String {
     let Confusion { tp, fp, tn, fn_ } = *confusion;
     format!(
-        "{} good parts were rejected, and {} bad ones passed.",
-        part_of(fp, fp + tn),
-        part_of(fn_, fn_ + tp)
+        "{} were rejected, and {} passed.",
+        part_of(fp, fp + tn, "good parts"),
+        part_of(fn_, fn_ + tp, "bad ones")
     )
 }

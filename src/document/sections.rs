@@ -142,12 +142,12 @@ fn series(name: &str, tallies: &[Tally], rates: &Rates, clock: Clock) -> Markup 
     let [captured, _, _, rejected, ..] = counts_of(&all);
     let says = format!(
         "{name}: {} were rejected, in {} bars",
-        part_of(rejected, captured),
+        part_of(rejected, captured, "frames"),
         drawn.len()
     );
     html! {
         figure {
-            figcaption { strong { (name) } ": " (part_of(rejected, captured)) " rejected" }
+            figcaption { strong { (name) } ": " (part_of(rejected, captured, "frames")) " rejected" }
             (bars(&drawn, ["rejected", "unreadable", "dropped"], &says))
         }
     }

@@ -39,10 +39,10 @@ pub(super) fn percent(share: Option<f64>) -> String {
     }
 }
 
-/// One number of another as a share: "3 of 20 (15.0 %)".
-pub(super) fn part_of(part: u64, whole: u64) -> String {
+/// One number of another as a share: "3 of 20 frames (15.0 %)".
+pub(super) fn part_of(part: u64, whole: u64, nouns: &str) -> String {
     let share = (whole > 0).then(|| part as f64 / whole as f64);
-    format!("{} of {} ({})", count(part), count(whole), percent(share))
+    format!("{} of {} {nouns} ({})", count(part), count(whole), percent(share))
 }
 
 /// A figure between 0 and 1; a dash where there is none.
@@ -224,8 +224,8 @@ mod tests {
             ["0", "999", "1,000", "12,345,678"],
             [0, 999, 1_000, 12_345_678].map(count)
         );
-        assert_eq!(part_of(1, 3_000), "1 of 3,000 (0.033 %)");
-        assert_eq!(part_of(0, 0), "0 of 0 (–)");
+        assert_eq!(part_of(1, 3_000, "frames"), "1 of 3,000 frames (0.033 %)");
+        assert_eq!(part_of(0, 0, "frames"), "0 of 0 frames (–)");
         assert_eq!(counted(1, "frame") + &counted(2, "frame"), "1 frame2 frames");
         assert_eq!(
             [took(999), took(1_500), took(12_345), took(2_000_000)],

@@ -29,6 +29,7 @@ mod packaging;
 mod pictures;
 mod real_data;
 mod replay;
+mod report;
 mod run_file;
 mod server;
 mod show;

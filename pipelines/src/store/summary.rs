@@ -408,7 +408,8 @@ impl<'s> Counting<'s> {
             }
             _ => {
                 tally.dropped += 1;
-                self.reason("dropped", row.get(9)?);
+                let word: Option<String> = row.get(9)?;
+                self.reason("dropped", word.map(|word| word.replace('_', " ")));
             }
         }
         Ok(())
