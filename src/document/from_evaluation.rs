@@ -162,11 +162,16 @@ fn document(read: Read) -> Document {
         }],
         quality: Some(quality),
         notable: notable(&read.images, read.notable),
-        suppressed: measured.suppressed.into_iter().collect(),
         suppressed_note: format!(
-            "The rules of the detector: {}.",
+            "{}The rules of the detector: {}.",
+            if measured.suppressed.is_empty() {
+                "Nothing was suppressed. "
+            } else {
+                ""
+            },
             super::detectors::ignored(&about.detector.recipe.suppression)
         ),
+        suppressed: measured.suppressed.into_iter().collect(),
         latencies: spans(&read.latencies),
         latencies_note: format!("{:.1} frames a second, from file to verdict.", read.frames_per_second),
         environment: Some(about.environment.clone()),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use intakt_operators::Verdict;
 use intakt_operators::metrics::{Tally, roc_curve};
-use intakt_pipelines::review::{Notable, ReviewPicture};
+use intakt_pipelines::review::ReviewPicture;
 use intakt_pipelines::sinks::{LiveStatus, RunState};
-use intakt_pipelines::store::{DetectorUse, RunSummary, ScoreSteps};
+use intakt_pipelines::store::{DetectorUse, NotableVerdicts, RunSummary, ScoreSteps};
 
 use super::from_evaluation::spans;
 use super::text::{Clock, count, counted, figure, is_date, part_of, percent};
@@ -318,7 +318,7 @@ fn scores(summary: &RunSummary, all: ScoreSteps) -> Vec<Scores> {
             summary
                 .cameras
                 .iter()
-                .map(|(camera, found)| named(camera.to_string(), found.scores.clone())),
+                .map(|(camera, found)| named(camera.to_string(), found.scores.unlabelled())),
         ),
     }
     scores
@@ -386,9 +386,9 @@ fn notable(summary: &RunSummary, pictures: Vec<Vec<Result<ReviewPicture, String>
         truth: None,
         picture,
     };
-    let group = |((kind, verdicts), pictures): (&(Notable, Vec<Arc<Verdict>>), Vec<_>)| NotableFrames {
-        kind: *kind,
-        frames: verdicts.iter().zip(pictures).map(frame).collect(),
+    let group = |(of_kind, pictures): (&NotableVerdicts, Vec<_>)| NotableFrames {
+        kind: of_kind.kind,
+        frames: of_kind.verdicts.iter().zip(pictures).map(frame).collect(),
     };
     summary.notable.iter().zip(pictures).map(group).collect()
 }

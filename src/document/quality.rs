@@ -8,7 +8,7 @@ use intakt_pipelines::review::{Notable, ReviewPicture};
 use maud::{Markup, html};
 
 use super::chart::{Half, Marked, curve, histogram};
-use super::text::{Clock, count, counted, figure, part_of, percent};
+use super::text::{Clock, count, counted, figure, is_date, part_of, percent};
 use super::{ClassRow, Document, NotableFrame, NotableFrames, Quality, Scores};
 
 /// Cameras whose scores are drawn.
@@ -45,10 +45,6 @@ fn score_chart(scores: &Scores) -> Markup {
         true => format!("{}: scores of {normal} good and {anomalous} bad parts", scores.name),
         false => format!("{}: scores of {judged} frames", scores.name),
     };
-    let (good, bad) = (
-        format!("good parts ({})", count(normal)),
-        format!("bad parts ({})", count(anomalous)),
-    );
     html! {
         @if !is_labelled || normal + anomalous < judged {
             figure {
@@ -62,7 +58,7 @@ fn score_chart(scores: &Scores) -> Markup {
                     strong { (scores.name) } ": " (counted(normal, "good part")) " upwards, "
                     (counted(anomalous, "bad part")) " downwards"
                 }
-                (histogram(&half(&good, "good", &steps.normal), Some(&half(&bad, "bad", &steps.anomalous)), &says))
+                (histogram(&half("good parts", "good", &steps.normal), Some(&half("bad parts", "bad", &steps.anomalous)), &says))
             }
         }
     }
@@ -78,9 +74,13 @@ pub(super) fn quality(document: &Document) -> Markup {
             h2 { "Verdicts against labels" }
             p { (quality.source) }
             (confusion(&quality.confusion))
-            table.facts {
-                @for (name, value) in &quality.figures {
-                    tr { th scope="row" { (name) } td { (value) } }
+            div.pair {
+                @for half in quality.figures.chunks(quality.figures.len().div_ceil(2).max(1)) {
+                    table.facts {
+                        @for (name, value) in half {
+                            tr { th scope="row" { (name) } td { (value) } }
+                        }
+                    }
                 }
             }
             (curves(quality))
@@ -213,6 +213,7 @@ pub(super) fn notable(document: &Document) -> Markup {
 }
 
 fn notable_frames(group: &NotableFrames, clock: Clock) -> Markup {
+    let is_labelled = group.frames.iter().any(|frame| frame.truth.is_some());
     let (title, none) = match group.kind {
         Notable::FalseReject => (
             "False rejects: good parts that were rejected, the highest scores first",
@@ -227,6 +228,7 @@ fn notable_frames(group: &NotableFrames, clock: Clock) -> Markup {
             "Bad parts that were just rejected, the lowest scores first",
             "There are none.",
         ),
+        Notable::ClosePass if is_labelled => ("Good parts that passed, the highest scores first", "There are none."),
         Notable::ClosePass => ("Passed, with the highest scores", "Nothing passed."),
     };
     html! {
@@ -250,7 +252,8 @@ fn notable_frame(frame: &NotableFrame, clock: Clock) -> Markup {
                 strong { "score " (format!("{:.3}", verdict.calibrated_score)) }
                 @if let Some(truth) = &frame.truth { ", truly " (truth) }
                 br;
-                (verdict.camera) " #" (verdict.seq) ", " (clock.exact(verdict.captured_at_us))
+                (verdict.camera) " #" (verdict.seq)
+                @if is_date(verdict.captured_at_us) { ", " (clock.exact(verdict.captured_at_us)) }
                 @if !verdict.origin.is_empty() { br; span.origin { (verdict.origin) } }
                 br;
                 (regions(verdict))

@@ -121,7 +121,11 @@ fn a_report_on_a_run_counts_every_frame_and_says_what_labels_say() {
             "&lt;b&gt;deep&lt;/b&gt;",
         ],
     );
-    assert_eq!(pictures(&html), 2 * (1 + 1), "the false reject and the escape");
+    assert_eq!(
+        pictures(&html),
+        2 * (1 + 1 + 2 + 6),
+        "the false reject and the escape, and those as before"
+    );
     assert!(!html.contains("does not add up"));
 }
 

@@ -38,7 +38,8 @@ pub use resume::{Past, Resumed};
 pub use sink::StoreSink;
 pub use store::{Store, StoreOptions};
 pub use summary::{
-    CameraSummary, DetectorUse, LabelSummary, RunSummary, SCORE_STEPS, ScoreSteps, Stretches, SuppressedRegions,
+    CameraSummary, DetectorUse, LabelSummary, NotableVerdicts, RunSummary, SCORE_STEPS, ScoreSteps, Stretches,
+    SuppressedRegions,
 };
 
 #[cfg(test)]

@@ -38,8 +38,6 @@ pub struct RunSummary {
     pub run: String,
     /// Version of the program that began it.
     pub intakt_version: String,
-    /// How often it was started.
-    pub starts: i64,
     /// Whether it came to its end.
     pub has_ended: bool,
     /// Frames that have an outcome, as the store numbers them.
@@ -58,8 +56,17 @@ pub struct RunSummary {
     pub regions: [u64; 2],
     /// What people said.
     pub labels: LabelSummary,
-    /// Frames to look at, by kind, the first first.
-    pub notable: Vec<(Notable, Vec<Arc<Verdict>>)>,
+    /// Frames to look at, by kind.
+    pub notable: Vec<NotableVerdicts>,
+}
+
+/// Frames that people should look at for one reason.
+#[derive(Clone, Debug)]
+pub struct NotableVerdicts {
+    /// The reason.
+    pub kind: Notable,
+    /// Their verdicts, the first first.
+    pub verdicts: Vec<Arc<Verdict>>,
 }
 
 /// A run's time, cut into stretches of one length.
@@ -167,6 +174,15 @@ impl ScoreSteps {
         }
     }
 
+    /// The same without what people said.
+    #[must_use]
+    pub fn unlabelled(&self) -> Self {
+        Self {
+            judged: self.judged.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Adds those of another camera.
     pub fn add(&mut self, other: &Self) {
         for (mine, others) in [
@@ -242,11 +258,10 @@ impl Store {
         let (run, intakt_version, has_ended) = self
             .connection
             .query_row(meta, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        let notable = counting.notable()?;
+        let notable = self.notable(counting.kinds())?;
         Ok(RunSummary {
             run,
             intakt_version,
-            starts: self.generation(),
             has_ended,
             numbered,
             stretches: counting.stretches,
@@ -258,6 +273,30 @@ impl Store {
             labels: counting.labels,
             notable,
         })
+    }
+
+    /// The verdicts with these ids.
+    fn notable(&self, kinds: Vec<Notables<i64>>) -> Result<Vec<NotableVerdicts>, Trouble> {
+        let reader = OutcomeReader::new(self);
+        let sql = format!("SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE id = ?");
+        let verdict = |id: i64| -> Result<Option<Arc<Verdict>>, Trouble> {
+            let found = reader.page(&sql, [id])?.pop();
+            Ok(found.and_then(|(_, timed)| match timed.outcome {
+                Outcome::Judged(verdict) => Some(verdict),
+                Outcome::Dropped(_) => None,
+            }))
+        };
+        let mut notable = Vec::new();
+        for notables in kinds {
+            let kind = notables.kind();
+            let verdicts = notables.into_frames().into_iter().map(verdict);
+            let verdicts: Vec<Option<_>> = verdicts.collect::<Result<_, Trouble>>()?;
+            notable.push(NotableVerdicts {
+                kind,
+                verdicts: verdicts.into_iter().flatten().collect(),
+            });
+        }
+        Ok(notable)
     }
 
     /// What was suppressed of the first `numbered` frames, and the number of all their regions. The rows of a frame lie together.
@@ -377,12 +416,12 @@ impl<'s> Counting<'s> {
             return Err(Trouble::Damaged(format!("outcome {id} is not in the order of time")));
         };
         tally.frames += 1;
+        self.n_regions += row.get::<_, i64>(8)? as u64;
         match decision {
             "pass" | "reject" => {
                 let (score, seq) = (score_in(row, 6)?, from_key(row.get(3)?)?);
                 tally.rejects += i64::from(decision == "reject");
                 of_camera.scores.count(score, None);
-                self.n_regions += row.get::<_, i64>(8)? as u64;
                 let Some(name) = self.names.get(&camera) else {
                     return Err(Trouble::Damaged(format!("outcome {id} is of no camera")));
                 };
@@ -498,36 +537,12 @@ impl<'s> Counting<'s> {
         })
     }
 
-    /// Where people said what frames are, those on which they and the detector differ.
-    fn notable(&mut self) -> Result<Vec<(Notable, Vec<Arc<Verdict>>)>, Trouble> {
-        let none = || Notables::of(Notable::ClosePass);
-        let kinds = match self.labels.scores.counts().is_empty() {
-            false => vec![
-                std::mem::replace(&mut self.false_rejects, none()),
-                std::mem::replace(&mut self.escapes, none()),
-            ],
-            true => vec![
-                std::mem::replace(&mut self.strong, none()),
-                std::mem::replace(&mut self.close, none()),
-            ],
-        };
-        let reader = OutcomeReader::new(self.store);
-        let sql = format!("SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE id = ?");
-        let verdict = |id: i64| -> Result<Option<Arc<Verdict>>, Trouble> {
-            let found = reader.page(&sql, [id])?.pop();
-            Ok(found.and_then(|(_, timed)| match timed.outcome {
-                Outcome::Judged(verdict) => Some(verdict),
-                Outcome::Dropped(_) => None,
-            }))
-        };
-        let mut notable = Vec::new();
-        for notables in kinds {
-            let kind = notables.kind();
-            let verdicts = notables.into_frames().into_iter().map(verdict);
-            let verdicts: Vec<Option<_>> = verdicts.collect::<Result<_, Trouble>>()?;
-            notable.push((kind, verdicts.into_iter().flatten().collect()));
-        }
-        Ok(notable)
+    /// Where people said what frames are, those on which they and the detector differ come first.
+    fn kinds(&self) -> Vec<Notables<i64>> {
+        let [differ, others] = [[&self.false_rejects, &self.escapes], [&self.strong, &self.close]];
+        let is_labelled = !self.labels.scores.counts().is_empty();
+        let kinds = differ.into_iter().filter(|_| is_labelled).chain(others);
+        kinds.cloned().collect()
     }
 }
 

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use intakt_operators::detector::{Detector, DetectorDescription};
 use intakt_operators::{Frame, Verdict};
 use intakt_pipelines::recording::{Played, RecordedEvent, Recording};
-use intakt_pipelines::review::{Notable, ReviewPicture, look_again};
+use intakt_pipelines::review::{ReviewPicture, look_again};
 use intakt_pipelines::sources::read_file;
+use intakt_pipelines::store::NotableVerdicts;
 use intakt_pipelines::{RunOptions, load_detector};
 
 use crate::inspected::Inspected;
@@ -23,12 +24,12 @@ const SEARCHED_BYTES_MAX: u64 = 4 << 30;
 
 /// The picture of each frame, or why there is none, in the order of `notable`.
 pub(super) fn of(
-    notable: &[(Notable, Vec<Arc<Verdict>>)],
+    notable: &[NotableVerdicts],
     inspected: Option<&Inspected>,
     run: &Path,
     options: &RunOptions,
 ) -> Vec<Vec<Result<ReviewPicture, String>>> {
-    let verdicts = || notable.iter().flat_map(|(_, verdicts)| verdicts);
+    let verdicts = || notable.iter().flat_map(|of_kind| &of_kind.verdicts);
     let finding = inspected.map(|noted| Finding {
         noted,
         detectors: detectors(noted, run, verdicts().map(|verdict| verdict.detector.clone()).collect()),
@@ -48,7 +49,7 @@ pub(super) fn of(
     };
     notable
         .iter()
-        .map(|(_, verdicts)| verdicts.iter().map(picture).collect())
+        .map(|of_kind| of_kind.verdicts.iter().map(picture).collect())
         .collect()
 }
 

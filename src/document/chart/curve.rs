@@ -3,12 +3,11 @@
 use maud::{Markup, html};
 
 use super::{Plot, at, chart, path};
-use crate::document::text::percent;
 
 const PLOT: Plot = Plot {
-    left: 58.0,
+    left: 66.0,
     top: 14.0,
-    right: 334.0,
+    right: 326.0,
     bottom: 250.0,
 };
 
@@ -38,17 +37,18 @@ pub(crate) fn curve(
         at(PLOT.left),
         at(PLOT.bottom)
     );
+    let parts = if x_max == 1.0 { 4 } else { 3 };
     chart(
-        346.0,
+        350.0,
         300.0,
         says,
         &html! {
             @for quarter in 0..=4 {
                 @let share = f64::from(quarter) / 4.0;
-                (PLOT.level(share, &percent(Some(share))))
+                (PLOT.level(share, &format!("{:.0} %", 100.0 * share)))
             }
-            @for third in 0..=3 {
-                @let share = f64::from(third) / 3.0;
+            @for part in 0..=parts {
+                @let share = f64::from(part) / f64::from(parts);
                 (PLOT.tick(share, &format!("{:.0} %", 100.0 * share * x_max)))
             }
             path.area d=(area) {}
@@ -63,7 +63,7 @@ pub(crate) fn curve(
                 text.note x=(at(x + 10.0)) y=(at((y + 20.0).min(PLOT.bottom - 6.0))) { (marked.name) }
             }
             text.note x=(at((PLOT.left + PLOT.right) / 2.0)) y="288" text-anchor="middle" { (x_name) }
-            text.note transform={ "translate(12 " (at((PLOT.top + PLOT.bottom) / 2.0)) ") rotate(-90)" }
+            text.note transform={ "translate(14 " (at((PLOT.top + PLOT.bottom) / 2.0)) ") rotate(-90)" }
                 text-anchor="middle" { (y_name) }
         },
     )
@@ -88,11 +88,11 @@ mod tests {
     fn a_curve_is_a_path_through_its_points() {
         let drawn = curve(&[[0.0, 0.0], [0.0, 0.5], [1.0, 1.0]], 1.0, ["x", "y"], None, "says").into_string();
         assert!(
-            drawn.contains(r#"<path class="curve" d="M58 250L58 132L334 14">"#),
+            drawn.contains(r#"<path class="curve" d="M66 250L66 132L326 14">"#),
             "{drawn}"
         );
         assert!(
-            drawn.contains(r#"<path class="area" d="M58 250L58 132L334 14L334 250L58 250Z">"#),
+            drawn.contains(r#"<path class="area" d="M66 250L66 132L326 14L326 250L66 250Z">"#),
             "{drawn}"
         );
     }

@@ -60,9 +60,9 @@ pub(crate) fn histogram(upper: &Half<'_>, lower: Option<&Half<'_>>, says: &str) 
                 (below.tick(share, &format!("{share:.1}")))
             }
             text.note x=(at(UPPER.x(0.5))) y=(at(bottom + 34.0)) text-anchor="middle" { "calibrated score" }
-            text.name x=(at(UPPER.left + 6.0)) y=(at(UPPER.top + 2.0)) { (upper.name) }
+            text.name x=(at(UPPER.left)) y=(at(UPPER.top - 13.0)) { "▲ " (upper.name) }
             @if let Some(lower) = lower {
-                text.name x=(at(UPPER.left + 6.0)) y=(at(bottom - 6.0)) { (lower.name) }
+                text.name x=(at(UPPER.right)) y=(at(UPPER.top - 13.0)) text-anchor="end" { "▼ " (lower.name) }
             }
         },
     )

@@ -5,4 +5,5 @@ mod failures;
 mod kill;
 mod queries;
 mod round_trip;
+mod summary;
 mod support;
