@@ -13,9 +13,9 @@ pub(super) fn lines(detector: &DetectorDescription) -> Vec<Line> {
     let calibration = &detector.calibration;
     vec![
         (
-            "Detector file",
+            "Detector",
             format!(
-                "SHA-256 begins with {}, fitted by Intakt {}",
+                "{}: the SHA-256 of its file, with what it was told to ignore, begins so; fitted by Intakt {}",
                 detector.id, detector.intakt_version
             ),
         ),
@@ -32,7 +32,7 @@ pub(super) fn lines(detector: &DetectorDescription) -> Vec<Line> {
         ("Weights", format!("SHA-256 {}", recipe.backbone.hash)),
         ("Input", input(detector)),
         ("Image score", image_score(recipe.image_score)),
-        ("Ignored", ignored(&recipe.suppression)),
+        ("Ignored", all_ignored(detector)),
         (
             "Fitted on",
             format!(
@@ -58,7 +58,8 @@ pub(super) fn guarantee(detector: &DetectorDescription) -> String {
     match (calibration.method, calibration.guaranteed_false_reject_rate) {
         (_, Some(rate)) => format!(
             "Of good parts whose images are like the {} held-out ones, at most {} are rejected on average, whatever the \
-             distribution of their scores. Nothing is promised about defects, nor for a time when light or parts have changed.",
+             distribution of their scores, with what was stated at the fit to be ignored. Nothing is promised about defects, nor for a \
+             time when light or parts have changed.",
             calibration.n_frames,
             percent(Some(rate))
         ),
@@ -124,7 +125,17 @@ pub(crate) fn image_score(score: ImageScore) -> String {
     }
 }
 
-/// What does not count.
+/// What does not count, the margin that is found in each frame included.
+pub(super) fn all_ignored(detector: &DetectorDescription) -> String {
+    let rules = ignored(&detector.recipe.suppression);
+    match (detector.recipe.input.exclude_dark_margin, rules.as_str()) {
+        (false, _) => rules,
+        (true, "none") => "the dark margin, which is found per frame".to_owned(),
+        (true, _) => format!("{rules}, the dark margin, which is found per frame"),
+    }
+}
+
+/// What does not count by the rules.
 pub(crate) fn ignored(rules: &SuppressionRules) -> String {
     let stated = [
         rules

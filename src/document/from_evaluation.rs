@@ -163,13 +163,13 @@ fn document(read: Read) -> Document {
         quality: Some(quality),
         notable: notable(&read.images, read.notable),
         suppressed_note: format!(
-            "{}The rules of the detector: {}.",
+            "{}Ignored by rule: {}.",
             if measured.suppressed.is_empty() {
                 "Nothing was suppressed. "
             } else {
                 ""
             },
-            super::detectors::ignored(&about.detector.recipe.suppression)
+            super::detectors::all_ignored(&about.detector)
         ),
         suppressed: measured.suppressed.into_iter().collect(),
         latencies: spans(&read.latencies),

@@ -199,11 +199,11 @@ pub(super) fn notable(document: &Document) -> Markup {
             h2 { "Frames to look at" }
             @if document.notable.iter().any(|group| group.frames.iter().any(|frame| frame.picture.is_ok())) {
                 p {
-                    "Left the frame"
+                    "Left, or above, the frame"
                     @if document.notable.iter().any(|group| group.frames.iter().any(|frame| frame.truth.is_some())) {
                         ", with a black and white line around the defect where somebody drew it"
                     }
-                    "; right the same with its heatmap. What counted is outlined with its peak score; what was suppressed is dashed in "
+                    "; right, or below, the same with its heatmap. What counted is outlined with its peak score; what was suppressed is dashed in "
                     "grey."
                 }
             }
