@@ -8,7 +8,7 @@ use axum::http::Uri;
 use intakt_pipelines::PipelineError;
 
 use crate::cli::HealthArgs;
-use crate::server::Token;
+use crate::server::Tokens;
 use crate::{Outcome, terminal};
 
 /// Time to be connected, and again for the answer: the server is on the same machine, and answers from memory.
@@ -20,7 +20,7 @@ const ANSWER_BYTES_MAX: u64 = 16 << 10;
 /// Asks, and says what was answered.
 pub(crate) fn run(args: &HealthArgs) -> Result<Outcome, PipelineError> {
     let question = Question::new(&args.url).map_err(PipelineError::Refused)?;
-    let token = args.token_file.as_deref().map(Token::read).transpose();
+    let token = args.token_file.as_deref().map(Tokens::read).transpose();
     let token = token.map_err(PipelineError::Refused)?;
     let (is_well, said) = match question.ask(token.as_ref()) {
         Ok(answer) => (answer.status == "200", format!("{} {}", answer.status, answer.body)),
@@ -59,7 +59,7 @@ impl Question {
         })
     }
 
-    fn ask(&self, token: Option<&Token>) -> io::Result<Answer> {
+    fn ask(&self, token: Option<&Tokens>) -> io::Result<Answer> {
         let mut stream = self.connect()?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

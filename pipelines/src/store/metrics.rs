@@ -5,10 +5,10 @@ use std::sync::Arc;
 use intakt_operators::dataflow::{Rate, Revision, Scope, ScoreFigures, ScoreRate, Window};
 use intakt_operators::metrics::Tally;
 
-use super::Metric;
+use super::{Metric, WindowKind};
 
 /// A scope in one word, in which a camera called "all" is not all cameras.
-pub(super) fn scope_name(scope: &Scope) -> String {
+pub fn scope_name(scope: &Scope) -> String {
     match scope {
         Scope::Camera(camera) => format!("camera/{camera}"),
         Scope::Line(line) => format!("line/{line}"),
@@ -25,6 +25,30 @@ pub(super) fn scope_of_name(name: &str) -> Scope {
     }
 }
 
+/// The scope of a stored figure in one word: with the window, where that is no sliding one.
+fn window_name(scope: &Scope, window: &Window) -> String {
+    let scope = scope_name(scope);
+    match window {
+        Window::Sliding { .. } => scope,
+        Window::Shift => format!("{scope}{SHIFT}"),
+        Window::Lot { lot } => format!("{scope}{LOT}{lot}"),
+    }
+}
+
+const SHIFT: &str = "/shift";
+const LOT: &str = "/lot/";
+
+/// What [`window_name`] names, where the window has this length. A camera whose own name ends like that is taken for another.
+pub(super) fn window_of_name(name: &str, length_us: u64) -> (Scope, WindowKind) {
+    if let Some((scope, lot)) = name.split_once(LOT) {
+        return (scope_of_name(scope), WindowKind::Lot(lot.into()));
+    }
+    match name.strip_suffix(SHIFT) {
+        Some(scope) => (scope_of_name(scope), WindowKind::Shift),
+        None => (scope_of_name(name), WindowKind::Length(length_us)),
+    }
+}
+
 /// The figures of counts.
 pub(super) fn count_metrics(rate: &Rate) -> impl Iterator<Item = Metric> {
     metrics(rate, tally_figures, |tally| *tally == Tally::default())
@@ -36,9 +60,10 @@ pub(super) fn score_metrics(rate: &ScoreRate) -> impl Iterator<Item = Metric> {
 }
 
 /// Names and values.
-type Figures = Vec<(&'static str, Option<f64>)>;
+pub type Figures = Vec<(&'static str, Option<f64>)>;
 
-fn tally_figures(tally: &Tally) -> Figures {
+/// The figures of counts by name, as they are stored.
+pub fn tally_figures(tally: &Tally) -> Figures {
     let confusion = tally.confusion();
     let labelled = confusion.tp + confusion.fp + confusion.tn + confusion.fn_;
     let count = |count: i64| Some(count as f64);
@@ -80,12 +105,7 @@ fn metrics<T>(
     figures: fn(&T) -> Figures,
     is_empty: fn(&T) -> bool,
 ) -> impl Iterator<Item = Metric> + use<T> {
-    let scope = scope_name(&rate.key.scope);
-    let scope: Arc<str> = match &rate.key.window {
-        Window::Sliding { .. } => scope.into(),
-        Window::Shift => format!("{scope}/shift").into(),
-        Window::Lot { lot } => format!("{scope}/lot/{lot}").into(),
-    };
+    let scope: Arc<str> = window_name(&rate.key.scope, &rate.key.window).into();
     let (at_us, window_us) = (rate.end_us, rate.end_us - rate.start_us);
     // Nor is that a window ran empty, which only the first of many empty ones would say.
     let kept = match has_fixed_place(&rate.key.window, rate.end_us) && (rate.revision > 0 || !is_empty(&rate.after)) {
@@ -109,6 +129,14 @@ mod tests {
     fn a_scope_is_found_again_by_its_name() {
         for scope in [Scope::All, Scope::Line("all".into()), Scope::Camera("dock/2".into())] {
             assert_eq!(scope_of_name(&scope_name(&scope)), scope);
+            for (window, kind) in [
+                (Window::Sliding { length_us: 7 }, WindowKind::Length(7)),
+                (Window::Shift, WindowKind::Shift),
+                (Window::Lot { lot: "L/7".into() }, WindowKind::Lot("L/7".into())),
+            ] {
+                let name = window_name(&scope, &window);
+                assert_eq!(window_of_name(&name, 7), (scope.clone(), kind), "{name}");
+            }
         }
     }
 }

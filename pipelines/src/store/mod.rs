@@ -8,9 +8,11 @@
 //! Readers open the same file while the run writes (write-ahead log). They read in pages, so that neither their memory nor
 //! the log grows with the length of the run.
 
+mod counted;
 mod error;
 mod export;
 mod hop_buffer;
+mod listing;
 mod metrics;
 mod outcome_reader;
 mod pages;
@@ -25,11 +27,15 @@ mod sql_value;
 #[expect(clippy::module_inception, reason = "the module is named for the noun in it")]
 mod store;
 mod summary;
+mod windows;
 mod writer;
 
+pub use counted::{Counted, CountedCamera, LabelledScores, LastOutcome};
 pub use error::{StoreError, Trouble};
 pub use export::{ExportFormat, export};
 pub use hop_buffer::HopBuffer;
+pub use listing::{Listed, ListedOutcome, Listing, Order, Position};
+pub use metrics::{Figures, scope_name, tally_figures};
 pub use pages::Pages;
 pub use query::{DecisionKind, OutcomeFilter};
 pub use reader::ResumePoint;
@@ -41,6 +47,7 @@ pub use summary::{
     CameraSummary, DetectorUse, LabelSummary, NotableVerdicts, RunSummary, SCORE_STEPS, ScoreSteps, Stretches,
     SuppressedRegions,
 };
+pub use windows::{RevisedFigure, WindowFigures, WindowFilter, WindowKind, WindowPosition};
 
 #[cfg(test)]
 mod tests;

@@ -104,7 +104,7 @@ impl Store {
     }
 
     /// Id of the first outcome at `time_us` or later, by bisection: ids have no gaps and grow with time.
-    fn first_id_from(&self, time_us: u64) -> Result<i64, Trouble> {
+    pub(super) fn first_id_from(&self, time_us: u64) -> Result<i64, Trouble> {
         let newest = self
             .connection
             .query_row("SELECT coalesce(max(id), 0) FROM outcomes", [], |row| row.get(0))?;
@@ -146,8 +146,18 @@ impl Selection {
     }
 }
 
-/// The statement for a page. The index is named, because SQLite does not know that anything but a pass is rare.
+/// The statement for a page.
 fn sql(by_camera: bool, decision: Option<DecisionKind>) -> String {
+    let (index, conditions) = conditions(by_camera, decision);
+    format!(
+        "SELECT {OUTCOME_COLUMNS} FROM outcomes {index}
+         WHERE id > :after AND id < :end {conditions} ORDER BY id LIMIT :rows"
+    )
+}
+
+/// What camera and decision say in a statement: the index, and the conditions behind those about the id. The index is named,
+/// because SQLite does not know that anything but a pass is rare.
+pub(super) fn conditions(by_camera: bool, decision: Option<DecisionKind>) -> (&'static str, String) {
     let index = match (by_camera, decision) {
         (_, Some(DecisionKind::Reject | DecisionKind::Unreadable | DecisionKind::Dropped)) => {
             "INDEXED BY outcomes_decision"
@@ -162,16 +172,24 @@ fn sql(by_camera: bool, decision: Option<DecisionKind>) -> String {
         // The second condition tells SQLite that the partial index applies.
         Some(other) => format!("AND decision = '{}' AND decision <> 'pass'", other.word()),
     };
-    format!(
-        "SELECT {OUTCOME_COLUMNS} FROM outcomes {index}
-         WHERE id > :after AND id < :end {camera} {decision} ORDER BY id LIMIT :rows"
-    )
+    (index, format!("{camera} {decision}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::store::StoreOptions;
+
+    impl Store {
+        /// How SQLite goes about a statement.
+        pub(in crate::store) fn plan(&self, sql: &str) -> String {
+            let mut statement = self.connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            // Without values for its parameters: the plan does not depend on them.
+            let rows = statement.raw_query().mapped(|row| row.get(3));
+            let plan: Vec<String> = rows.map(Result::unwrap).collect();
+            plan.join("; ")
+        }
+    }
 
     #[test]
     fn no_query_sorts_or_reads_what_it_does_not_want() {
@@ -185,12 +203,8 @@ mod tests {
                 Some(DecisionKind::Unreadable),
                 Some(DecisionKind::Dropped),
             ] {
-                let sql = format!("EXPLAIN QUERY PLAN {}", sql(by_camera, decision));
-                let mut statement = store.connection.prepare(&sql).unwrap();
-                // Without values for its parameters: the plan does not depend on them.
-                let rows = statement.raw_query().mapped(|row| row.get(3));
-                let plan: Vec<String> = rows.map(Result::unwrap).collect();
-                let plan = plan.join("; ");
+                let sql = sql(by_camera, decision);
+                let plan = store.plan(&sql);
                 assert!(
                     plan.starts_with("SEARCH") && !plan.contains("TEMP B-TREE"),
                     "{sql}: {plan}"

@@ -310,16 +310,19 @@ impl Store {
     }
 }
 
+/// What a label says.
+pub(super) fn truth(anomalous: bool, class: Option<String>) -> Result<Truth, Trouble> {
+    match (anomalous, class) {
+        (false, None) => Ok(Truth::Normal),
+        (true, Some(class)) => Ok(Truth::Anomalous(class)),
+        (anomalous, class) => Err(Trouble::Damaged(format!(
+            "a label has anomalous = {anomalous} and class {class:?}"
+        ))),
+    }
+}
+
 fn label(row: &Row<'_>) -> Result<TimedLabel, Trouble> {
-    let truth = match (row.get(4)?, row.get::<_, Option<String>>(5)?) {
-        (false, None) => Truth::Normal,
-        (true, Some(class)) => Truth::Anomalous(class),
-        (anomalous, class) => {
-            return Err(Trouble::Damaged(format!(
-                "a label has anomalous = {anomalous} and class {class:?}"
-            )));
-        }
-    };
+    let truth = truth(row.get(4)?, row.get(5)?)?;
     Ok(TimedLabel {
         time_us: from_key(row.get(1)?)?,
         ordinal: from_key(row.get(7)?)?,

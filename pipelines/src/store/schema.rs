@@ -104,6 +104,11 @@ CREATE VIEW drops AS
     WHERE decision = 'dropped';
 ";
 
+/// What stores that were made before lack, and every one that is written to has.
+pub(super) const ADDED: &str = "
+CREATE INDEX IF NOT EXISTS labels_frame ON labels (camera, seq, time_us, ordinal);
+";
+
 /// How a connection that writes behaves: readers go on during a commit, and a commit that returned survives a power loss.
 pub(super) const WRITING: &str = "
 PRAGMA journal_mode = WAL;

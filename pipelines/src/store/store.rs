@@ -75,6 +75,7 @@ impl Store {
                 return Err(Trouble::Exists);
             }
             transaction.execute_batch(schema::TABLES)?;
+            transaction.execute_batch(schema::ADDED)?;
             transaction.pragma_update(None, "application_id", schema::APPLICATION_ID)?;
             transaction.execute(
                 "INSERT INTO meta VALUES (?, ?, ?)",
@@ -96,6 +97,7 @@ impl Store {
             let connection = connect_to_run(path, OpenFlags::SQLITE_OPEN_READ_WRITE, options)?;
             refuse_read_only(&connection)?;
             connection.execute_batch(schema::WRITING)?;
+            connection.execute_batch(schema::ADDED)?;
             connection.execute("UPDATE progress SET generation = generation + 1, ended = FALSE", [])?;
             Self::with(connection, path, options)
         };

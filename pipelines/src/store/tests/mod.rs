@@ -3,6 +3,7 @@
 mod export;
 mod failures;
 mod kill;
+mod listing;
 mod queries;
 mod round_trip;
 mod summary;

@@ -1,0 +1,203 @@
+//! What became of all frames of a run, counted by camera: decisions and scores.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use intakt_operators::metrics::{SCORE_BUCKETS, score_bucket};
+use rusqlite::Row;
+
+use super::error::{StoreError, Trouble};
+use super::sql_value::{bits_in, from_key, score_in};
+use super::store::Store;
+
+/// Outcomes that are read at once: the lock of a reader is held for a few hundredths of a second.
+const ROWS_AT_ONCE: i64 = 50_000;
+
+/// The outcomes of a run, counted. It grows with cameras, thresholds and detectors, not with frames, and goes on where it was.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counted {
+    /// Up to this outcome.
+    up_to: i64,
+    /// By the number of their name.
+    numbered: BTreeMap<i64, CountedCamera>,
+    /// By name.
+    pub cameras: BTreeMap<Arc<str>, CountedCamera>,
+}
+
+/// The outcomes of a camera, counted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CountedCamera {
+    /// Frames that passed.
+    pub passed: u64,
+    /// Frames that were rejected.
+    pub rejected: u64,
+    /// Frames of which no image could be made.
+    pub unreadable: u64,
+    /// Frames that were dropped.
+    pub dropped: u64,
+    /// Frames that passed or were rejected, by the [bucket](score_bucket) of their calibrated score.
+    pub scores: Vec<u64>,
+    /// The same by detector and the bits of its threshold.
+    pub settings: BTreeMap<(Arc<str>, u64), u64>,
+    /// The newest frame that was looked at.
+    pub last: Option<LastOutcome>,
+}
+
+/// The newest frame of a camera that was looked at.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastOutcome {
+    /// Its number.
+    pub seq: u64,
+    /// When it was captured, microseconds.
+    pub captured_at_us: u64,
+    /// "pass", "reject" or "unreadable".
+    pub decision: String,
+    /// Why it was unreadable.
+    pub reason: Option<String>,
+    /// Its calibrated score.
+    pub calibrated_score: f64,
+    /// The detector.
+    pub detector: Arc<str>,
+    /// The image score above which it would have been rejected.
+    pub threshold: f64,
+}
+
+/// Labelled frames by the [bucket](score_bucket) of their calibrated score.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LabelledScores {
+    /// Those that are normal.
+    pub normal: Vec<u64>,
+    /// Those that are anomalous.
+    pub anomalous: Vec<u64>,
+}
+
+impl Default for LabelledScores {
+    fn default() -> Self {
+        Self {
+            normal: no_scores(),
+            anomalous: no_scores(),
+        }
+    }
+}
+
+impl Default for CountedCamera {
+    fn default() -> Self {
+        Self {
+            passed: 0,
+            rejected: 0,
+            unreadable: 0,
+            dropped: 0,
+            scores: no_scores(),
+            settings: BTreeMap::new(),
+            last: None,
+        }
+    }
+}
+
+impl Store {
+    /// Counts on what was committed since `counted`.
+    ///
+    /// # Errors
+    /// The store cannot be read; what was counted before it failed stays counted.
+    pub fn count_on(&self, counted: &mut Counted) -> Result<(), StoreError> {
+        self.try_count_on(counted).map_err(self.error("read"))
+    }
+
+    fn try_count_on(&self, counted: &mut Counted) -> Result<(), Trouble> {
+        let sql = "SELECT id, camera, decision, calibrated_score, names.name, threshold, seq, captured_at_us, reason
+            FROM outcomes NOT INDEXED LEFT JOIN names ON names.id = detector
+            WHERE outcomes.id > ? ORDER BY outcomes.id LIMIT ?";
+        let mut statement = self.connection.prepare(sql)?;
+        loop {
+            let mut rows = statement.query([counted.up_to, ROWS_AT_ONCE])?;
+            let mut read = 0;
+            while let Some(row) = rows.next()? {
+                counted.numbered.entry(row.get(1)?).or_default().count(row)?;
+                counted.up_to = row.get(0)?;
+                read += 1;
+            }
+            if read < ROWS_AT_ONCE {
+                break;
+            }
+        }
+        let names = self.names_of_cameras()?;
+        let named = |(number, counted): (&i64, &CountedCamera)| {
+            let name = names.get(number)?;
+            Some((name.as_str().into(), counted.clone()))
+        };
+        counted.cameras = counted.numbered.iter().filter_map(named).collect();
+        Ok(())
+    }
+
+    /// The scores of the frames of a camera that somebody labelled, as was said last, among those that are `counted`.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn labelled_scores(&self, camera: &str, counted: &Counted) -> Result<LabelledScores, StoreError> {
+        let read = || -> Result<LabelledScores, Trouble> {
+            let sql = "SELECT calibrated_score, anomalous FROM (
+                    SELECT seq, anomalous, row_number() OVER (PARTITION BY seq ORDER BY time_us DESC, ordinal DESC) AS nth
+                    FROM labels WHERE camera = ?1
+                ) AS said JOIN outcomes INDEXED BY outcomes_frame ON outcomes.camera = ?2 AND outcomes.seq = said.seq
+                WHERE nth = 1 AND decision IN ('pass', 'reject') AND outcomes.id <= ?3";
+            let mut found = LabelledScores::default();
+            let mut statement = self.connection.prepare(sql)?;
+            let mut rows = statement.query((camera, self.number(camera)?, counted.up_to))?;
+            while let Some(row) = rows.next()? {
+                let side = match row.get(1)? {
+                    true => &mut found.anomalous,
+                    false => &mut found.normal,
+                };
+                side[usize::from(score_bucket(score_in(row, 0)?))] += 1;
+            }
+            Ok(found)
+        };
+        read().map_err(self.error("read"))
+    }
+}
+
+impl CountedCamera {
+    /// Frames that passed or were rejected.
+    pub fn judged(&self) -> u64 {
+        self.passed + self.rejected
+    }
+
+    fn count(&mut self, row: &Row<'_>) -> Result<(), Trouble> {
+        let decision: String = row.get(2)?;
+        match decision.as_str() {
+            "pass" => self.passed += 1,
+            "reject" => self.rejected += 1,
+            "unreadable" => self.unreadable += 1,
+            _ => {
+                self.dropped += 1;
+                return Ok(());
+            }
+        }
+        let (score, threshold) = (score_in(row, 3)?, score_in(row, 5)?);
+        let detector: Arc<str> = row.get::<_, String>(4)?.into();
+        if decision != "unreadable" {
+            self.scores[usize::from(score_bucket(score))] += 1;
+            *self
+                .settings
+                .entry((detector.clone(), threshold.to_bits()))
+                .or_default() += 1;
+        }
+        let seq = from_key(row.get(6)?)?;
+        if self.last.as_ref().is_none_or(|last| last.seq <= seq) {
+            self.last = Some(LastOutcome {
+                seq,
+                captured_at_us: bits_in(row, 7)?,
+                decision,
+                reason: row.get(8)?,
+                calibrated_score: score,
+                detector,
+                threshold,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn no_scores() -> Vec<u64> {
+    vec![0; usize::from(SCORE_BUCKETS)]
+}
