@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Top(TopArgs),
     /// Ask a run's server whether it is well: status 0 if it is, 1 if not
     Health(HealthArgs),
+    /// Show a kept run in a browser, after it has ended
+    Serve(ServeArgs),
 }
 
 /// Where a run is kept
@@ -182,6 +184,15 @@ pub(crate) struct DemoArgs {
     /// Directory for verdicts, detectors and pictures
     #[arg(long, default_value = "out/demo")]
     pub(crate) out: PathBuf,
+    /// Show the line in a browser, at its own pace, until it is interrupted
+    #[arg(long)]
+    pub(crate) serve: bool,
+    /// With `--serve`: keep the run in this directory, and go on with the one that is there [default: one that is removed at the end]
+    #[arg(long, value_name = "DIR", requires = "serve")]
+    pub(crate) run: Option<PathBuf>,
+    /// With `--serve`: address and port to listen on
+    #[arg(long, default_value = "127.0.0.1:8080", requires = "serve")]
+    pub(crate) listen: String,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
 }
@@ -454,7 +465,7 @@ pub(crate) struct ServerArgs {
     /// Serve verdicts and figures on this address and port (127.0.0.1:8080; port 0 takes any that is free)
     #[arg(long)]
     pub(crate) listen: Option<String>,
-    /// File with the token that requests carry; needed where others can reach the address
+    /// File with the token that requests carry, or with lines `role token`; needed where others can reach the address
     #[arg(long)]
     pub(crate) token_file: Option<PathBuf>,
 }
@@ -559,6 +570,14 @@ pub(crate) struct BenchArgs {
     pub(crate) layers: bool,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Directory of a kept run
+    pub(crate) run: PathBuf,
+    #[command(flatten)]
+    pub(crate) server: ServerArgs,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod cli;
 mod commands;
 mod document;
 mod environment;
+mod detector_facts;
 mod exit;
 mod inspected;
 mod interrupt;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Report(args) => commands::report::run(&args),
         Command::Show(args) => commands::show::run(&args),
         Command::Bench(args) => commands::bench::run(&args),
+        Command::Serve(args) => commands::serve::run(&args),
         Command::Top(args) => commands::top::run(&args),
         Command::Health(args) => commands::health::run(&args),
     };

@@ -1,7 +1,7 @@
 //! What can be said to an inspection while it runs.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use intakt_operators::Label;
 use intakt_operators::dataflow::{ArrivedLabel, Control, ControlQueue};
@@ -17,6 +17,19 @@ pub struct Controls {
     /// Cameras that other processes read: labels about their frames are heard here too.
     elsewhere: Vec<Arc<str>>,
     detectors: Option<Arc<Detectors>>,
+    /// Held while a camera is set up, because that rests on what it was before.
+    setting_up: Arc<Mutex<()>>,
+}
+
+/// A setup that took effect.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// Name of the camera.
+    pub camera: Arc<str>,
+    /// Which of its setups.
+    pub setup: u32,
+    /// The first frame that it looked at.
+    pub seq: u64,
 }
 
 impl Controls {
@@ -29,6 +42,7 @@ impl Controls {
             cameras: queues.collect(),
             elsewhere: Vec::new(),
             detectors,
+            setting_up: Arc::default(),
         }
     }
 
@@ -53,23 +67,42 @@ impl Controls {
         self
     }
 
-    /// From the camera's next frame on, frames with a higher image score than `threshold` are rejected.
+    /// From the camera's next frame on, or from frame `at_seq`, frames with a higher image score than `threshold` are rejected.
+    /// What was planned for a later frame is given up. The number of the setup, see [`Controls::begun`].
     ///
     /// # Errors
     /// As [`Controls::label`]; the threshold is not finite.
-    pub fn threshold(&self, camera: &str, threshold: f32) -> Result<(), String> {
-        self.queue(camera)?;
-        let detector = self.detectors()?.newest(camera).with_image_threshold(threshold)?;
-        self.set_up(camera, detector.into(), ChangeKind::Threshold(threshold.into()))
+    pub fn threshold(&self, camera: &str, threshold: f32, at_seq: Option<u64>) -> Result<u32, String> {
+        if !threshold.is_finite() {
+            return Err(format!("a threshold is a finite number, not {threshold}"));
+        }
+        let change = ChangeKind::Threshold(threshold.into());
+        let with_threshold = |current: Arc<Detector>| Ok(current.with_image_threshold(threshold)?.into());
+        self.set_up(camera, change, at_seq, with_threshold)
     }
 
-    /// From the camera's next frame on, `detector` looks.
+    /// From the camera's next frame on, or from frame `at_seq`, `detector` looks. What was planned for a later frame is given up.
+    /// The number of the setup, see [`Controls::begun`].
     ///
     /// # Errors
     /// As [`Controls::label`].
-    pub fn detector(&self, camera: &str, detector: Arc<Detector>) -> Result<(), String> {
+    pub fn detector(&self, camera: &str, detector: Arc<Detector>, at_seq: Option<u64>) -> Result<u32, String> {
         let change = ChangeKind::Detector(detector.id().clone());
-        self.set_up(camera, detector, change)
+        self.set_up(camera, change, at_seq, |_| Ok(detector))
+    }
+
+    /// The setups that took effect since this was asked last.
+    pub fn begun(&self) -> Vec<Begun> {
+        let of_camera = |(camera, queue): (&Arc<str>, &ControlQueue)| {
+            let begun = queue.begun().into_iter();
+            let begun = begun.map(|(setup, seq)| Begun {
+                camera: camera.clone(),
+                setup,
+                seq,
+            });
+            begun.collect::<Vec<_>>()
+        };
+        self.cameras.iter().flat_map(of_camera).collect()
     }
 
     /// The camera's next frames show parts of `lot`.
@@ -88,6 +121,15 @@ impl Controls {
         self.say(camera, Control::WhatIf { name, threshold })
     }
 
+    /// The detector that looks at a camera, or will at its next frame.
+    ///
+    /// # Errors
+    /// There is no such camera here, or nobody looks.
+    pub fn newest(&self, camera: &str) -> Result<Arc<Detector>, String> {
+        let planned = self.queue(camera)?.planned().map(|(setup, _)| setup);
+        Ok(self.detectors()?.newest(camera, planned))
+    }
+
     /// Whether another process reads the camera.
     pub fn is_elsewhere(&self, camera: &str) -> bool {
         self.elsewhere.iter().any(|other| **other == *camera)
@@ -98,10 +140,26 @@ impl Controls {
         self.cameras.keys()
     }
 
-    fn set_up(&self, camera: &str, detector: Arc<Detector>, change: ChangeKind) -> Result<(), String> {
-        let queue = self.queue(camera)?;
-        let setup = self.detectors()?.add(camera, detector, change);
-        said(queue, Control::Setup(setup))
+    fn set_up(
+        &self,
+        camera: &str,
+        change: ChangeKind,
+        at_seq: Option<u64>,
+        made_of: impl FnOnce(Arc<Detector>) -> Result<Arc<Detector>, String>,
+    ) -> Result<u32, String> {
+        let (queue, detectors) = (self.queue(camera)?, self.detectors()?);
+        let _setting_up = self.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
+        // First, because a plan that has taken effect by now is what the next one rests on.
+        if let Some(planned) = queue.give_up_plan() {
+            detectors.give_up(camera, planned);
+        }
+        let detector = made_of(self.newest(camera)?)?;
+        let setup = detectors.add(camera, detector, change);
+        match at_seq {
+            None => said(queue, Control::Setup(setup))?,
+            Some(at_seq) => queue.plan(setup, at_seq),
+        }
+        Ok(setup)
     }
 
     fn detectors(&self) -> Result<&Detectors, String> {

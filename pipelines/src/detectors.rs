@@ -17,7 +17,15 @@ pub struct Detectors {
     later: Arc<RwLock<BTreeMap<Arc<str>, Setups>>>,
 }
 
-type Setups = Vec<(Assigned, ChangeKind)>;
+type Setups = Vec<Setup>;
+
+#[derive(Clone)]
+struct Setup {
+    assigned: Assigned,
+    change: ChangeKind,
+    /// It was given up before it took effect.
+    given_up: bool,
+}
 
 #[derive(Clone)]
 struct Assigned {
@@ -65,36 +73,50 @@ impl Detectors {
         self.assigned(camera, setup).input
     }
 
-    /// The detector of the camera's newest setup, which may not look yet.
-    pub fn newest(&self, camera: &str) -> Arc<Detector> {
+    /// The detector of the camera's newest setup, which may not look yet; not of the one that is `planned` for a later frame.
+    pub fn newest(&self, camera: &str, planned: Option<u32>) -> Arc<Detector> {
         let later = self.later.read().unwrap_or_else(PoisonError::into_inner);
-        match later.get(camera).and_then(|setups| setups.last()) {
-            Some((assigned, _)) => assigned.detector.clone(),
+        let setups = later.get(camera).map_or(&[][..], Vec::as_slice);
+        let mut newest = setups.iter().enumerate().rev();
+        let is_planned = |idx: usize| planned == Some(idx as u32 + 1);
+        match newest.find(|(idx, setup)| !setup.given_up && !is_planned(*idx)) {
+            Some((_, setup)) => setup.assigned.detector.clone(),
             None => self.own.get(camera).unwrap_or(&self.common).detector.clone(),
         }
+    }
+
+    /// Notes that a setup from 1 on will never take effect.
+    pub fn give_up(&self, camera: &str, setup: u32) {
+        let mut later = self.later.write().unwrap_or_else(PoisonError::into_inner);
+        let setups = later.get_mut(camera).expect("a setup that was added");
+        setups[setup as usize - 1].given_up = true;
     }
 
     /// Adds a setup; its number.
     pub fn add(&self, camera: &str, detector: Arc<Detector>, change: ChangeKind) -> u32 {
         let mut later = self.later.write().unwrap_or_else(PoisonError::into_inner);
         let setups = later.entry(camera.into()).or_default();
-        setups.push((detector.into(), change));
+        setups.push(Setup {
+            assigned: detector.into(),
+            change,
+            given_up: false,
+        });
         setups.len() as u32
     }
 
     /// What one of the camera's setups from 1 on changed. Panics on a setup that there is not (a bug of ours).
     pub fn change(&self, camera: &str, setup: u32) -> ChangeKind {
-        self.later(camera, setup).expect("a setup that was added").1
+        self.later(camera, setup).expect("a setup that was added").change
     }
 
     fn assigned(&self, camera: &str, setup: u32) -> Assigned {
         match self.later(camera, setup) {
-            Some((assigned, _)) => assigned,
+            Some(setup) => setup.assigned,
             None => self.own.get(camera).unwrap_or(&self.common).clone(),
         }
     }
 
-    fn later(&self, camera: &str, setup: u32) -> Option<(Assigned, ChangeKind)> {
+    fn later(&self, camera: &str, setup: u32) -> Option<Setup> {
         let later = self.later.read().unwrap_or_else(PoisonError::into_inner);
         let idx = (setup as usize).checked_sub(1)?;
         later.get(camera)?.get(idx).cloned()

@@ -25,7 +25,7 @@ mod progress;
 mod run;
 
 pub use camera::{Camera, Intake};
-pub use controls::Controls;
+pub use controls::{Begun, Controls};
 pub use detector_file::{load_detector, save_detector, write_atomically, write_picture};
 pub use detectors::Detectors;
 pub use error::PipelineError;

@@ -182,7 +182,7 @@ fn go_on(cameras: &mut [Camera], beginning: &Beginning, detectors: Option<&Detec
             camera.go_on(point, beginning.was_ended);
         }
         if let (Some(&threshold), Some(detectors)) = (beginning.thresholds.get(&name), detectors) {
-            let changed = detectors.newest(&name).with_image_threshold(threshold as f32);
+            let changed = detectors.newest(&name, None).with_image_threshold(threshold as f32);
             let changed = changed.map_err(PipelineError::Refused)?;
             let setup = detectors.add(&name, changed.into(), ChangeKind::Threshold(threshold));
             // It was told before the run was interrupted, so it is not told again.

@@ -2,6 +2,7 @@
 
 mod live;
 mod outcome;
+mod serve;
 
 use std::fs::{self, File};
 use std::io::BufWriter;
@@ -37,6 +38,9 @@ pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
     let line = Arc::new(SyntheticLine::new(args.seed));
     make(&args.out)?;
     let detectors = Arc::new(fit_cameras(&line, &args.out, &options)?);
+    if args.serve {
+        return serve::run(args);
+    }
     terminal::say(&format!("\ninspecting {} frames of three cameras", 3 * args.frames));
     let streams = SyntheticCamera::ALL
         .map(|camera| Synthetic::new(camera.name().into(), line.clone(), camera, args.frames).into())

@@ -12,6 +12,7 @@ use intakt_pipelines::{
 };
 
 use super::kept::{Kept, keep};
+use super::label::Noting;
 use super::lines::{self, Begins};
 use super::planned::{Places, Planned};
 use super::recording::{AsJudged, Making};
@@ -24,7 +25,7 @@ use crate::inspected::{Inspected, Named};
 use crate::progress::Shown;
 use crate::report::{Answers, Counted, Disagreements, SuppressedLog};
 use crate::run_file::Question;
-use crate::server::{Keeper, Told};
+use crate::server::Keeper;
 use crate::{Outcome, interrupt, report, supervise, terminal};
 
 /// Inspects, and says how it went.
@@ -151,15 +152,20 @@ impl Running {
             directory: places.status.as_deref(),
             listen: planned.listen,
             posters: planned.posters,
-            told: Told {
-                controls: controls.clone(),
-                keeper: match (&places.run, &places.status) {
-                    (Some(run), _) => Keeper::Here(RunDirectory(run).labels()),
-                    (None, Some(_)) => Keeper::Process0,
-                    (None, None) => Keeper::Nobody,
-                },
-                detector_directories: places.run.iter().chain(&places.record).cloned().collect(),
+            controls: controls.clone(),
+            keeper: match (&places.run, &places.status) {
+                (Some(run), _) => {
+                    Keeper::Here(RunDirectory(run).served(&planned.figures, Arc::new(Noting(run.clone()))))
+                }
+                (None, Some(_)) => Keeper::Process0,
+                (None, None) => Keeper::Nobody,
             },
+            audit: places
+                .status
+                .as_ref()
+                .or(places.record.as_ref())
+                .map(|directory| RunDirectory(directory).audit()),
+            detector_directories: places.run.iter().chain(&places.record).cloned().collect(),
         };
         let latencies = options.resources.latencies.clone();
         let watching = Watching::start(wanted, process, names.iter().cloned(), latencies, stop)?;

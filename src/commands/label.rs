@@ -1,5 +1,6 @@
 //! `intakt label`: what frames truly are.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use intakt_operators::dataflow::{Alert, AlertState, ArrivedLabel, HOP_US, Rate, ScoreRate};
@@ -14,6 +15,7 @@ use super::query::named;
 use super::run_directory::{RunDirectory, about};
 use super::settings;
 use crate::cli::{LabelArgs, MachineArgs};
+use crate::server::{NotNoted, TakesLabels};
 use crate::{Outcome, terminal};
 
 /// Frames that are named because they were not there; of more it is said how many.
@@ -38,31 +40,64 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
     };
     refuse_unknown_cameras(&store, &labels)?;
     LabelJournal::append(&files.labels(), &labels)?;
-    let Some(_lock) = files.lock()? else {
-        terminal::say(&format!(
-            "labels noted: {}; the run that is going on takes them in",
-            labels.len()
-        ));
-        return Ok(Outcome::Passed);
+    let noted = labels.len();
+    let horizon_us = match take_in(&files)? {
+        TakenIn::ByTheRun => {
+            terminal::say(&format!(
+                "labels noted: {noted}; the run that is going on takes them in"
+            ));
+            return Ok(Outcome::Passed);
+        }
+        TakenIn::WhenItGoesOn => {
+            terminal::say(&format!(
+                "labels noted: {noted}; the run was interrupted, and takes them in when it goes on (`--resume`)"
+            ));
+            return Ok(Outcome::Passed);
+        }
+        TakenIn::Now { horizon_us } => horizon_us,
     };
-    let (figures, replayable) = about(&files)?;
+    note_unmatched(&store, &labels)?;
+    note_idle(&store, &labels, horizon_us)?;
+    Ok(Outcome::Passed)
+}
+
+/// Who takes in labels that were noted.
+pub(crate) enum TakenIn {
+    /// The run, which is going on in another process.
+    ByTheRun,
+    /// The run, which was interrupted and can be read again, when it goes on.
+    WhenItGoesOn,
+    /// It was done now; labels count for so long, microseconds.
+    Now { horizon_us: u64 },
+}
+
+/// Corrects the figures of a run that has ended by the labels that were noted since.
+pub(crate) fn take_in(files: &RunDirectory<'_>) -> Result<TakenIn, PipelineError> {
+    let Some(_lock) = files.lock()? else {
+        return Ok(TakenIn::ByTheRun);
+    };
+    let (figures, replayable) = about(files)?;
     let horizon_us = figures.plan.horizon_us;
-    let had_ended = store.has_ended()?;
+    let had_ended = files.open()?.has_ended()?;
     if replayable && !had_ended {
-        terminal::say(&format!(
-            "labels noted: {}; the run was interrupted, and takes them in when it goes on (`--resume`)",
-            labels.len()
-        ));
-        return Ok(Outcome::Passed);
+        return Ok(TakenIn::WhenItGoesOn);
     }
-    correct_figures(&files, figures, had_ended).map_err(|error| {
+    correct_figures(files, figures, had_ended).map_err(|error| {
         PipelineError::Stopped(format!(
             "{error}\n  note: the labels are kept, and taken in by the next `label`, or when the run goes on"
         ))
     })?;
-    note_unmatched(&store, &labels)?;
-    note_idle(&store, &labels, horizon_us)?;
-    Ok(Outcome::Passed)
+    Ok(TakenIn::Now { horizon_us })
+}
+
+/// Notes labels for the run that goes on in this process, by the path of its directory.
+pub(crate) struct Noting(pub(crate) PathBuf);
+
+impl TakesLabels for Noting {
+    fn note(&self, labels: &[GivenLabel]) -> Result<(), NotNoted> {
+        let journal = RunDirectory(&self.0).labels();
+        LabelJournal::append(&journal, labels).map_err(|error| NotNoted::Failed(error.to_string()))
+    }
 }
 
 /// Whoever mistyped a number is to see it.

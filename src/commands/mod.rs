@@ -12,6 +12,7 @@ pub(crate) mod label;
 pub(crate) mod query;
 pub(crate) mod replay;
 pub(crate) mod report;
+pub(crate) mod serve;
 pub(crate) mod show;
 pub(crate) mod top;
 

@@ -14,7 +14,7 @@ use super::{cluster, settings};
 use crate::cli::{InspectArgs, SuppressionArgs};
 use crate::run_file;
 use crate::run_file::Question;
-use crate::server::{Listen, Token};
+use crate::server::Listen;
 
 /// What is to be inspected by what.
 pub(crate) struct Planned {
@@ -123,7 +123,7 @@ fn from_paths(args: &InspectArgs, shadow: Option<Detector>) -> Result<Planned, P
         run: None,
         figures: settings::figures(&args.keep),
         questions: Vec::new(),
-        listen: listen(args)?,
+        listen: settings::listen(&args.server, None)?,
         posters: vec![],
         cameras: collected.into_iter().map(camera).collect(),
     })
@@ -194,14 +194,4 @@ fn refuse_lonely_resume(resume: bool, run: Option<&PathBuf>, record: Option<&Pat
         )));
     }
     Ok(())
-}
-
-/// Where to listen, without a run file.
-fn listen(args: &InspectArgs) -> Result<Option<Listen>, PipelineError> {
-    let token = args.server.token_file.as_deref().map(Token::read).transpose();
-    let listen = token.and_then(|token| {
-        let listen = args.server.listen.as_deref();
-        listen.map(|address| Listen::new(address, token)).transpose()
-    });
-    listen.map_err(|reason| PipelineError::Refused(format!("cannot serve: {reason}")))
 }

@@ -138,7 +138,7 @@ pub(crate) fn repeat_changes(directory: &Path, detectors: &Arc<Detectors>, for_a
     let (directory, detectors) = (directory.to_owned(), detectors.clone());
     Arc::new(move |event| {
         let camera = event.camera();
-        let current = detectors.newest(camera);
+        let current = detectors.newest(camera, None);
         let (changed, kind) = match event {
             RecordedEvent::Threshold { threshold, .. } if for_all.is_none() => {
                 let changed = current.with_image_threshold(*threshold as f32)?;

@@ -11,6 +11,7 @@ use intakt_pipelines::{Figures, PipelineError, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::run_file::Question;
+use crate::server::{Audit, Kept, TakesLabels};
 
 /// Where the files of a run are.
 pub(crate) struct RunDirectory<'a>(pub(crate) &'a Path);
@@ -22,6 +23,20 @@ impl RunDirectory<'_> {
 
     pub(crate) fn labels(&self) -> PathBuf {
         self.0.join("labels.jsonl")
+    }
+
+    /// The log of who changed what.
+    pub(crate) fn audit(&self) -> Audit {
+        Audit::new(self.0.join("audit.jsonl"))
+    }
+
+    /// The run as a server shows it, with what takes its labels.
+    pub(crate) fn served(&self, figures: &Figures, labels: Arc<dyn TakesLabels>) -> Kept {
+        Kept {
+            store: self.store(),
+            horizon_us: figures.plan.horizon_us,
+            labels,
+        }
     }
 
     fn about(&self) -> PathBuf {

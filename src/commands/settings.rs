@@ -8,7 +8,8 @@ use intakt_pipelines::datasets::{Dataset, Layout, parse_micros};
 use intakt_pipelines::sources::read_file;
 use intakt_pipelines::{Figures, PipelineError, RunOptions};
 
-use crate::cli::{DatasetArgs, KeepArgs, LayoutName, MachineArgs, SuppressionArgs};
+use crate::cli::{DatasetArgs, KeepArgs, LayoutName, MachineArgs, ServerArgs, SuppressionArgs};
+use crate::server::{Listen, Tokens};
 
 /// Opens the dataset.
 pub(crate) fn dataset(args: &DatasetArgs) -> Result<Dataset, PipelineError> {
@@ -19,6 +20,16 @@ pub(crate) fn dataset(args: &DatasetArgs) -> Result<Dataset, PipelineError> {
         LayoutName::Csv => Layout::Csv,
     });
     Ok(Dataset::open(&args.dataset, layout, args.fabric.as_deref())?)
+}
+
+/// Where to listen: as was typed, or else at `usual`.
+pub(crate) fn listen(typed: &ServerArgs, usual: Option<&str>) -> Result<Option<Listen>, PipelineError> {
+    let tokens = typed.token_file.as_deref().map(Tokens::read).transpose();
+    let listen = tokens.and_then(|tokens| {
+        let address = typed.listen.as_deref().or(usual);
+        address.map(|address| Listen::new(address, tokens)).transpose()
+    });
+    listen.map_err(|reason| PipelineError::Refused(format!("cannot serve: {reason}")))
 }
 
 /// A time that was typed, microseconds since 1970.

@@ -1,15 +1,15 @@
 //! How a run is watched from outside: its status file and its server.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use intakt_operators::dataflow::{Alert, Latencies};
-use intakt_pipelines::PipelineError;
 use intakt_pipelines::sinks::{LiveBoard, Sink, StatusFile, Thumbnails};
 use intakt_pipelines::sources::{Poster, StopFlag, SystemClock};
+use intakt_pipelines::{Controls, PipelineError};
 
-use crate::server::{Answers, Limits, Listen, Served, Server, Told};
+use crate::server::{Answers, Audit, Keeper, Limits, Listen, Live, Run, Served, Server};
 use crate::terminal;
 
 /// Where a run can be watched.
@@ -20,8 +20,14 @@ pub(crate) struct Wanted<'a> {
     pub(crate) listen: Option<Listen>,
     /// The cameras that take posted frames.
     pub(crate) posters: Vec<Poster>,
-    /// How the run is spoken to.
-    pub(crate) told: Told,
+    /// How its cameras are spoken to.
+    pub(crate) controls: Controls,
+    /// Who keeps the run.
+    pub(crate) keeper: Keeper,
+    /// Where it is noted who changed what.
+    pub(crate) audit: Option<Audit>,
+    /// Where detectors are kept that cameras were switched to.
+    pub(crate) detector_directories: Vec<PathBuf>,
 }
 
 /// What watches a run. It has sinks of the run, and ends after it.
@@ -29,7 +35,7 @@ pub(crate) struct Watching {
     board: Arc<LiveBoard>,
     answers: Arc<Answers>,
     file: Option<StatusFile>,
-    server: Option<Server>,
+    server: Option<(Server, Arc<Thumbnails>)>,
 }
 
 impl Watching {
@@ -60,17 +66,24 @@ impl Watching {
         let server = match wanted.listen {
             Some(listen) => {
                 let (board, answers, stop) = (board.clone(), answers.clone(), stop.clone());
-                let served = Served {
+                let thumbnails = Arc::new(Thumbnails::start(Arc::new(SystemClock))?);
+                let live = Live {
                     board,
-                    thumbnails: Arc::new(Thumbnails::start(Arc::new(SystemClock))?),
+                    thumbnails: thumbnails.clone(),
                     answers,
                     posters,
-                    told: wanted.told,
+                    controls: wanted.controls,
+                    detector_directories: wanted.detector_directories,
                     stop,
+                };
+                let served = Served {
+                    run: Run::Here(live),
+                    keeper: wanted.keeper,
+                    audit: wanted.audit.map(Arc::new),
                 };
                 let server = Server::start(listen, served, Limits::default())?;
                 terminal::say(&format!("listening on http://{}", server.address()));
-                Some(server)
+                Some((server, thumbnails))
             }
             None => None,
         };
@@ -95,14 +108,14 @@ impl Watching {
             (None, None) => vec![],
             (None, Some(_)) => vec![self.board.clone()],
             // The board first: who has a verdict finds it counted.
-            (Some(server), _) => vec![self.board.clone(), self.answers.clone(), server.thumbnails()],
+            (Some((_, thumbnails)), _) => vec![self.board.clone(), self.answers.clone(), thumbnails.clone()],
         }
     }
 
     /// Says that the run has ended, to whoever asks or waits.
     pub(crate) fn finish(self) {
         self.board.end();
-        if let Some(server) = self.server {
+        if let Some((server, _)) = self.server {
             server.finish();
         }
         if let Some(Err(error)) = self.file.map(StatusFile::finish) {

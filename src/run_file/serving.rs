@@ -9,7 +9,7 @@ use toml::Spanned;
 use super::typed::{SourceKind, TypedCamera, TypedServer};
 use super::{Opened, Reader};
 use crate::cli::ServerArgs;
-use crate::server::{Listen, Token};
+use crate::server::{Listen, Tokens};
 
 impl Reader<'_> {
     /// Where to listen: as the flags say, or the file, whose server is that of process 0.
@@ -44,14 +44,14 @@ impl Reader<'_> {
     }
 
     /// The token, if there is to be one; nothing at all if it cannot be had.
-    fn token(&mut self, typed: Option<&TypedServer>, flags: &ServerArgs) -> Option<Option<Token>> {
+    fn token(&mut self, typed: Option<&TypedServer>, flags: &ServerArgs) -> Option<Option<Tokens>> {
         let in_file = typed.and_then(|server| server.token_file.as_ref());
         let (path, span) = match (&flags.token_file, in_file) {
             (Some(flag), _) => (flag.clone(), None),
             (None, Some(file)) => (self.base.join(file.get_ref()), Some(file.span())),
             (None, None) => return Some(None),
         };
-        self.served(span, "token_file", Token::read(&path)).map(Some)
+        self.served(span, "token_file", Tokens::read(&path)).map(Some)
     }
 
     /// What was made of a key of the file, or of the flag that overrides it and has no line.

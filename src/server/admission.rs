@@ -8,23 +8,28 @@ use axum::http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Token;
-use super::routes::{Refusal, Shared, SharedState};
+use super::audit::may;
+use super::problem::Refusal;
+use super::routes::{Shared, SharedState};
+use super::tokens::{Caller, Role, Tokens};
 use super::{page, session};
 
 /// Lets a request through, or refuses it before its body is read. Who shows no token, where there is one, takes nothing of the
 /// others' requests a second, and has to connect anew for each of its own.
-pub(super) async fn admit(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let authorised = authorise(shared.token.as_ref(), request.headers());
+pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let authorised = authorise(shared.tokens.as_ref(), request.headers());
     let is_stranger = authorised.is_err();
     let admitted = match authorised {
-        Ok(()) => within_rate(&shared, request.uri().path()),
-        Err(_) if is_for_everybody(request.uri().path()) => Ok(()),
-        refused => refused,
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            within_rate(&shared, request.uri().path())
+        }
+        Err(_) if is_for_everybody(&request) => Ok(()),
+        Err(refused) => Err(refused),
     };
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
@@ -47,9 +52,22 @@ pub(super) async fn admit(State(shared): State<Shared>, request: Request, next: 
     response
 }
 
+/// Lets a request through whose caller has at least the `needed` role.
+pub(super) async fn let_through(needed: Role, request: Request, next: Next) -> Response {
+    let allowed = match request.extensions().get::<Caller>() {
+        Some(caller) => may(caller, needed),
+        None => Err(unauthorised()),
+    };
+    match allowed {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
 /// What is answered without a token: it says nothing of the run.
-fn is_for_everybody(path: &str) -> bool {
-    path == "/health" || path == session::PATH || page::is_of_page(path)
+fn is_for_everybody(request: &Request) -> bool {
+    let path = request.uri().path();
+    path == "/health" || page::is_of_page(path) || (path == session::PATH && request.method() == Method::POST)
 }
 
 fn within_rate(shared: &SharedState, path: &str) -> Result<(), Refusal> {
@@ -66,31 +84,38 @@ fn within_rate(shared: &SharedState, path: &str) -> Result<(), Refusal> {
     })
 }
 
-fn authorise(token: Option<&Token>, headers: &HeaderMap) -> Result<(), Refusal> {
-    match token {
-        Some(token) if bearer(headers).is_some_and(|offered| token.is(offered)) => Ok(()),
-        // A browser sends its cookie along with whatever a page makes it ask for.
-        Some(token) if session::cookie(headers).is_some_and(|offered| token.is_of_session(offered)) => {
+fn authorise(tokens: Option<&Tokens>, headers: &HeaderMap) -> Result<Caller, Refusal> {
+    match tokens {
+        Some(tokens) => {
+            if let Some(caller) = bearer(headers).and_then(|offered| tokens.caller(offered)) {
+                return Ok(caller.clone());
+            }
+            let of_session = session::cookie(headers).and_then(|offered| tokens.caller_of_session(offered));
+            let caller = of_session.ok_or_else(unauthorised)?;
+            // A browser sends its cookie along with whatever a page makes it ask for.
             match is_of_another_page(headers) {
                 true => Err(Refusal::new(
                     StatusCode::FORBIDDEN,
                     "this server answers its own page only".to_owned(),
                 )),
-                false => Ok(()),
+                false => Ok(caller.clone()),
             }
         }
-        Some(_) => Err(Refusal::new(
-            StatusCode::UNAUTHORIZED,
-            "this server asks for its token: `Authorization: Bearer …`".to_owned(),
-        )),
         // Without a token, a page in this machine's browser must not be able to post or read: neither as itself nor under a
         // name that it lets point here.
         None if is_of_a_foreign_page(headers) => Err(Refusal::new(
             StatusCode::FORBIDDEN,
             "this server has no token and answers local programs only, no pages of other hosts".to_owned(),
         )),
-        None => Ok(()),
+        None => Ok(Caller::local()),
     }
+}
+
+fn unauthorised() -> Refusal {
+    Refusal::new(
+        StatusCode::UNAUTHORIZED,
+        "this server asks for a token: `Authorization: Bearer …`".to_owned(),
+    )
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
@@ -192,7 +217,7 @@ mod tests {
 
     #[test]
     fn a_token_has_to_be_shown() {
-        use super::super::listen::tests::{SECRET, token};
+        use super::super::tokens::tests::{SECRET, token};
         for (value, fine) in [
             (format!("Bearer {SECRET}"), true),
             (format!("bearer {SECRET}"), true),

@@ -1,12 +1,15 @@
 //! Takes connections, as many as there may be, and ends them.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -41,8 +44,8 @@ pub(super) async fn serve(
             next = next => next,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let connection = connection(stream, router.clone(), limits, &graceful);
+            Ok((stream, peer)) => {
+                let connection = connection(stream, peer, router.clone(), limits, &graceful);
                 tokio::spawn(async move {
                     connection.await;
                     drop(place);
@@ -57,16 +60,26 @@ pub(super) async fn serve(
     Ok(())
 }
 
+/// Where a request comes from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
 fn connection(
     stream: TcpStream,
+    peer: SocketAddr,
     router: Router,
     limits: Limits,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + use<> {
+    let router = TowerToHyperService::new(router);
+    let with_peer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.call(request)
+    });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_wait_max)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), with_peer);
     let watched = graceful.watch(served);
     async move {
         // What goes wrong on a connection is its client's affair.

@@ -7,24 +7,30 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use futures::Stream;
 use intakt_operators::Decision;
-use intakt_pipelines::sinks::{CameraStatus, CameraThumbnails, LiveBoard, LiveStatus, RunState, Thumbnail, Thumbnails};
+use intakt_pipelines::sinks::{CameraStatus, CameraThumbnails, LiveStatus, RunState, Thumbnail};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use utoipa::{IntoParams, ToSchema};
 
-use super::routes::{Refusal, Shared, asked};
+use super::asked::{Named, Wanted};
+use super::audit::Audit;
+use super::problem::Refusal;
+use super::routes::Shared;
+use super::served::{Live, LiveRun, Run, Served, SharedCounted, Shown, blocking, lock};
 
 /// How often the page is told.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether there is news of a run that does not go on here.
+const LOOKED_EVERY: Duration = Duration::from_secs(2);
 
 /// How long one bar of a camera's rejects is, and how many there are: five minutes.
 const BAR_US: u64 = 5_000_000;
@@ -39,29 +45,38 @@ const LATE_US: u64 = 2_000_000;
 /// A camera that dropped a frame is said to be dropping for so long.
 const DROPPING_US: u64 = 10_000_000;
 
+/// What was said last of a run.
+pub(super) struct Said {
+    pub(super) status: LiveStatus,
+    pub(super) line: Line,
+    /// The line as JSON.
+    json: Arc<str>,
+}
+
 /// A run at one moment.
-#[derive(Debug, PartialEq, Serialize)]
-struct Line {
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct Line {
+    #[schema(value_type = String)]
     state: RunState,
     /// Wall clock, microseconds since 1970.
     said_at_us: u64,
     /// How long the oldest frame waits that is not in the log yet.
     behind_seconds: Option<f64>,
-    cameras: Vec<LineCamera>,
+    pub(super) cameras: Vec<LineCamera>,
     alerts: Vec<LineAlert>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
-struct LineCamera {
-    camera: Arc<str>,
-    state: CameraState,
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct LineCamera {
+    pub(super) camera: Arc<str>,
+    pub(super) state: CameraState,
     /// What is wrong with it.
-    reason: Option<String>,
-    captured: u64,
-    judged: u64,
-    rejected: u64,
-    unreadable: u64,
-    dropped: u64,
+    pub(super) reason: Option<String>,
+    pub(super) captured: u64,
+    pub(super) judged: u64,
+    pub(super) rejected: u64,
+    pub(super) unreadable: u64,
+    pub(super) dropped: u64,
     last: Option<LineVerdict>,
     /// Of the frames that were judged in the last five minutes.
     reject_rate: Option<f64>,
@@ -71,7 +86,7 @@ struct LineCamera {
     rejected_picture: Option<LinePicture>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 struct LineVerdict {
     seq: u64,
     captured_at_us: u64,
@@ -82,22 +97,22 @@ struct LineVerdict {
     latency_ms: Option<f64>,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 struct LinePicture {
     seq: u64,
     is_rejected: bool,
     drawn_at_us: u64,
 }
 
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
 struct LineAlert {
     rule: Arc<str>,
     scope: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum CameraState {
+pub(super) enum CameraState {
     /// Nothing came yet.
     Starting,
     /// Frames come and are judged.
@@ -110,6 +125,8 @@ enum CameraState {
     Dropping,
     /// Its source delivers nothing, and says why.
     Reconnecting,
+    /// The run has ended.
+    Ended,
 }
 
 /// What is known of a camera's last minutes.
@@ -195,6 +212,7 @@ impl Lately {
 }
 
 /// Looks at a run again and again.
+#[derive(Default)]
 struct Watcher {
     lately: BTreeMap<Arc<str>, Lately>,
 }
@@ -207,7 +225,10 @@ impl Watcher {
             let lately = self.lately.entry(name.clone());
             let lately = lately.or_insert_with(|| Lately::new(camera, now_us));
             lately.note(camera, now_us);
-            let state = lately.state(camera, now_us);
+            let state = match status.state {
+                RunState::Ended => CameraState::Ended,
+                _ => lately.state(camera, now_us),
+            };
             let (rejects, reject_rate) = lately.rejects(camera);
             let CameraThumbnails { newest, rejected } = pictures(name);
             let picture = |thumbnail: Thumbnail| LinePicture {
@@ -269,69 +290,130 @@ fn last(camera: &CameraStatus) -> Option<LineVerdict> {
     })
 }
 
-/// Tells `line` how the run is, until nobody can hear it any more.
-pub(super) async fn tell(board: Arc<LiveBoard>, thumbnails: Arc<Thumbnails>, line: watch::Sender<Arc<str>>) {
-    let mut watcher = Watcher {
-        lately: BTreeMap::new(),
-    };
-    let mut every = tokio::time::interval(TOLD_EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+/// Where it is told how a run is.
+pub(super) type Told = watch::Sender<Arc<Said>>;
+
+impl Default for Said {
+    /// Nothing yet.
+    fn default() -> Self {
+        Self::of(&mut Watcher::default(), LiveStatus::default(), |_| {
+            CameraThumbnails::default()
+        })
+    }
+}
+
+impl Said {
+    fn of(watcher: &mut Watcher, status: LiveStatus, pictures: impl Fn(&str) -> CameraThumbnails) -> Self {
+        let line = watcher.line(&status, pictures);
+        let json = serde_json::to_string(&line).expect("what is said of a line is JSON");
+        Self {
+            json: json.into(),
+            status,
+            line,
+        }
+    }
+}
+
+/// Tells how the run is, until nobody can hear it any more.
+pub(super) async fn tell(served: Served, counted: SharedCounted, told: Told) {
+    match served.run {
+        Run::Here(live) => tell_live(live, served.audit, told).await,
+        Run::Elsewhere(shown) => tell_shown(shown, counted, told).await,
+    }
+}
+
+async fn tell_live(live: Live, audit: Option<Arc<Audit>>, told: Told) {
+    let (mut watcher, mut every) = (Watcher::default(), regularly(TOLD_EVERY));
     loop {
         every.tick().await;
-        if line.receiver_count() > 1 {
-            thumbnails.watch();
+        if told.receiver_count() > 1 {
+            live.thumbnails.watch();
         }
         // Also while nobody looks: who comes sees the last five minutes.
-        let said = watcher.line(&board.status(), |camera| thumbnails.of(camera));
-        if let Ok(json) = serde_json::to_string(&said)
-            && line.send(json.into()).is_err()
-        {
+        let said = Said::of(&mut watcher, live.board.status(), |camera| live.thumbnails.of(camera));
+        if told.send(Arc::new(said)).is_err() {
+            return;
+        }
+        let begun = live.controls.begun();
+        if let (Some(audit), false) = (&audit, begun.is_empty()) {
+            let audit = audit.clone();
+            // What cannot be noted took effect nevertheless, as its entry says that it would.
+            let _ = blocking(move || begun.into_iter().try_for_each(|begun| audit.took_effect(begun))).await;
+        }
+    }
+}
+
+async fn tell_shown(shown: Arc<dyn Shown>, counted: SharedCounted, told: Told) {
+    let (mut watcher, mut every) = (Watcher::default(), regularly(LOOKED_EVERY));
+    loop {
+        every.tick().await;
+        let (shown, counted) = (shown.clone(), counted.clone());
+        let status = blocking(move || shown.status(&mut lock(&counted))).await;
+        // A store that cannot be read at the moment is read the next time; who asks for more is told why.
+        let Ok(Ok(status)) = status else { continue };
+        let said = Said::of(&mut watcher, status, |_| CameraThumbnails::default());
+        if told.send(Arc::new(said)).is_err() {
             return;
         }
     }
 }
 
-/// `GET /api/v1/events` and `GET /api/v1/cameras/{camera}/picture`.
-pub(super) fn routes() -> Router<Shared> {
-    Router::new()
-        .route("/events", get(events))
-        .route("/cameras/{camera}/picture", get(picture))
+fn regularly(every: Duration) -> tokio::time::Interval {
+    let mut every = tokio::time::interval(every);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    every
 }
 
-async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
-    let lines = shared.line.clone();
+/// How the line is, four times a second, as server-sent events called `line`. The data of each is JSON.
+#[utoipa::path(get, path = "/events", tag = "line", responses(
+    (status = 200, body = Line, content_type = "text/event-stream", description = "Events; the schema is that of their data"),
+))]
+pub(super) async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let mut lines = shared.line.clone();
+    // Of a run that has ended there may be no news for long.
+    lines.mark_changed();
     let events = futures::stream::unfold(lines, |mut lines| async {
         lines.changed().await.ok()?;
-        let json = lines.borrow_and_update().clone();
+        let json = lines.borrow_and_update().json.clone();
         Some((Ok(Event::default().event("line").data(&*json)), lines))
     });
     Sse::new(events).keep_alive(KeepAlive::default())
 }
 
-#[derive(Deserialize)]
+/// Which picture is wanted.
+#[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+#[into_params(parameter_in = Query)]
+pub(super) struct WantedPicture {
+    /// Of the newest frame, or of the newest that was rejected.
     which: Which,
     /// The frame that is meant; a later one may have taken its place.
     seq: Option<u64>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 enum Which {
     Newest,
     Rejected,
 }
 
-/// A small picture of a camera's newest frame, or of the newest that was rejected.
-async fn picture(
-    State(shared): State<Shared>,
-    Path(camera): Path<String>,
-    uri: Uri,
+/// A small picture of a camera's newest frame, or of the newest that was rejected, with its heatmap.
+#[utoipa::path(get, path = "/cameras/{camera}/picture", tag = "line",
+    params(("camera" = String, Path), WantedPicture),
+    responses(
+        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        (status = 304, description = "It is the one that `If-None-Match` names"),
+        (status = 404, description = "There is no such picture yet"),
+        (status = 409, description = "No run goes on here"),
+    ))]
+pub(super) async fn picture(
+    LiveRun(live): LiveRun,
+    Named(camera): Named<String>,
+    Wanted(wanted): Wanted<WantedPicture>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let wanted: Wanted = asked(&uri)?;
-    let pictures = shared.served.thumbnails.of(&camera);
+    let pictures = live.thumbnails.of(&camera);
     let picture = match wanted.which {
         Which::Newest => pictures.newest,
         Which::Rejected => pictures.rejected,
@@ -383,9 +465,7 @@ mod tests {
 
     #[test]
     fn a_camera_is_what_it_did_lately() {
-        let mut watcher = Watcher {
-            lately: BTreeMap::new(),
-        };
+        let mut watcher = Watcher::default();
         let of = |captured: u64, judged: u64, waiting: u64| CameraStatus {
             captured,
             judged,
@@ -427,9 +507,7 @@ mod tests {
 
     #[test]
     fn rejects_are_counted_by_five_seconds() {
-        let mut watcher = Watcher {
-            lately: BTreeMap::new(),
-        };
+        let mut watcher = Watcher::default();
         let of = |judged: u64, rejected: u64| CameraStatus {
             captured: judged,
             judged,
@@ -455,9 +533,7 @@ mod tests {
 
     #[test]
     fn the_last_verdict_is_said_with_its_reason() {
-        let mut watcher = Watcher {
-            lately: BTreeMap::new(),
-        };
+        let mut watcher = Watcher::default();
         let verdict = |decision| CameraStatus {
             captured: 1,
             last_verdict: Some(LastVerdict {

@@ -1,35 +1,49 @@
-//! The HTTP server of a running inspection: images in, verdicts and figures out.
+//! The HTTP server of a run, while it goes on or afterwards: images in, verdicts and figures out.
 
 mod admission;
+mod alerts;
 mod answers;
+mod asked;
+mod audit;
+mod batch;
+mod cameras;
 mod connections;
+mod detectors;
+mod histogram;
 mod line;
 mod listen;
 mod metrics;
+mod multipart;
+mod openapi;
 mod page;
 mod posting;
+mod problem;
+mod rates;
 mod routes;
+mod served;
 mod session;
 mod telling;
 mod text_format;
+mod tokens;
+mod verdicts;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use intakt_pipelines::PipelineError;
-use intakt_pipelines::sinks::{LiveBoard, Thumbnails};
-use intakt_pipelines::sources::{Poster, StopFlag};
 use tokio::sync::{oneshot, watch};
 
 pub(crate) use self::answers::Answers;
-pub(crate) use self::listen::{Listen, Token};
-pub(crate) use self::telling::{Keeper, Told};
+pub(crate) use self::audit::Audit;
+pub(crate) use self::listen::Listen;
+use self::served::SharedCounted;
+pub(crate) use self::served::{Keeper, Kept, Live, NotNoted, Run, Served, Shown, TakesLabels};
+pub(crate) use self::tokens::Tokens;
 
 /// What a server puts up with.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +54,12 @@ pub(crate) struct Limits {
     pub(crate) bodies_max: usize,
     /// Time for a body to get a place, again to arrive, and again to be taken by its camera.
     pub(crate) body_wait_max: Duration,
+    /// Images in one batch.
+    pub(crate) batch_images_max: usize,
+    /// Time for a detector to arrive: a gigabyte over a slow network.
+    pub(crate) detector_wait_max: Duration,
+    /// Requests that read from the store at once: each takes a thread, and the disk is one.
+    pub(crate) reads_max: usize,
     /// Time for a verdict to come. It is longer than any frame waits in a queue that moves.
     pub(crate) verdict_wait_max: Duration,
     /// Requests a second, of all clients together; a second's worth may come at once.
@@ -58,6 +78,9 @@ impl Default for Limits {
             body_bytes_max: 32 << 20,
             bodies_max: 8,
             body_wait_max: Duration::from_secs(10),
+            batch_images_max: 64,
+            detector_wait_max: Duration::from_secs(600),
+            reads_max: 4,
             verdict_wait_max: Duration::from_secs(30),
             requests_per_second_max: 1_000,
             pictures_per_second_max: 4_000,
@@ -67,28 +90,10 @@ impl Default for Limits {
     }
 }
 
-/// What the server shows and feeds.
-#[derive(Clone)]
-pub(crate) struct Served {
-    /// The picture of the run.
-    pub(crate) board: Arc<LiveBoard>,
-    /// Small pictures of its frames. It is a sink of the run.
-    pub(crate) thumbnails: Arc<Thumbnails>,
-    /// Who waits for verdicts. It is a sink of the run.
-    pub(crate) answers: Arc<Answers>,
-    /// The cameras that take posted frames.
-    pub(crate) posters: BTreeMap<Arc<str>, Poster>,
-    /// How the run is spoken to.
-    pub(crate) told: Told,
-    /// Set when the run is ending.
-    pub(crate) stop: StopFlag,
-}
-
 /// A server on a thread of its own.
 pub(crate) struct Server {
     address: SocketAddr,
-    answers: Arc<Answers>,
-    thumbnails: Arc<Thumbnails>,
+    live: Option<Live>,
     end: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -111,11 +116,12 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(refused)?;
         let (end, ended) = oneshot::channel();
-        let (answers, thumbnails) = (served.answers.clone(), served.thumbnails.clone());
+        let live = served.live().cloned();
         let serve = move || {
-            let (said, line) = watch::channel(Arc::from("{}"));
-            runtime.spawn(line::tell(served.board.clone(), served.thumbnails.clone(), said));
-            let router = routes::router(served, line, listen.token, limits);
+            let (told, line) = watch::channel(Arc::default());
+            let counted = SharedCounted::default();
+            runtime.spawn(line::tell(served.clone(), counted.clone(), told));
+            let router = routes::router(served, line, counted, listen.tokens, limits);
             // An error here is the listener's, which was just made; nobody could be told anything else.
             let _ = runtime.block_on(connections::serve(listener, router, limits, ended));
             runtime.shutdown_background();
@@ -123,16 +129,10 @@ impl Server {
         let thread = Builder::new().name("http-server".to_owned()).spawn(serve);
         Ok(Self {
             address,
-            answers,
-            thumbnails,
+            live,
             end,
             thread: thread.map_err(refused)?,
         })
-    }
-
-    /// What draws small pictures of the run's frames.
-    pub(crate) fn thumbnails(&self) -> Arc<Thumbnails> {
-        self.thumbnails.clone()
     }
 
     /// Where it listens, with the port that it was given.
@@ -142,8 +142,10 @@ impl Server {
 
     /// Answers whoever still waits that the run has ended, and stops listening.
     pub(crate) fn finish(self) {
-        self.answers.close();
-        self.thumbnails.finish();
+        if let Some(live) = &self.live {
+            live.answers.close();
+            live.thumbnails.finish();
+        }
         // It cannot be told what has already ended.
         let _ = self.end.send(());
         let _ = self.thread.join();

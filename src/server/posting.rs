@@ -5,19 +5,24 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Path, Request, State};
+use axum::extract::{FromRequest, Request, State};
 use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use intakt_operators::DropReason;
 use intakt_pipelines::sources::{Clock, Poster, SystemClock};
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot::{Receiver, channel};
 use tokio::time::timeout;
 
+use utoipa::{IntoParams, ToSchema};
+
 use super::answers::Answer;
-use super::routes::{Refusal, Shared, SharedState, asked, json_bytes};
+use super::asked::{Named, Wanted};
+use super::problem::Refusal;
+use super::routes::{Shared, json_bytes};
+use super::served::{Live, LiveRun};
+use super::verdicts::{DecisionName, Region, Suppressed};
 
 /// Header with the event time of a frame, microseconds since 1970; the query `captured_at_us` means the same.
 const CAPTURED_AT_HEADER: &str = "captured-at-us";
@@ -33,13 +38,17 @@ const CAMERAS_NAMED_MAX: usize = 20;
 const BUSY_PAUSE: Duration = Duration::ZERO;
 
 /// What is asked for beside the image.
-#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
-struct Wishes {
+#[into_params(parameter_in = Query)]
+pub(super) struct Wishes {
     /// Whether to wait for the verdict.
     #[serde(default = "yes")]
-    wait: bool,
-    captured_at_us: Option<u64>,
+    #[param(required = false, default = true)]
+    pub(super) wait: bool,
+    /// When the image was captured, microseconds since 1970, at most a day ahead of this machine's clock; without it, now. A header
+    /// `Captured-At-Us` means the same.
+    pub(super) captured_at_us: Option<u64>,
 }
 
 fn yes() -> bool {
@@ -47,41 +56,99 @@ fn yes() -> bool {
 }
 
 /// Where a posted frame is in its camera's stream, and who will say what became of it.
-type Taken = (u64, Option<Receiver<Answer>>);
+pub(super) type Taken = (u64, Option<Receiver<Answer>>);
 
-/// Hands the image to its camera, and answers with the verdict; with `?wait=false` as soon as the camera has it.
-pub(super) async fn post_frame(
-    State(shared): State<Shared>,
-    Path(camera): Path<String>,
-    request: Request,
-) -> Result<Response, Refusal> {
-    let poster = poster(&shared, &camera)?;
-    let wishes = wishes(request.uri(), request.headers(), SystemClock.now_us())?;
-    if shared.served.stop.is_stopped() {
-        return Err(ending());
-    }
-    let (seq, answered) = take(&shared, &poster, &wishes, request).await?;
-    let frame = Some((poster.camera().clone(), seq));
-    let Some(answered) = answered else {
-        let where_it_is = Json(json!({"camera": poster.camera(), "seq": seq}));
-        return Ok((StatusCode::ACCEPTED, where_it_is).into_response());
-    };
-    match timeout(shared.limits.verdict_wait_max, answered).await {
-        Ok(Ok(Answer::Verdict(json))) => Ok(json_bytes(json)),
-        Ok(Ok(Answer::Dropped(reason))) => Err(Refusal {
-            frame,
-            ..dropped(&camera, reason)
-        }),
-        Ok(Err(_)) => Err(Refusal { frame, ..ending() }),
-        Err(_) => Err(Refusal {
-            frame,
-            ..too_slow(shared.limits.verdict_wait_max)
-        }),
-    }
+/// The verdict on a posted image.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it says how the log's own JSON looks")]
+pub(super) struct FrameVerdict {
+    camera: String,
+    /// Its number in the camera's stream.
+    seq: u64,
+    /// When it was captured, microseconds of event time.
+    captured_at_us: u64,
+    origin: String,
+    /// The first 12 digits of the detector's SHA-256.
+    detector: String,
+    decision: DecisionName,
+    /// Why it was unreadable; absent otherwise.
+    #[schema(required = false)]
+    reason: Option<String>,
+    /// In the detector's own unit.
+    image_score: f64,
+    /// The image score above which it is rejected.
+    threshold: f64,
+    /// 0 to 1, with the threshold at 0.5.
+    calibrated_score: f64,
+    /// What counted, strongest peak first.
+    regions: Vec<Region>,
+    /// What did not count.
+    suppressed: Vec<Suppressed>,
 }
 
-fn poster(shared: &SharedState, camera: &str) -> Result<Poster, Refusal> {
-    let posters = &shared.served.posters;
+/// Where a frame is whose verdict nobody waits for.
+#[derive(Serialize, ToSchema)]
+pub(super) struct TakenFrame {
+    camera: Arc<str>,
+    /// Its number in the camera's stream.
+    seq: u64,
+}
+
+/// Hands the image to its camera, and answers with the verdict; with `wait=false` as soon as the camera has it.
+#[utoipa::path(post, path = "/cameras/{camera}/frames", tag = "frames",
+    params(("camera" = String, Path), Wishes),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A PNG, JPEG, BMP or TIFF file"),
+    responses(
+        (status = 200, body = FrameVerdict, description = "The verdict, as in the log"),
+        (status = 202, body = TakenFrame, description = "The camera has it, and nobody waits"),
+        (status = 404, description = "No such camera takes posted frames"),
+        (status = 409, description = "No run goes on here"),
+        (status = 503, description = "The run is ending"),
+        (status = 504, description = "The verdict took too long, and will be in the log"),
+    ))]
+pub(super) async fn post_frame(
+    State(shared): State<Shared>,
+    LiveRun(live): LiveRun,
+    Named(camera): Named<String>,
+    Wanted(wishes): Wanted<Wishes>,
+    request: Request,
+) -> Result<Response, Refusal> {
+    let poster = poster(&live, &camera)?;
+    let wishes = wishes.with(request.headers(), SystemClock.now_us())?;
+    if live.stop.is_stopped() {
+        return Err(ending());
+    }
+    let (seq, answered) = take(&shared, &live, &poster, &wishes, request).await?;
+    let Some(answered) = answered else {
+        let camera = poster.camera().clone();
+        return Ok((StatusCode::ACCEPTED, Json(TakenFrame { camera, seq })).into_response());
+    };
+    verdict(&poster, seq, answered, shared.limits.verdict_wait_max)
+        .await
+        .map(json_bytes)
+}
+
+/// Waits for the verdict on a frame: its JSON.
+pub(super) async fn verdict(
+    poster: &Poster,
+    seq: u64,
+    answered: Receiver<Answer>,
+    wait_max: Duration,
+) -> Result<Vec<u8>, Refusal> {
+    let refusal = match timeout(wait_max, answered).await {
+        Ok(Ok(Answer::Verdict(json))) => return Ok(json),
+        Ok(Ok(Answer::Dropped(reason))) => dropped(poster.camera(), reason),
+        Ok(Err(_)) => ending(),
+        Err(_) => too_slow(wait_max),
+    };
+    Err(Refusal {
+        frame: Some((poster.camera().clone(), seq)),
+        ..refusal
+    })
+}
+
+pub(super) fn poster(live: &Live, camera: &str) -> Result<Poster, Refusal> {
+    let posters = &live.posters;
     posters.get(camera).cloned().ok_or_else(|| {
         let named: Vec<String> = posters
             .keys()
@@ -98,25 +165,44 @@ fn poster(shared: &SharedState, camera: &str) -> Result<Poster, Refusal> {
     })
 }
 
-fn wishes(uri: &Uri, headers: &HeaderMap, now_us: u64) -> Result<Wishes, Refusal> {
-    let bad = |error: String| Refusal::new(StatusCode::BAD_REQUEST, error);
-    let mut wishes: Wishes = asked(uri)?;
-    if let Some(header) = headers.get(CAPTURED_AT_HEADER) {
-        let number = header.to_str().ok().and_then(|text| text.parse().ok());
-        let not_a_time = || bad(format!("header {CAPTURED_AT_HEADER}: not a number of microseconds"));
-        wishes.captured_at_us = Some(number.ok_or_else(not_a_time)?);
+impl Wishes {
+    /// The same with what headers say.
+    fn with(mut self, headers: &HeaderMap, now_us: u64) -> Result<Self, Refusal> {
+        if let Some(header) = headers.get(CAPTURED_AT_HEADER) {
+            self.captured_at_us = Some(captured_at_us(header.as_bytes())?);
+        }
+        not_ahead(self.captured_at_us, now_us)?;
+        Ok(self)
     }
-    match wishes.captured_at_us {
-        Some(time_us) if time_us > now_us.saturating_add(AHEAD_MAX_US) => Err(bad(format!(
+}
+
+/// The event time that a header states.
+pub(super) fn captured_at_us(header: &[u8]) -> Result<u64, Refusal> {
+    let number = std::str::from_utf8(header)
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    number.ok_or_else(|| Refusal::bad(format!("header {CAPTURED_AT_HEADER}: not a number of microseconds")))
+}
+
+/// Refuses a time that the run would have to wait for.
+pub(super) fn not_ahead(captured_at_us: Option<u64>, now_us: u64) -> Result<(), Refusal> {
+    match captured_at_us {
+        Some(time_us) if time_us > now_us.saturating_add(AHEAD_MAX_US) => Err(Refusal::bad(format!(
             "captured_at_us: {time_us} is more than a day ahead of this machine's clock, which is at {now_us}; it is \
              microseconds since 1970"
         ))),
-        _ => Ok(wishes),
+        _ => Ok(()),
     }
 }
 
 /// Reads the body and hands it to the camera.
-async fn take(shared: &Shared, poster: &Poster, wishes: &Wishes, request: Request) -> Result<Taken, Refusal> {
+async fn take(
+    shared: &Shared,
+    live: &Live,
+    poster: &Poster,
+    wishes: &Wishes,
+    request: Request,
+) -> Result<Taken, Refusal> {
     let wait_max = shared.limits.body_wait_max;
     let bytes_max = shared.limits.body_bytes_max;
     let length = request.headers().get(CONTENT_LENGTH);
@@ -128,8 +214,7 @@ async fn take(shared: &Shared, poster: &Poster, wishes: &Wishes, request: Reques
     let _place = place.map_err(|_| too_many(shared.limits.bodies_max))?;
     let body = timeout(wait_max, body(request, bytes_max)).await;
     let body = body.map_err(|_| too_slow_a_body(wait_max))??;
-    let taken = timeout(wait_max, hand_over(shared, poster, wishes, &body)).await;
-    taken.unwrap_or_else(|_| Err(not_taken(poster.camera(), wait_max)))
+    hand_over(live, poster, wishes, &body, wait_max).await
 }
 
 async fn body(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
@@ -145,27 +230,39 @@ async fn body(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
     Ok(body)
 }
 
-async fn hand_over(shared: &Shared, poster: &Poster, wishes: &Wishes, body: &Bytes) -> Result<Taken, Refusal> {
+/// Hands an image to its camera, which takes it in time or not at all.
+pub(super) async fn hand_over(
+    live: &Live,
+    poster: &Poster,
+    wishes: &Wishes,
+    body: &[u8],
+    wait_max: Duration,
+) -> Result<Taken, Refusal> {
+    let taken = timeout(wait_max, hand(live, poster, wishes, body)).await;
+    taken.unwrap_or_else(|_| Err(not_taken(poster.camera(), wait_max)))
+}
+
+async fn hand(live: &Live, poster: &Poster, wishes: &Wishes, body: &[u8]) -> Result<Taken, Refusal> {
     let (tell, told) = channel();
-    let (answers, camera) = (shared.served.answers.clone(), poster.camera().clone());
+    let (answers, camera) = (live.answers.clone(), poster.camera().clone());
     let wait = wishes.wait;
     // A frame may be judged before this task goes on, so who waits for it is noted where it is numbered; and it is withdrawn
     // if this task has given up by then.
     let numbered =
         move |seq| !tell.is_closed() && tell.send((seq, wait.then(|| answers.wait_for(camera, seq)))).is_ok();
     let posted = poster
-        .post(Arc::from(&**body), wishes.captured_at_us, Box::new(numbered))
+        .post(Arc::from(body), wishes.captured_at_us, Box::new(numbered))
         .await;
     posted.map_err(|_| ending())?;
     told.await.map_err(|_| ending())
 }
 
-fn ending() -> Refusal {
+pub(super) fn ending() -> Refusal {
     let error = "the run is ending: this frame was not judged";
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_owned())
 }
 
-fn too_large(bytes_max: usize) -> Refusal {
+pub(super) fn too_large(bytes_max: usize) -> Refusal {
     let error = format!("the image has more than {bytes_max} bytes");
     Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
 }
@@ -175,7 +272,7 @@ fn too_slow(waited: Duration) -> Refusal {
     Refusal::new(StatusCode::GATEWAY_TIMEOUT, error)
 }
 
-fn too_many(bodies_max: usize) -> Refusal {
+pub(super) fn too_many(bodies_max: usize) -> Refusal {
     Refusal {
         retry_after: Some(BUSY_PAUSE),
         ..Refusal::new(
@@ -185,7 +282,7 @@ fn too_many(bodies_max: usize) -> Refusal {
     }
 }
 
-fn too_slow_a_body(waited: Duration) -> Refusal {
+pub(super) fn too_slow_a_body(waited: Duration) -> Refusal {
     let error = format!("the image did not arrive within {waited:?}");
     Refusal::new(StatusCode::REQUEST_TIMEOUT, error)
 }
@@ -218,12 +315,13 @@ fn dropped(camera: &str, reason: DropReason) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use super::super::asked::asked;
     use super::*;
 
     fn wished(uri: &str, header: Option<&str>) -> Result<Wishes, Refusal> {
         let mut headers = HeaderMap::new();
         header.map(|value| headers.insert(CAPTURED_AT_HEADER, value.parse().unwrap()));
-        wishes(&uri.parse().unwrap(), &headers, NOW_US)
+        asked::<Wishes>(&uri.parse().unwrap())?.with(&headers, NOW_US)
     }
 
     const NOW_US: u64 = 1_767_592_800_000_000;

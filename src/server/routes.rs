@@ -1,30 +1,37 @@
 //! What is where.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Query, State};
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
-use axum::{Json, Router, middleware};
+use axum::{Json, Router};
 use intakt_pipelines::sinks::{LiveStatus, RunState};
-use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::sync::{Semaphore, watch};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-use super::admission::{Rate, admit};
+use super::admission::{Rate, admit, let_through};
+use super::detectors::{Cards, DETECTOR_BYTES_MAX};
+use super::line::Said;
 use super::metrics::exposition;
-use super::posting::post_frame;
-use super::{Limits, Served, Token, line, page, session, telling};
+use super::problem::Refusal;
+use super::served::SharedCounted;
+use super::telling::SAID_BYTES_MAX;
+use super::tokens::{Role, Tokens};
+use super::{
+    Limits, Served, alerts, audit, batch, cameras, detectors, histogram, line, openapi, page, posting, rates, session,
+    telling, verdicts,
+};
 
 /// What Prometheus expects of its text format.
-const EXPOSITION: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-
-/// What a refusal is told in.
-const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What every request is given.
 pub(super) type Shared = Arc<SharedState>;
@@ -32,57 +39,150 @@ pub(super) type Shared = Arc<SharedState>;
 /// The server's own things and those that it serves.
 pub(super) struct SharedState {
     pub(super) served: Served,
-    pub(super) token: Option<Token>,
+    pub(super) tokens: Option<Tokens>,
     pub(super) limits: Limits,
     pub(super) rate: Rate,
     pub(super) picture_rate: Rate,
-    /// The run as it is now, as JSON.
-    pub(super) line: watch::Receiver<Arc<str>>,
+    /// The run as it was said last.
+    pub(super) line: watch::Receiver<Arc<Said>>,
     /// Places for bodies in memory.
     pub(super) bodies: Semaphore,
+    /// Places for detectors in memory.
+    pub(super) uploads: Semaphore,
+    /// Places for whoever reads from the store.
+    pub(super) reads: Semaphore,
+    /// What was counted of the store's frames so far.
+    pub(super) counted: SharedCounted,
+    /// The cards of detectors that were read once.
+    pub(super) cards: Cards,
+    /// What there is to ask, as JSON.
+    pub(super) openapi: Bytes,
 }
 
 /// All routes, behind the admission.
-pub(super) fn router(served: Served, line: watch::Receiver<Arc<str>>, token: Option<Token>, limits: Limits) -> Router {
+pub(super) fn router(
+    served: Served,
+    line: watch::Receiver<Arc<Said>>,
+    counted: SharedCounted,
+    tokens: Option<Tokens>,
+    limits: Limits,
+) -> Router {
+    let (routes, document) = documented(limits);
     let shared = Arc::new(SharedState {
         served,
-        token,
+        tokens,
         rate: Rate::new(limits.requests_per_second_max, Instant::now()),
         picture_rate: Rate::new(limits.pictures_per_second_max, Instant::now()),
         line,
         bodies: Semaphore::new(limits.bodies_max),
+        uploads: Semaphore::new(1),
+        reads: Semaphore::new(limits.reads_max),
+        counted,
+        cards: Cards::default(),
+        openapi: document.to_json().expect("a document is JSON").into(),
         limits,
     });
-    let api = Router::new()
-        .route("/cameras/{camera}/frames", post(post_frame))
-        .route("/status", get(status))
-        .layer(DefaultBodyLimit::max(limits.body_bytes_max))
-        .merge(telling::routes())
-        .merge(line::routes())
-        .merge(session::routes());
-    Router::new()
-        .nest("/api/v1", api)
+    routes
         .merge(page::routes())
-        .route("/metrics", get(metrics))
-        .route("/health", get(health))
-        .route("/ready", get(ready))
         .fallback(nothing_there)
-        .layer(middleware::from_fn_with_state(shared.clone(), admit))
+        .method_not_allowed_fallback(not_that_way)
+        .layer(from_fn_with_state(shared.clone(), admit))
         .with_state(shared)
 }
 
+/// The routes with what is said of them, by the role that they need.
+fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
+    let reading = OpenApiRouter::new()
+        .routes(routes!(status))
+        .routes(routes!(cameras::cameras))
+        .routes(routes!(line::events))
+        .routes(routes!(line::picture))
+        .routes(routes!(verdicts::verdicts))
+        .routes(routes!(histogram::histogram))
+        .routes(routes!(rates::rates))
+        .routes(routes!(alerts::alerts))
+        .routes(routes!(detectors::detectors))
+        .routes(routes!(session::session))
+        .routes(routes!(openapi::openapi));
+    let frames = OpenApiRouter::new()
+        .routes(routes!(posting::post_frame))
+        .layer(DefaultBodyLimit::max(limits.body_bytes_max));
+    let batches = OpenApiRouter::new()
+        .routes(routes!(batch::post_frames))
+        // It counts by itself, image by image.
+        .layer(DefaultBodyLimit::disable());
+    let labels = OpenApiRouter::new()
+        .routes(routes!(telling::labels))
+        .layer(DefaultBodyLimit::max(SAID_BYTES_MAX));
+    let changing = OpenApiRouter::new()
+        .routes(routes!(telling::threshold))
+        .routes(routes!(telling::lot))
+        .routes(routes!(telling::ask, telling::ask_no_more))
+        .routes(routes!(audit::audit))
+        .layer(DefaultBodyLimit::max(SAID_BYTES_MAX));
+    let uploading = OpenApiRouter::new()
+        .routes(routes!(detectors::upload))
+        .routes(routes!(detectors::activate))
+        .layer(DefaultBodyLimit::max(DETECTOR_BYTES_MAX));
+    let signing_in = OpenApiRouter::new()
+        .routes(routes!(session::sign_in))
+        .layer(DefaultBodyLimit::max(SAID_BYTES_MAX));
+    let api = signing_in
+        .merge(needing(Role::Viewer, reading))
+        .merge(needing(Role::Inspector, frames.merge(batches).merge(labels)))
+        .merge(needing(Role::Admin, changing.merge(uploading)));
+    let beside = OpenApiRouter::new().routes(routes!(metrics)).routes(routes!(ready));
+    let (routes, mut document) = OpenApiRouter::with_openapi(openapi::about())
+        .nest("/api/v1", api)
+        .merge(needing(Role::Viewer, beside))
+        .routes(routes!(health))
+        .split_for_parts();
+    openapi::finish(&mut document);
+    (routes, document)
+}
+
+/// Routes for whoever has a role, or a higher one.
+fn needing(role: Role, mut routes: OpenApiRouter<Shared>) -> OpenApiRouter<Shared> {
+    openapi::needs(routes.get_openapi_mut(), role);
+    routes.route_layer(from_fn(move |request: Request, next: Next| {
+        let_through(role, request, next)
+    }))
+}
+
+impl SharedState {
+    /// The run as it is now.
+    fn status(&self) -> LiveStatus {
+        match self.served.live() {
+            Some(live) => live.board.status(),
+            None => self.line.borrow().status.clone(),
+        }
+    }
+}
+
+/// The run's figures in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "line", responses((status = 200, body = String, content_type = "text/plain")))]
 async fn metrics(State(shared): State<Shared>) -> Response {
-    let board = &shared.served.board;
-    let text = exposition(&board.status(), &board.buckets());
+    let live = shared.served.live();
+    let buckets = live.map_or(Vec::new(), |live| live.board.buckets());
+    let text = exposition(&shared.status(), &buckets);
     ([(CONTENT_TYPE, EXPOSITION)], text).into_response()
 }
 
+/// Whether the program is there.
+#[utoipa::path(get, path = "/health", tag = "session", security(()), responses((status = 200, body = Object)))]
 async fn health() -> Json<serde_json::Value> {
     Json(json!({"alive": true}))
 }
 
+/// Whether the run is ready for frames; of a run that does not go on here, whether there is something to see.
+#[utoipa::path(get, path = "/ready", tag = "session", responses(
+    (status = 200, body = Object),
+    (status = 503, description = "It is not; `detail` says why"),
+))]
 async fn ready(State(shared): State<Shared>) -> Result<Json<serde_json::Value>, Refusal> {
-    match unready(&shared.served.board.status()) {
+    let status = shared.status();
+    let is_shown = shared.served.live().is_none() && status.state != RunState::Starting;
+    match unready(&status).filter(|_| !is_shown) {
         None => Ok(Json(json!({"ready": true}))),
         Some(reason) => Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, reason.to_owned())),
     }
@@ -102,71 +202,20 @@ fn unready(status: &LiveStatus) -> Option<&'static str> {
     }
 }
 
+/// All that is known of the run at this moment: cameras, latencies, the newest windows, alerts, answers to standing questions.
+#[utoipa::path(get, path = "/status", tag = "line", responses((status = 200, body = Object)))]
 async fn status(State(shared): State<Shared>) -> Json<LiveStatus> {
-    Json(shared.served.board.status())
+    Json(shared.status())
 }
 
 async fn nothing_there() -> Refusal {
-    let there = "there is, below /api/v1, POST /cameras/{camera}/frames, /labels and /session, PUT /cameras/{camera}/threshold, \
-                 /detector, /lot and /what-if/{name}, GET /status, /events and /cameras/{camera}/picture, and GET /, /metrics, \
-                 /health and /ready";
+    let there = "there is nothing here; `GET /api/v1/openapi.json` says what there is";
     Refusal::new(StatusCode::NOT_FOUND, there.to_owned())
 }
 
-/// Why a request is not answered as its sender wished.
-#[derive(Debug)]
-pub(super) struct Refusal {
-    pub(super) status: StatusCode,
-    /// What was found and what to do.
-    pub(super) error: String,
-    /// When it is worth trying again.
-    pub(super) retry_after: Option<Duration>,
-    /// The frame that it is about, where there is one.
-    pub(super) frame: Option<(Arc<str>, u64)>,
-}
-
-impl Refusal {
-    pub(super) fn new(status: StatusCode, error: String) -> Self {
-        Self {
-            status,
-            error,
-            retry_after: None,
-            frame: None,
-        }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        // RFC 9457.
-        let title = self.status.canonical_reason().unwrap_or_default();
-        let mut body =
-            json!({"type": "about:blank", "title": title, "status": self.status.as_u16(), "detail": self.error});
-        if let Some((camera, seq)) = self.frame {
-            body["camera"] = json!(camera);
-            body["seq"] = json!(seq);
-        }
-        let mut response = (self.status, Json(body)).into_response();
-        response.headers_mut().insert(CONTENT_TYPE, PROBLEM);
-        if let Some(wait) = self.retry_after {
-            // In whole seconds, and never at once.
-            let seconds = wait.as_secs() + 1;
-            response.headers_mut().insert(RETRY_AFTER, seconds.into());
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            let bearer = HeaderValue::from_static("Bearer");
-            response.headers_mut().insert(WWW_AUTHENTICATE, bearer);
-        }
-        response
-    }
-}
-
-/// What a request's query asks for; what is wrong with it is told as every other refusal is.
-pub(super) fn asked<T: DeserializeOwned>(uri: &Uri) -> Result<T, Refusal> {
-    match Query::try_from_uri(uri) {
-        Ok(Query(asked)) => Ok(asked),
-        Err(error) => Err(Refusal::new(StatusCode::BAD_REQUEST, error.body_text())),
-    }
+async fn not_that_way() -> Refusal {
+    let there = "this is not how to ask here; `GET /api/v1/openapi.json` says how";
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, there.to_owned())
 }
 
 /// A body that is JSON already.

@@ -1,47 +1,86 @@
-//! `POST /api/v1/session`: how a browser shows the token, which cannot send a header with every picture that it asks for.
+//! `/api/v1/session`: how a browser shows its token, which cannot send a header with every picture that it asks for, and what it
+//! may do then.
 
-use axum::Router;
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::header::{COOKIE, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use serde::Deserialize;
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::routes::{Refusal, Shared};
-use super::telling::Body;
+use super::asked::Body;
+use super::problem::Refusal;
+use super::routes::Shared;
+use super::served::Keeper;
+use super::tokens::{Caller, Role};
 
 /// Where it is.
 pub(super) const PATH: &str = "/api/v1/session";
 
-const NAME: &str = "intakt_session";
+/// What the cookie is called.
+pub(super) const COOKIE_NAME: &str = "intakt_session";
 
-#[derive(Deserialize)]
+/// A token that is shown once.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Shown {
+pub(super) struct ShownToken {
     token: String,
 }
 
-pub(super) fn routes() -> Router<Shared> {
-    Router::new().route("/session", post(sign_in))
+/// Who asks, and what there is to ask.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Session {
+    role: Role,
+    /// What the token's line calls them; `local` without a token.
+    name: Arc<str>,
+    /// Whether this server asks for a token.
+    token: bool,
+    /// Whether a run goes on here, which can be spoken to.
+    live: bool,
+    /// Whether the run is kept, so that there are verdicts, rates and histograms.
+    kept: bool,
 }
 
 /// What a request's cookie shows instead of the token.
 pub(super) fn cookie(headers: &HeaderMap) -> Option<&[u8]> {
     let cookies = headers.get(COOKIE)?.to_str().ok()?.split(';');
     let mut named = cookies.filter_map(|cookie| cookie.trim().split_once('='));
-    named.find(|(name, _)| *name == NAME).map(|(_, shown)| shown.as_bytes())
+    named
+        .find(|(name, _)| *name == COOKIE_NAME)
+        .map(|(_, shown)| shown.as_bytes())
 }
 
-/// Whoever shows the token is given a cookie that stands for it, which no script can read and no other page sends.
-async fn sign_in(State(shared): State<Shared>, Body(Shown { token }): Body<Shown>) -> Result<Response, Refusal> {
-    let Some(asked) = &shared.token else {
+/// Who asks, and what there is to ask.
+#[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = Session)))]
+pub(super) async fn session(State(shared): State<Shared>, Extension(caller): Extension<Caller>) -> Json<Session> {
+    Json(Session {
+        role: caller.role,
+        name: caller.name,
+        token: shared.tokens.is_some(),
+        live: shared.served.live().is_some(),
+        kept: matches!(shared.served.keeper, Keeper::Here(_)),
+    })
+}
+
+/// Whoever shows a token is given a cookie that stands for it, which no script can read and no other page sends.
+#[utoipa::path(post, path = "/session", tag = "session", request_body = ShownToken, security(()), responses(
+    (status = 204, description = "The cookie is set, where the server asks for a token"),
+    (status = 401, description = "This is no token of this server"),
+))]
+pub(super) async fn sign_in(
+    State(shared): State<Shared>,
+    Body(ShownToken { token }): Body<ShownToken>,
+) -> Result<Response, Refusal> {
+    let Some(tokens) = &shared.tokens else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };
-    if !asked.is(token.as_bytes()) {
-        let error = "this is not the token of this server".to_owned();
+    let Some(session) = tokens.session(token.as_bytes()) else {
+        let error = "this is no token of this server".to_owned();
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, error));
-    }
-    let cookie = format!("{NAME}={}; Path=/; HttpOnly; SameSite=Strict", asked.session());
+    };
+    let cookie = format!("{COOKIE_NAME}={session}; Path=/; HttpOnly; SameSite=Strict");
     Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response())
 }

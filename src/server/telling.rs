@@ -1,242 +1,392 @@
-//! What can be said to a run: labels, thresholds, detectors, lots, questions.
+//! What can be said to a run: labels, thresholds, lots, questions.
 
-use std::path::PathBuf;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, FromRequest, Path, Request, State};
+use axum::Json;
+use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
-use axum::routing::{post, put};
-use axum::{Json, Router};
-use intakt_operators::detector::Detector;
-use intakt_pipelines::labels::{GivenLabel, LabelJournal, parse_truth};
-use intakt_pipelines::{Controls, write_atomically};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use axum::http::request::Parts;
+use intakt_operators::Truth;
+use intakt_pipelines::labels::{GivenLabel, parse_truth};
+use intakt_pipelines::store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
 
-use super::routes::{Refusal, Shared};
+use super::asked::{Body, Named};
+use super::audit::{Asking, Change};
+use super::connections::Peer;
+use super::problem::Refusal;
+use super::routes::Shared;
+use super::served::{Keeper, Kept, KeptRun, Live, LiveRun, NotNoted};
+use super::tokens::Caller;
+use super::verdicts::truth_word;
 
 /// Largest body but a detector's, bytes: ten thousand labels.
-const SAID_BYTES_MAX: usize = 1 << 20;
+pub(super) const SAID_BYTES_MAX: usize = 1 << 20;
 
-/// Largest detector that is taken, bytes. PaDiM's largest are larger: restart the run with such a one.
-const DETECTOR_BYTES_MAX: usize = 1 << 30;
+/// Longest name of a lot or a question, bytes.
+const NAME_BYTES_MAX: usize = 200;
 
-/// How a run is spoken to.
-#[derive(Clone)]
-pub(crate) struct Told {
-    /// Its cameras.
-    pub(crate) controls: Controls,
-    /// Who keeps the run.
-    pub(crate) keeper: Keeper,
-    /// Where detectors are kept that cameras were switched to: beside the run and beside its recording.
-    pub(crate) detector_directories: Vec<PathBuf>,
-}
+/// Labels of one request that are noted in the audit log; of more, how many there were.
+const AUDITED_LABELS_MAX: usize = 100;
 
-/// Who keeps a run.
-#[derive(Clone)]
-pub(crate) enum Keeper {
-    /// Nobody.
-    Nobody,
-    /// This process, with this journal of its labels.
-    Here(PathBuf),
-    /// Process 0, which is another one.
-    Process0,
-}
+/// Cameras that an error names: a person reads it.
+const CAMERAS_NAMED_MAX: usize = 20;
 
-#[derive(Deserialize)]
+/// What a frame truly is.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct PostedLabel {
+pub(super) struct PostedLabel {
     camera: Arc<str>,
     seq: u64,
+    /// normal, anomalous, or anomalous:CLASS.
     truth: String,
 }
 
-#[derive(Deserialize)]
+/// One label, or a list of them.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(untagged)]
-enum PostedLabels {
+pub(super) enum PostedLabels {
     One(PostedLabel),
     Many(Vec<PostedLabel>),
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Threshold<T> {
-    threshold: T,
+/// How many labels were noted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NotedLabels {
+    labels: usize,
 }
 
-#[derive(Deserialize)]
+/// From which image score on frames are rejected, in the detector's own unit.
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Lot {
+pub(super) struct WantedThreshold {
+    threshold: f32,
+    /// The first frame that it holds for, or the next one if that has come; without it, the next one. A later change gives up one
+    /// that still waits, and so does the end of the run.
+    at_seq: Option<u64>,
+}
+
+/// A threshold that is asked about, calibrated: 0.5 is the one that counts.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskedThreshold {
+    #[schema(minimum = 0, maximum = 1)]
+    threshold: f64,
+}
+
+/// Parts that are made together.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WantedLot {
+    #[schema(min_length = 1, max_length = 200)]
     lot: String,
 }
 
-/// A JSON body; what is wrong with it is told as every other refusal is.
-pub(super) struct Body<T>(pub(super) T);
+/// What was said to a camera.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub(super) struct SaidToCamera {
+    camera: Arc<str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    threshold: Option<f64>,
+    /// The first 12 digits of the detector's SHA-256.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detector: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lot: Option<String>,
+    /// The name of the question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what_if: Option<String>,
+    /// The first frame that it holds for, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    at_seq: Option<u64>,
+}
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+/// What was taken, and takes effect soon.
+type Accepted<T> = Result<(StatusCode, Json<T>), Refusal>;
+
+impl<S: Send + Sync> FromRequestParts<S> for Asking {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let read = Json::<T>::from_request(request, state).await;
-        let refused = |refused: JsonRejection| Refusal::new(refused.status(), refused.body_text());
-        read.map(|Json(body)| Self(body)).map_err(refused)
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
+        let address = parts.extensions.get::<Peer>().map(|Peer(peer)| peer.ip());
+        Ok(Self {
+            caller: parts.extensions.get().cloned().unwrap_or_else(Caller::local),
+            address: address.as_ref().map(IpAddr::to_canonical),
+        })
     }
 }
 
-type Said = Result<(StatusCode, Json<Value>), Refusal>;
-
-/// The routes.
-pub(super) fn routes() -> Router<Shared> {
-    let detector = put(detector).layer(DefaultBodyLimit::max(DETECTOR_BYTES_MAX));
-    Router::new()
-        .route("/labels", post(labels))
-        .route("/cameras/{camera}/threshold", put(threshold))
-        .route("/cameras/{camera}/lot", put(lot))
-        .route("/cameras/{camera}/what-if/{name}", put(ask).delete(ask_no_more))
-        .layer(DefaultBodyLimit::max(SAID_BYTES_MAX))
-        .route("/cameras/{camera}/detector", detector)
-}
-
-/// Notes labels; the run takes them in within a second.
-async fn labels(State(shared): State<Shared>, Body(posted): Body<PostedLabels>) -> Said {
-    let told = shared.served.told.clone();
+/// Notes what frames truly are: figures are corrected within seconds.
+#[utoipa::path(post, path = "/labels", tag = "changes", request_body = PostedLabels, responses(
+    (status = 202, body = NotedLabels),
+    (status = 404, description = "There is no such camera"),
+    (status = 409, description = "The run is not kept, or labels are to be posted elsewhere"),
+    (status = 507, description = "The disk does not take them"),
+))]
+pub(super) async fn labels(
+    State(shared): State<Shared>,
+    KeptRun(kept): KeptRun,
+    asking: Asking,
+    Body(posted): Body<PostedLabels>,
+) -> Accepted<NotedLabels> {
     let posted = match posted {
         PostedLabels::One(label) => vec![label],
         PostedLabels::Many(labels) => labels,
     };
-    let journal = match told.keeper.clone() {
-        Keeper::Here(journal) => journal,
-        Keeper::Nobody => {
-            let error = "the run is not kept, so that a label would have nothing to correct: start it with `--run DIR`";
-            return Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()));
-        }
-        Keeper::Process0 => {
-            let error = "process 0 keeps the run, and labels of all cameras are posted there";
-            return Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()));
-        }
-    };
     let mut labels = Vec::with_capacity(posted.len());
     for PostedLabel { camera, seq, truth } in posted {
-        if !told.controls.is_elsewhere(&camera) {
-            known(&told, &camera)?;
-        }
-        let truth = parse_truth(&truth).map_err(bad)?;
+        let truth = parse_truth(&truth).map_err(Refusal::bad)?;
         labels.push(GivenLabel { camera, seq, truth });
     }
-    let noted = labels.len();
-    blocking(move || LabelJournal::append(&journal, &labels).map_err(|error| error.to_string())).await?;
-    Ok((StatusCode::ACCEPTED, Json(json!({"labels": noted}))))
-}
-
-/// From the camera's next frame on.
-async fn threshold(
-    State(shared): State<Shared>,
-    Path(camera): Path<String>,
-    Body(Threshold { threshold }): Body<Threshold<f32>>,
-) -> Said {
-    let told = known(&shared.served.told, &camera)?.clone();
-    let name = camera.clone();
-    blocking(move || told.controls.threshold(&name, threshold)).await?;
-    accepted(&camera, json!({"threshold": threshold}))
-}
-
-/// The body is a detector file, which is kept beside the run and its recording.
-async fn detector(State(shared): State<Shared>, Path(camera): Path<String>, body: Bytes) -> Said {
-    let told = known(&shared.served.told, &camera)?.clone();
-    let name = camera.clone();
-    let switch = move || {
-        let detector = Detector::from_bytes(&body).map_err(|error| error.to_string())?;
-        for directory in &told.detector_directories {
-            let path = directory.join(format!("{}.intakt", detector.id()));
-            write_atomically(&path, &body).map_err(|error| error.to_string())?;
+    match shared.served.live() {
+        Some(live) => {
+            let mut here = labels.iter().filter(|label| !live.controls.is_elsewhere(&label.camera));
+            here.try_for_each(|label| known(live, &label.camera))?;
         }
-        let id = detector.id().clone();
-        told.controls.detector(&name, Arc::new(detector)).map(|()| id)
+        None => {
+            let cameras = shared.read(&kept, Store::cameras).await?;
+            if let Some(unknown) = labels.iter().find(|label| !cameras.contains(&label.camera)) {
+                return Err(unknown_camera(&unknown.camera, cameras.iter()));
+            }
+        }
+    }
+    let noted = labels.len();
+    let change = label_change(&shared, &kept, &labels).await?;
+    let (takes, refused) = (kept.labels, Arc::new(std::sync::OnceLock::new()));
+    let why = refused.clone();
+    let note = move || match takes.note(&labels) {
+        Ok(()) => Ok(((), None)),
+        Err(not_noted) => {
+            let reason = match &not_noted {
+                NotNoted::Elsewhere(reason) | NotNoted::Failed(reason) => reason.clone(),
+            };
+            let _ = why.set(not_noted);
+            Err(reason)
+        }
     };
-    let id = blocking(switch).await?;
-    accepted(&camera, json!({"detector": id}))
+    shared
+        .change(asking, change, note)
+        .await
+        .map_err(|failed| match refused.get() {
+            Some(NotNoted::Elsewhere(reason)) => Refusal::new(StatusCode::CONFLICT, reason.clone()),
+            Some(NotNoted::Failed(reason)) => Refusal::new(StatusCode::INSUFFICIENT_STORAGE, reason.clone()),
+            None => failed,
+        })?;
+    Ok((StatusCode::ACCEPTED, Json(NotedLabels { labels: noted })))
 }
 
-async fn lot(State(shared): State<Shared>, Path(camera): Path<String>, Body(Lot { lot }): Body<Lot>) -> Said {
-    let told = known(&shared.served.told, &camera)?;
-    if lot.is_empty() || lot.len() > 200 {
-        return Err(bad("the name of a lot has 1 to 200 bytes".to_owned()));
+/// Labels as the audit log has them, with what was said before.
+async fn label_change(shared: &Shared, kept: &Kept, labels: &[GivenLabel]) -> Result<Change, Refusal> {
+    let change = Change {
+        what: "labels",
+        ..Change::default()
+    };
+    if labels.len() > AUDITED_LABELS_MAX {
+        let after = json!({"labels": labels.len()});
+        return Ok(Change { after, ..change });
     }
-    told.controls.lot(&camera, lot.as_str().into()).map_err(busy)?;
-    accepted(&camera, json!({"lot": lot}))
+    let frames: Vec<(Arc<str>, u64)> = labels.iter().map(|label| (label.camera.clone(), label.seq)).collect();
+    let said_before = move |store: &Store| -> Result<Vec<Option<Truth>>, StoreError> {
+        frames.iter().map(|(camera, seq)| store.truth(camera, *seq)).collect()
+    };
+    let before = shared.read(kept, said_before).await?;
+    let said = |label: &GivenLabel, truth: Option<&Truth>| json!({"camera": label.camera, "seq": label.seq, "truth": truth.map(truth_word)});
+    let pairs = labels.iter().zip(&before);
+    Ok(Change {
+        before: pairs.map(|(label, before)| said(label, before.as_ref())).collect(),
+        after: labels.iter().map(|label| said(label, Some(&label.truth))).collect(),
+        ..change
+    })
 }
 
-async fn ask(
+/// Frames with a higher image score are rejected, from the camera's next frame on or from `at_seq`.
+#[utoipa::path(put, path = "/cameras/{camera}/threshold", tag = "changes", params(("camera" = String, Path)),
+    request_body = WantedThreshold, responses(
+        (status = 202, body = SaidToCamera),
+        (status = 404, description = "There is no such camera"),
+        (status = 409, description = "No run goes on here, or another process reads the camera"),
+        (status = 503, description = "Too much waits to be heard"),
+        (status = 507, description = "The audit log cannot be written"),
+    ))]
+pub(super) async fn threshold(
     State(shared): State<Shared>,
-    Path((camera, name)): Path<(String, String)>,
-    Body(Threshold { threshold }): Body<Threshold<f64>>,
-) -> Said {
-    if !(0.0..=1.0).contains(&threshold) || name.len() > 200 {
-        let error = "a question has a calibrated threshold between 0 and 1 and a name of at most 200 bytes";
-        return Err(bad(error.to_owned()));
+    LiveRun(live): LiveRun,
+    Named(camera): Named<Arc<str>>,
+    asking: Asking,
+    Body(WantedThreshold { threshold, at_seq }): Body<WantedThreshold>,
+) -> Accepted<SaidToCamera> {
+    known(&live, &camera)?;
+    if !threshold.is_finite() {
+        return Err(Refusal::bad("threshold: it is a finite number".to_owned()));
     }
-    question(&shared, &camera, &name, Some(threshold))
+    let before = live.controls.newest(&camera).map_err(Refusal::busy)?;
+    let change = Change {
+        what: "threshold",
+        camera: Some(camera.clone()),
+        before: before.calibration().image.threshold.into(),
+        after: threshold.into(),
+        at_seq,
+    };
+    let name = camera.clone();
+    let set = move || {
+        let setup = live.controls.threshold(&name, threshold, at_seq)?;
+        Ok(((), Some((name, setup))))
+    };
+    shared.change(asking, change, set).await?;
+    accepted(SaidToCamera {
+        camera,
+        threshold: Some(threshold.into()),
+        at_seq,
+        ..SaidToCamera::default()
+    })
 }
 
-async fn ask_no_more(State(shared): State<Shared>, Path((camera, name)): Path<(String, String)>) -> Said {
-    question(&shared, &camera, &name, None)
+/// The camera's next frames show parts of this lot.
+#[utoipa::path(put, path = "/cameras/{camera}/lot", tag = "changes", params(("camera" = String, Path)),
+    request_body = WantedLot, responses(
+        (status = 202, body = SaidToCamera),
+        (status = 404, description = "There is no such camera"),
+        (status = 409, description = "No run goes on here, or another process reads the camera"),
+        (status = 503, description = "Too much waits to be heard"),
+        (status = 507, description = "The audit log cannot be written"),
+    ))]
+pub(super) async fn lot(
+    State(shared): State<Shared>,
+    LiveRun(live): LiveRun,
+    Named(camera): Named<Arc<str>>,
+    asking: Asking,
+    Body(WantedLot { lot }): Body<WantedLot>,
+) -> Accepted<SaidToCamera> {
+    known(&live, &camera)?;
+    if lot.is_empty() || lot.len() > NAME_BYTES_MAX {
+        return Err(Refusal::bad("the name of a lot has 1 to 200 bytes".to_owned()));
+    }
+    let change = Change {
+        what: "lot",
+        camera: Some(camera.clone()),
+        after: lot.as_str().into(),
+        ..Change::default()
+    };
+    let (name, begun) = (camera.clone(), Arc::from(lot.as_str()));
+    let begin = move || live.controls.lot(&name, begun).map(|()| ((), None));
+    shared.change(asking, change, begin).await?;
+    accepted(SaidToCamera {
+        camera,
+        lot: Some(lot),
+        ..SaidToCamera::default()
+    })
 }
 
-fn question(shared: &Shared, camera: &str, name: &str, threshold: Option<f64>) -> Said {
-    let told = known(&shared.served.told, camera)?;
-    if matches!(told.keeper, Keeper::Nobody) {
+/// Asks all the time what another threshold would do. The answers are in `/status` and `/metrics`.
+#[utoipa::path(put, path = "/cameras/{camera}/what-if/{name}", tag = "changes",
+    params(("camera" = String, Path), ("name" = String, Path, description = "What the question is called: 1 to 200 bytes")),
+    request_body = AskedThreshold, responses(
+        (status = 202, body = SaidToCamera),
+        (status = 404, description = "There is no such camera"),
+        (status = 409, description = "No run goes on here, it is not kept, or another process reads the camera"),
+        (status = 503, description = "Too much waits to be heard"),
+        (status = 507, description = "The audit log cannot be written"),
+    ))]
+pub(super) async fn ask(
+    State(shared): State<Shared>,
+    LiveRun(live): LiveRun,
+    Named((camera, name)): Named<(Arc<str>, String)>,
+    asking: Asking,
+    Body(AskedThreshold { threshold }): Body<AskedThreshold>,
+) -> Accepted<SaidToCamera> {
+    if !(0.0..=1.0).contains(&threshold) || name.len() > NAME_BYTES_MAX {
+        let error = "a question has a calibrated threshold between 0 and 1 and a name of at most 200 bytes";
+        return Err(Refusal::bad(error.to_owned()));
+    }
+    question(&shared, live, asking, camera, name, Some(threshold)).await
+}
+
+/// Asks it no more.
+#[utoipa::path(delete, path = "/cameras/{camera}/what-if/{name}", tag = "changes",
+    params(("camera" = String, Path), ("name" = String, Path, description = "What the question is called")),
+    responses(
+        (status = 202, body = SaidToCamera),
+        (status = 404, description = "There is no such camera"),
+        (status = 409, description = "No run goes on here, it is not kept, or another process reads the camera"),
+        (status = 503, description = "Too much waits to be heard"),
+        (status = 507, description = "The audit log cannot be written"),
+    ))]
+pub(super) async fn ask_no_more(
+    State(shared): State<Shared>,
+    LiveRun(live): LiveRun,
+    Named((camera, name)): Named<(Arc<str>, String)>,
+    asking: Asking,
+) -> Accepted<SaidToCamera> {
+    question(&shared, live, asking, camera, name, None).await
+}
+
+async fn question(
+    shared: &Shared,
+    live: Live,
+    asking: Asking,
+    camera: Arc<str>,
+    name: String,
+    threshold: Option<f64>,
+) -> Accepted<SaidToCamera> {
+    known(&live, &camera)?;
+    if matches!(shared.served.keeper, Keeper::Nobody) {
         let error = "the run is not kept, so that there are no frames to ask about: start it with `--run DIR`";
         return Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()));
     }
-    told.controls.what_if(camera, name.into(), threshold).map_err(busy)?;
-    accepted(camera, json!({"what_if": name, "threshold": threshold}))
+    let as_json = |threshold: Option<f64>| json!({"name": name, "threshold": threshold});
+    let change = Change {
+        what: "question",
+        camera: Some(camera.clone()),
+        after: as_json(threshold),
+        ..Change::default()
+    };
+    let (asked, of) = (Arc::from(name.as_str()), camera.clone());
+    let ask = move || live.controls.what_if(&of, asked, threshold).map(|()| ((), None));
+    shared.change(asking, change, ask).await?;
+    accepted(SaidToCamera {
+        camera,
+        what_if: Some(name),
+        threshold,
+        ..SaidToCamera::default()
+    })
 }
 
-fn accepted(camera: &str, mut said: Value) -> Said {
-    said["camera"] = json!(camera);
+impl SaidToCamera {
+    pub(super) fn detector(camera: Arc<str>, detector: Arc<str>, at_seq: Option<u64>) -> Self {
+        Self {
+            camera,
+            detector: Some(detector),
+            at_seq,
+            ..Self::default()
+        }
+    }
+}
+
+pub(super) fn accepted(said: SaidToCamera) -> Accepted<SaidToCamera> {
     Ok((StatusCode::ACCEPTED, Json(said)))
 }
 
-fn known<'a>(told: &'a Told, camera: &str) -> Result<&'a Told, Refusal> {
-    if told.controls.cameras().any(|known| **known == *camera) {
-        return Ok(told);
+/// Refuses cameras that are not spoken to here.
+pub(super) fn known(live: &Live, camera: &str) -> Result<(), Refusal> {
+    if live.controls.cameras().any(|known| **known == *camera) {
+        return Ok(());
     }
-    if told.controls.is_elsewhere(camera) {
+    if live.controls.is_elsewhere(camera) {
         let error =
             format!("another process reads camera \"{camera}\", and is to be told: its own `--listen` serves it");
         return Err(Refusal::new(StatusCode::CONFLICT, error));
     }
-    let named: Vec<String> = told
-        .controls
-        .cameras()
-        .take(20)
+    Err(unknown_camera(camera, live.controls.cameras()))
+}
+
+fn unknown_camera<'a>(camera: &str, cameras: impl Iterator<Item = &'a Arc<str>>) -> Refusal {
+    let named: Vec<String> = cameras
+        .take(CAMERAS_NAMED_MAX)
         .map(|known| format!("\"{known}\""))
         .collect();
     let error = format!("there is no camera \"{camera}\"; there are {}", named.join(", "));
-    Err(Refusal::new(StatusCode::NOT_FOUND, error))
-}
-
-fn bad(error: String) -> Refusal {
-    Refusal::new(StatusCode::BAD_REQUEST, error)
-}
-
-fn busy(error: String) -> Refusal {
-    Refusal {
-        retry_after: Some(std::time::Duration::ZERO),
-        ..Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error)
-    }
-}
-
-/// Does what takes time, or waits for a disk, beside the server's own thread.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, Refusal> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(bad),
-        Err(_) => Err(Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the server failed at this; nothing was changed".to_owned(),
-        )),
-    }
+    Refusal::new(StatusCode::NOT_FOUND, error)
 }

@@ -31,6 +31,7 @@ mod real_data;
 mod replay;
 mod report;
 mod run_file;
+mod serve;
 mod server;
 mod show;
 mod soak;

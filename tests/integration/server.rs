@@ -60,6 +60,11 @@ impl Served {
     pub(crate) fn listening(run_file: &Path, more: &[&str]) -> Self {
         let mut command = Command::new(INTAKT);
         command.arg("inspect").arg(run_file).args(more);
+        Self::spawn(command)
+    }
+
+    /// Whatever listens, once it stands ready.
+    pub(crate) fn spawn(mut command: Command) -> Self {
         let streams = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -84,7 +89,7 @@ impl Served {
         }
     }
 
-    fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         self.exchange(&format!("GET {path} HTTP/1.1\r\n"), b"")
     }
 

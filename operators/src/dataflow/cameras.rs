@@ -371,6 +371,9 @@ impl Gate {
         };
         let ordinal = camera.admitted;
         camera.admitted += 1;
+        if ordinal == 0 && camera.setup > 0 {
+            camera.controls.begins(camera.setup, frame.seq);
+        }
         Some(Admitted {
             frame,
             stamp,

@@ -108,7 +108,8 @@ impl ScoreScale {
         score
     }
 
-    fn span(&self) -> f64 {
+    /// The score between the normal level and the threshold, which is never nothing.
+    pub fn span(&self) -> f64 {
         let smallest = (f64::from(self.threshold).abs() * 1e-6).max(1e-6);
         (f64::from(self.threshold) - f64::from(self.normal_level)).max(smallest)
     }

@@ -104,7 +104,8 @@ impl Store {
     }
 
     fn try_count_on(&self, counted: &mut Counted) -> Result<(), Trouble> {
-        let sql = "SELECT id, camera, decision, calibrated_score, names.name, threshold, seq, captured_at_us, reason
+        let sql =
+            "SELECT outcomes.id, camera, decision, calibrated_score, names.name, threshold, seq, captured_at_us, reason
             FROM outcomes NOT INDEXED LEFT JOIN names ON names.id = detector
             WHERE outcomes.id > ? ORDER BY outcomes.id LIMIT ?";
         let mut statement = self.connection.prepare(sql)?;

@@ -1,0 +1,197 @@
+//! `intakt serve`: a kept run in a browser, after it has ended or while another process runs it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+use intakt_operators::{Decision, DropReason};
+use intakt_pipelines::PipelineError;
+use intakt_pipelines::labels::{GivenLabel, LabelJournal};
+use intakt_pipelines::sinks::{CameraStatus, DroppedCount, LastVerdict, LiveStatus, RunState};
+use intakt_pipelines::sources::{Clock, SystemClock};
+use intakt_pipelines::store::{Counted, CountedCamera, LastOutcome};
+
+use super::label::{TakenIn, take_in};
+use super::run_directory::{RunDirectory, about};
+use super::settings;
+use crate::cli::ServeArgs;
+use crate::server::{Keeper, Limits, NotNoted, Run, Served, Server, Shown, TakesLabels};
+use crate::top::{Found, look};
+use crate::{Outcome, interrupt, terminal};
+
+/// A run whose status file is older than this does not go on any more: it is written every second.
+const SILENT_US: u64 = 5_000_000;
+
+/// How long it is waited between two looks whether somebody interrupted.
+const LOOKED_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
+
+/// Serves the run in `args.run` until it is interrupted.
+pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, PipelineError> {
+    let files = RunDirectory(&args.run);
+    files.open()?;
+    let (figures, _) = about(&files)?;
+    let listen = settings::listen(&args.server, Some(LISTEN))?.expect("there is an address");
+    let stop = interrupt::stop_flag()?;
+    let correcting = Correcting::start(&args.run)?;
+    let server = {
+        let noting = Arc::new(Noting {
+            directory: args.run.clone(),
+            wake: correcting.wake.clone(),
+        });
+        let served = Served {
+            run: Run::Elsewhere(Arc::new(Directory(args.run.clone()))),
+            keeper: Keeper::Here(files.served(&figures, noting)),
+            audit: Some(Arc::new(files.audit())),
+        };
+        Server::start(listen, served, Limits::default())?
+    };
+    terminal::say(&format!("listening on http://{}", server.address()));
+    while !stop.wait(LOOKED_EVERY) {}
+    server.finish();
+    correcting.finish();
+    Ok(Outcome::Passed)
+}
+
+/// Where it listens unless something else is said.
+const LISTEN: &str = "127.0.0.1:8080";
+
+/// What can be seen of the run in a directory.
+struct Directory(PathBuf);
+
+impl Shown for Directory {
+    fn status(&self, counted: &mut Counted) -> Result<LiveStatus, String> {
+        let now_us = SystemClock.now_us();
+        if let Some(status) = going_on(&self.0, now_us) {
+            return Ok(status);
+        }
+        let mut read = || -> Result<LiveStatus, PipelineError> {
+            let store = RunDirectory(&self.0).open()?;
+            store.count_on(counted)?;
+            let cameras = counted.cameras.iter().map(|(name, camera)| status_of(name, camera));
+            let newest = counted.cameras.values().filter_map(|camera| camera.last.as_ref());
+            Ok(LiveStatus {
+                state: RunState::Ended,
+                said_at_us: now_us,
+                keeps_log: true,
+                frontier_us: Some(store.committed_frontier_us()),
+                newest_captured_at_us: newest.map(|last| last.captured_at_us).max(),
+                cameras: cameras.collect(),
+                alerts: store.open_alerts()?,
+                ..LiveStatus::default()
+            })
+        };
+        read().map_err(|error| error.to_string())
+    }
+}
+
+/// What a run is doing that goes on in another process.
+fn going_on(directory: &Path, now_us: u64) -> Option<LiveStatus> {
+    let Found::Status(status) = look(directory) else {
+        return None;
+    };
+    let is_fresh = now_us.saturating_sub(status.said_at_us) < SILENT_US;
+    (status.state != RunState::Ended && is_fresh).then_some(*status)
+}
+
+/// A camera as it was when its run ended. For what reason its frames were dropped is not counted: all stand under the usual one.
+fn status_of(name: &Arc<str>, camera: &CountedCamera) -> CameraStatus {
+    let dropped = DroppedCount {
+        reason: DropReason::DropOldest,
+        frames: camera.dropped,
+    };
+    CameraStatus {
+        camera: name.clone(),
+        captured: camera.judged() + camera.unreadable + camera.dropped,
+        judged: camera.judged(),
+        passed: camera.passed,
+        rejected: camera.rejected,
+        unreadable: camera.unreadable,
+        dropped: Some(dropped).into_iter().filter(|dropped| dropped.frames > 0).collect(),
+        waiting: 0,
+        last_verdict: camera.last.as_ref().map(last_verdict),
+        last_trouble: None,
+    }
+}
+
+fn last_verdict(last: &LastOutcome) -> LastVerdict {
+    LastVerdict {
+        seq: last.seq,
+        captured_at_us: last.captured_at_us,
+        decision: match last.decision.as_str() {
+            "pass" => Decision::Pass,
+            "reject" => Decision::Reject,
+            _ => Decision::Unreadable {
+                reason: last.reason.clone().unwrap_or_default(),
+            },
+        },
+        calibrated_score: last.calibrated_score,
+        latency_us: None,
+    }
+}
+
+/// Notes labels, and lets figures be corrected.
+struct Noting {
+    directory: PathBuf,
+    wake: SyncSender<Wake>,
+}
+
+/// Why the thread that corrects is to look up.
+enum Wake {
+    Labelled,
+    End,
+}
+
+impl TakesLabels for Noting {
+    fn note(&self, labels: &[GivenLabel]) -> Result<(), NotNoted> {
+        if going_on(&self.directory, SystemClock.now_us()).is_some() {
+            let elsewhere = "the run is going on in another process, and takes labels there";
+            return Err(NotNoted::Elsewhere(elsewhere.to_owned()));
+        }
+        let journal = RunDirectory(&self.directory).labels();
+        LabelJournal::append(&journal, labels).map_err(|error| NotNoted::Failed(error.to_string()))?;
+        // Where it is about to look anyway, it need not be told twice.
+        let _ = self.wake.try_send(Wake::Labelled);
+        Ok(())
+    }
+}
+
+/// A thread that corrects figures whenever something was labelled: of all labels that came while it did so, at once.
+struct Correcting {
+    wake: SyncSender<Wake>,
+    thread: JoinHandle<()>,
+}
+
+impl Correcting {
+    fn start(directory: &Path) -> Result<Self, PipelineError> {
+        let (wake, woken) = sync_channel(1);
+        let directory = directory.to_owned();
+        let thread = Builder::new()
+            .name("correct".to_owned())
+            .spawn(move || correct_all(&directory, &woken));
+        let refused = |error| PipelineError::Refused(format!("cannot start a thread: {error}"));
+        Ok(Self {
+            wake,
+            thread: thread.map_err(refused)?,
+        })
+    }
+
+    /// Waits until what was labelled is in the figures.
+    fn finish(self) {
+        // It is gone where it has panicked, which was told then.
+        let _ = self.wake.send(Wake::End);
+        let _ = self.thread.join();
+    }
+}
+
+fn correct_all(directory: &Path, woken: &Receiver<Wake>) {
+    while let Ok(Wake::Labelled) = woken.recv() {
+        match take_in(&RunDirectory(directory)) {
+            Ok(TakenIn::Now { .. }) => {}
+            Ok(TakenIn::ByTheRun | TakenIn::WhenItGoesOn) => {
+                terminal::say("labels noted; the run takes them in when it goes on");
+            }
+            Err(error) => terminal::say(&format!("note: {error}")),
+        }
+    }
+}

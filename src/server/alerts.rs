@@ -1,0 +1,111 @@
+//! `GET /api/v1/alerts`: what went wrong, and whether it still does.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use intakt_pipelines::store::{Alert, scope_name};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::asked::{Wanted, limit};
+use super::problem::Refusal;
+use super::routes::Shared;
+use super::served::Keeper;
+
+/// Alerts in one answer.
+const USUAL: usize = 100;
+const MOST: usize = 1_000;
+
+/// Alerts among which those in a state are looked for, the newest.
+const LOOKED_AT_MAX: usize = 100_000;
+
+/// Which alerts are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WantedAlerts {
+    /// In this state.
+    state: Option<AlertState>,
+    /// At most so many of the newest.
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum AlertState {
+    Open,
+    Closed,
+    /// A label undid its cause.
+    Retracted,
+}
+
+/// Alerts, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Alerts {
+    alerts: Vec<ToldAlert>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct ToldAlert {
+    /// As it is written in the run file.
+    rule: Arc<str>,
+    /// `all`, `camera/NAME` or `line/NAME`.
+    scope: Arc<str>,
+    /// Microseconds of event time.
+    opened_at_us: u64,
+    /// Microseconds of event time; null while it is open.
+    closed_at_us: Option<u64>,
+    state: AlertState,
+}
+
+/// The alerts of the run; where nobody keeps it, those that are open.
+#[utoipa::path(get, path = "/alerts", tag = "results", params(WantedAlerts), responses((status = 200, body = Alerts)))]
+pub(super) async fn alerts(
+    State(shared): State<Shared>,
+    Wanted(wanted): Wanted<WantedAlerts>,
+) -> Result<Json<Alerts>, Refusal> {
+    let limit = limit(wanted.limit, USUAL, MOST)?;
+    let alerts = match (&shared.served.keeper, shared.served.live()) {
+        (Keeper::Here(kept), _) => {
+            let alerts = shared.read(kept, |store| store.alerts(LOOKED_AT_MAX)).await?;
+            alerts.into_iter().map(ToldAlert::from).collect()
+        }
+        (_, Some(live)) => {
+            let open = live.board.status().alerts.into_iter();
+            let open = open.map(|alert| ToldAlert {
+                rule: alert.rule,
+                scope: scope_name(&alert.scope).into(),
+                opened_at_us: alert.opened_at_us,
+                closed_at_us: None,
+                state: AlertState::Open,
+            });
+            let mut open: Vec<ToldAlert> = open.collect();
+            open.sort_by_key(|alert| alert.opened_at_us);
+            open
+        }
+        (_, None) => Vec::new(),
+    };
+    let wanted = |alert: &ToldAlert| wanted.state.is_none_or(|state| alert.state == state);
+    let newest = alerts.into_iter().rev().filter(wanted).take(limit);
+    Ok(Json(Alerts {
+        alerts: newest.collect(),
+    }))
+}
+
+impl From<Alert> for ToldAlert {
+    fn from(alert: Alert) -> Self {
+        Self {
+            state: match (alert.retracted, alert.closed_at_us) {
+                (true, _) => AlertState::Retracted,
+                (false, Some(_)) => AlertState::Closed,
+                (false, None) => AlertState::Open,
+            },
+            rule: alert.rule,
+            scope: alert.scope,
+            opened_at_us: alert.opened_at_us,
+            closed_at_us: alert.closed_at_us,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! `/api/v1/detectors`: those that a run has, others that are uploaded, and which camera they look at.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use intakt_operators::detector::Detector;
+use intakt_pipelines::{load_detector, write_atomically};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::time::timeout;
+use utoipa::ToSchema;
+
+use super::asked::{Body, Named};
+use super::audit::{Asking, Change};
+use super::problem::Refusal;
+use super::routes::{Shared, SharedState};
+use super::served::{Live, LiveRun, blocking, lock};
+use super::telling::{SaidToCamera, accepted, known};
+use crate::detector_facts::facts;
+
+/// Largest detector that is taken, bytes. PaDiM's largest are larger: restart the run with such a one.
+pub(super) const DETECTOR_BYTES_MAX: usize = 1 << 30;
+
+/// Most detectors that are kept for a run: each may have a gigabyte.
+const DETECTORS_MAX: usize = 64;
+
+/// Digits of a detector's id.
+const ID_DIGITS: usize = 12;
+
+/// The detectors of a run.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Detectors {
+    /// By id.
+    detectors: Vec<Card>,
+}
+
+/// What is to be known of a detector.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct Card {
+    /// The first 12 digits of the SHA-256 of its file.
+    id: Arc<str>,
+    /// What it is, in a few words.
+    name: String,
+    /// As `intakt show` has it, line by line.
+    recipe: BTreeMap<String, String>,
+    /// The image score above which frames are rejected, in its own unit.
+    threshold: f64,
+    /// How its threshold was chosen, and what that guarantees.
+    statement: String,
+    /// SHA-256 of the list of images that went into it.
+    manifest: String,
+    /// The version that fitted it.
+    intakt_version: String,
+    /// The cameras that it looks at.
+    cameras: Vec<Arc<str>>,
+}
+
+/// A detector of the run that is to look.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WantedDetector {
+    /// Its id, as `/detectors` lists it.
+    detector: String,
+    /// The first frame that it looks at, or the next one if that has come; without it, the next one. A later change gives up one that
+    /// still waits, and so does the end of the run.
+    at_seq: Option<u64>,
+}
+
+/// The cards of detectors that were read once.
+pub(super) type Cards = Mutex<BTreeMap<Arc<str>, Card>>;
+
+/// The detectors of the run: those that look, and those that lie beside it.
+#[utoipa::path(get, path = "/detectors", tag = "line", responses(
+    (status = 200, body = Detectors),
+    (status = 409, description = "No run goes on here"),
+))]
+pub(super) async fn detectors(
+    State(shared): State<Shared>,
+    LiveRun(live): LiveRun,
+) -> Result<Json<Detectors>, Refusal> {
+    let list = move || {
+        let mut cards: BTreeMap<Arc<str>, Card> = BTreeMap::new();
+        for (camera, detector) in looking(&live) {
+            let card = cards
+                .entry(detector.id().clone())
+                .or_insert_with(|| Card::of(&detector));
+            card.cameras.push(camera);
+        }
+        for (id, path) in beside(&live) {
+            if !cards.contains_key(&id)
+                && let Some(card) = shared.card(&id, &path)
+            {
+                cards.insert(id, card);
+            }
+        }
+        cards.into_values().collect()
+    };
+    let detectors = blocking(list).await?;
+    Ok(Json(Detectors { detectors }))
+}
+
+/// Keeps a detector beside the run, for its cameras to be switched to.
+#[utoipa::path(post, path = "/detectors", tag = "changes",
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file"),
+    responses(
+        (status = 201, body = Card),
+        (status = 409, description = "No run goes on here, it is not kept, or it has as many detectors as may be"),
+        (status = 507, description = "The disk does not take it"),
+    ))]
+pub(super) async fn upload(
+    State(shared): State<Shared>,
+    LiveRun(live): LiveRun,
+    asking: Asking,
+    request: Request,
+) -> Result<(StatusCode, Json<Card>), Refusal> {
+    if live.detector_directories.is_empty() {
+        let error =
+            "the run is neither kept nor recorded, so that there is no place for a detector: start it with `--run DIR`";
+        return Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()));
+    }
+    let _place = shared.uploads.acquire().await;
+    let bytes = file(&shared, request).await?;
+    let (detector, bytes) = parsed(bytes).await?;
+    let card = Card::of(&detector);
+    let kept = beside(&live);
+    if !kept.contains_key(&card.id) && kept.len() >= DETECTORS_MAX {
+        let error = format!("{DETECTORS_MAX} detectors lie beside the run: remove some that nobody needs");
+        return Err(Refusal::new(StatusCode::CONFLICT, error));
+    }
+    let change = Change {
+        what: "upload",
+        after: json!({"detector": card.id}),
+        ..Change::default()
+    };
+    let id = card.id.clone();
+    let keep = move || keep(&live, &id, &bytes).map(|()| ((), None));
+    shared.change(asking, change, keep).await.map_err(full)?;
+    Ok((StatusCode::CREATED, Json(card)))
+}
+
+/// Lets a detector of the run look at a camera's frames, from the next one on or from `at_seq`; or the file that is the body, from the
+/// next one on.
+#[utoipa::path(put, path = "/cameras/{camera}/detector", tag = "changes", params(("camera" = String, Path)),
+    request_body(content(
+        (WantedDetector = "application/json"),
+        (Vec<u8> = "application/octet-stream"),
+    )),
+    responses(
+        (status = 202, body = SaidToCamera),
+        (status = 404, description = "There is no such camera or detector"),
+        (status = 409, description = "No run goes on here, or another process reads the camera"),
+        (status = 503, description = "Too much waits to be heard"),
+        (status = 507, description = "The disk does not take it"),
+    ))]
+pub(super) async fn activate(
+    State(shared): State<Shared>,
+    LiveRun(live): LiveRun,
+    Named(camera): Named<Arc<str>>,
+    asking: Asking,
+    request: Request,
+) -> Result<(StatusCode, Json<SaidToCamera>), Refusal> {
+    known(&live, &camera)?;
+    let is_json = request.headers().get(CONTENT_TYPE).is_some_and(is_json);
+    let (detector, bytes, at_seq) = if is_json {
+        let Body(WantedDetector { detector, at_seq }) = Body::from_request(request, &shared).await?;
+        (found(&live, detector).await?, None, at_seq)
+    } else {
+        let _place = shared.uploads.acquire().await;
+        let bytes = file(&shared, request).await?;
+        let (detector, bytes) = parsed(bytes).await?;
+        (Arc::new(detector), Some(bytes), None)
+    };
+    let before = live.controls.newest(&camera).map_err(Refusal::busy)?;
+    let id = detector.id().clone();
+    let change = Change {
+        what: "detector",
+        camera: Some(camera.clone()),
+        before: json!(before.id()),
+        after: json!(id),
+        at_seq,
+    };
+    let (name, of_file) = (camera.clone(), id.clone());
+    let switch = move || {
+        if let Some(bytes) = bytes {
+            keep(&live, &of_file, &bytes)?;
+        }
+        let setup = live.controls.detector(&name, detector, at_seq)?;
+        Ok(((), Some((name, setup))))
+    };
+    shared.change(asking, change, switch).await.map_err(full)?;
+    accepted(SaidToCamera::detector(camera, id, at_seq))
+}
+
+fn is_json(content_type: &axum::http::HeaderValue) -> bool {
+    let kind = content_type.to_str().unwrap_or_default().split(';').next();
+    kind.is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))
+}
+
+/// The body, which takes longer to come than others.
+async fn file(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
+    let wait_max = shared.limits.detector_wait_max;
+    let body = timeout(wait_max, Bytes::from_request(request, shared)).await;
+    let body = body.map_err(|_| {
+        let error = format!("the detector did not arrive within {wait_max:?}");
+        Refusal::new(StatusCode::REQUEST_TIMEOUT, error)
+    })?;
+    body.map_err(|error| Refusal::new(error.status(), error.body_text()))
+}
+
+async fn parsed(bytes: Bytes) -> Result<(Detector, Bytes), Refusal> {
+    let parse = move || Detector::from_bytes(&bytes).map(|detector| (detector, bytes));
+    let parsed = blocking(parse).await?;
+    parsed.map_err(|error| Refusal::bad(error.to_string()))
+}
+
+/// The detector of a run that has this id. No name of a file is made of what was asked for.
+async fn found(live: &Live, wanted: String) -> Result<Arc<Detector>, Refusal> {
+    if let Some((_, detector)) = looking(live).find(|(_, detector)| **detector.id() == *wanted) {
+        return Ok(detector);
+    }
+    let path = beside(live).into_iter().find(|(id, _)| **id == *wanted);
+    let Some((id, path)) = path else {
+        let error = format!("there is no detector \"{wanted}\"; `GET /api/v1/detectors` lists those that there are");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, error));
+    };
+    let unreadable = || {
+        Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("the file of detector \"{id}\" is not readable any more"),
+        )
+    };
+    let loaded = blocking(move || load_detector(&path)).await?;
+    loaded.map(Arc::new).map_err(|_| unreadable())
+}
+
+/// The cameras that are read here, with what looks at them.
+fn looking(live: &Live) -> impl Iterator<Item = (Arc<str>, Arc<Detector>)> + '_ {
+    let cameras = live.controls.cameras();
+    cameras.filter_map(|camera| Some((camera.clone(), live.controls.newest(camera).ok()?)))
+}
+
+/// The files beside the run that are called like detectors, by id.
+fn beside(live: &Live) -> BTreeMap<Arc<str>, PathBuf> {
+    let entries = live
+        .detector_directories
+        .iter()
+        .filter_map(|directory| std::fs::read_dir(directory).ok());
+    let paths = entries.flatten().flatten().map(|entry| entry.path());
+    let named = paths.filter_map(|path| {
+        let stem = path.file_stem()?.to_str()?;
+        let is_id = stem.len() == ID_DIGITS && stem.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+        let is_detector = path.extension().is_some_and(|extension| extension == "intakt");
+        (is_id && is_detector).then(|| (Arc::from(stem), path.clone()))
+    });
+    named.collect()
+}
+
+fn keep(live: &Live, id: &str, bytes: &[u8]) -> Result<(), String> {
+    let mut directories = live.detector_directories.iter();
+    directories.try_for_each(|directory| {
+        write_atomically(&directory.join(format!("{id}.intakt")), bytes).map_err(|error| error.to_string())
+    })
+}
+
+/// What a disk refuses, rather than a queue.
+fn full(refusal: Refusal) -> Refusal {
+    match refusal.error.starts_with("cannot write") {
+        true => Refusal::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "the disk does not take the detector".to_owned(),
+        ),
+        false => refusal,
+    }
+}
+
+impl SharedState {
+    /// The card of a detector file, which is read once; none if it is not readable.
+    fn card(&self, id: &Arc<str>, path: &Path) -> Option<Card> {
+        if let Some(card) = lock(&self.cards).get(id) {
+            return Some(card.clone());
+        }
+        let card = Card::of(&load_detector(path).ok()?);
+        let mut cards = lock(&self.cards);
+        if cards.len() < DETECTORS_MAX {
+            cards.insert(id.clone(), card.clone());
+        }
+        Some(card)
+    }
+}
+
+impl Card {
+    fn of(detector: &Detector) -> Self {
+        let facts: BTreeMap<String, String> = facts(detector)
+            .into_iter()
+            .map(|(name, text)| (name.to_owned(), text))
+            .collect();
+        let scorer = facts.get("scorer").and_then(|scorer| scorer.split(',').next());
+        Self {
+            id: detector.id().clone(),
+            name: format!("{} on {}", scorer.unwrap_or_default(), detector.recipe().backbone.name),
+            threshold: detector.calibration().image.threshold.into(),
+            statement: detector.calibration().statement.clone(),
+            manifest: detector.manifest_hash(),
+            intakt_version: detector.intakt_version().to_owned(),
+            recipe: facts,
+            cameras: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `GET /api/v1/histogram`: the scores of a camera's frames, so that whoever looks can try thresholds.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use intakt_operators::detector::ScoreScale;
+use intakt_operators::metrics::SCORE_BUCKETS;
+use intakt_pipelines::store::{CountedCamera, LabelledScores};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::asked::Wanted;
+use super::problem::Refusal;
+use super::routes::Shared;
+use super::served::KeptRun;
+
+/// Buckets unless others are asked for: as many as a screen shows.
+const BUCKETS: u16 = 256;
+
+/// Whose scores are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WantedHistogram {
+    /// Of this camera.
+    camera: String,
+    /// Buckets between 0 and 1: a power of two from 2 to 4096.
+    #[param(minimum = 2, maximum = 4096, default = 256)]
+    buckets: Option<u16>,
+}
+
+/// The calibrated scores of a camera's frames that passed or were rejected. A threshold of `k / buckets` rejects the buckets
+/// from `k` on.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct Histogram {
+    camera: String,
+    /// Bucket `b` holds the scores above `b / buckets` up to and including `(b + 1) / buckets`, and the first also 0.
+    buckets: u16,
+    /// Where the threshold lies.
+    threshold: f64,
+    /// Frames that passed or were rejected.
+    judged: u64,
+    /// Those of which nobody said what they are.
+    unlabelled: u64,
+    /// Those that are normal.
+    normal: u64,
+    /// Those that are anomalous.
+    anomalous: u64,
+    /// The buckets that hold something, lowest first.
+    counts: Vec<Bucket>,
+    /// The detector of the newest frame; null before the first.
+    detector: Option<Arc<str>>,
+    /// Its threshold, in its own unit.
+    image_threshold: Option<f64>,
+    /// Frames that another detector or threshold judged: their scores are on its scale.
+    frames_under_other_settings: u64,
+    /// How calibrated scores are mapped to image scores under the threshold that holds now; null where no run goes on here.
+    scale: Option<Scale>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+struct Bucket {
+    bucket: u16,
+    unlabelled: u64,
+    normal: u64,
+    anomalous: u64,
+}
+
+/// With `u = score / (1 - score)`, the image score is `threshold + (u - 1) * span`.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct Scale {
+    normal_level: f64,
+    threshold: f64,
+    span: f64,
+}
+
+/// The calibrated scores of a camera's frames, by what people say that these are.
+#[utoipa::path(get, path = "/histogram", tag = "results", params(WantedHistogram), responses(
+    (status = 200, body = Histogram),
+    (status = 404, description = "There is no such camera in the run", body = super::problem::Problem, content_type = "application/problem+json"),
+))]
+pub(super) async fn histogram(
+    State(shared): State<Shared>,
+    KeptRun(kept): KeptRun,
+    Wanted(WantedHistogram { camera, buckets }): Wanted<WantedHistogram>,
+) -> Result<Json<Histogram>, Refusal> {
+    let buckets = buckets.unwrap_or(BUCKETS);
+    if !(2..=SCORE_BUCKETS).contains(&buckets) || !buckets.is_power_of_two() {
+        return Err(Refusal::bad("buckets: it is a power of two from 2 to 4096".to_owned()));
+    }
+    let scale = shared.served.live().and_then(|live| live.controls.newest(&camera).ok());
+    let scale = scale.map(|detector| Scale::from(detector.calibration().image));
+    let name = camera.clone();
+    let counted = shared.read_counted(&kept, move |store, counted| {
+        let Some(frames) = counted.cameras.get(name.as_str()) else {
+            // A camera of the run of which nothing is kept yet.
+            let is_known = store.cameras()?.iter().any(|known| **known == *name);
+            return Ok(is_known.then(|| (CountedCamera::default(), LabelledScores::default())));
+        };
+        let labelled = store.labelled_scores(&name, counted)?;
+        Ok(Some((frames.clone(), labelled)))
+    });
+    match counted.await? {
+        Some((frames, labelled)) => Ok(Json(Histogram::new(camera, buckets, &frames, &labelled, scale))),
+        None => Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("the run has no camera \"{camera}\""),
+        )),
+    }
+}
+
+impl Histogram {
+    fn new(
+        camera: String,
+        buckets: u16,
+        frames: &CountedCamera,
+        labelled: &LabelledScores,
+        scale: Option<Scale>,
+    ) -> Self {
+        let width = usize::from(SCORE_BUCKETS / buckets);
+        let sums = |scores: &[u64]| -> Vec<u64> { scores.chunks(width).map(|chunk| chunk.iter().sum()).collect() };
+        let [all, normal, anomalous] = [&frames.scores, &labelled.normal, &labelled.anomalous].map(|of| sums(of));
+        let counts: Vec<Bucket> = (0..buckets)
+            .map(|bucket| {
+                let idx = usize::from(bucket);
+                Bucket {
+                    bucket,
+                    unlabelled: all[idx].saturating_sub(normal[idx] + anomalous[idx]),
+                    normal: normal[idx],
+                    anomalous: anomalous[idx],
+                }
+            })
+            .filter(|count| count.unlabelled + count.normal + count.anomalous > 0)
+            .collect();
+        let total = |of: fn(&Bucket) -> u64| counts.iter().map(of).sum();
+        let last = frames.last.as_ref();
+        let of_last = last.and_then(|last| frames.settings.get(&(last.detector.clone(), last.threshold.to_bits())));
+        Self {
+            camera,
+            buckets,
+            threshold: 0.5,
+            judged: frames.judged(),
+            unlabelled: total(|count| count.unlabelled),
+            normal: total(|count| count.normal),
+            anomalous: total(|count| count.anomalous),
+            detector: last.map(|last| last.detector.clone()),
+            image_threshold: last.map(|last| last.threshold),
+            frames_under_other_settings: frames.judged() - of_last.copied().unwrap_or(0),
+            scale,
+            counts,
+        }
+    }
+}
+
+impl From<ScoreScale> for Scale {
+    fn from(scale: ScoreScale) -> Self {
+        Self {
+            normal_level: scale.normal_level.into(),
+            threshold: scale.threshold.into(),
+            span: scale.span(),
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! `GET /api/v1/rates`: figures window by window, with what labels corrected.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use intakt_operators::dataflow::{Rate, Scope, Window};
+use intakt_operators::metrics::parse_duration_us;
+use intakt_pipelines::store::{
+    RevisedFigure, WindowFigures, WindowFilter, WindowKind, WindowPosition, scope_name, tally_figures,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::asked::{Wanted, cursor, forged, limit, time_us};
+use super::problem::Refusal;
+use super::routes::Shared;
+use super::served::KeptRun;
+
+/// Windows on a page.
+const PAGE: usize = 200;
+const PAGE_MAX: usize = 1_000;
+
+/// With what cursors begin.
+const CURSOR: &str = "window";
+
+/// Which windows are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WantedRates {
+    /// Of this scope: `all`, `camera/NAME` or `line/NAME`.
+    scope: Option<String>,
+    /// Of this kind: a length like `15m`, `shift`, `lot`, or `lot/NAME`.
+    window: Option<String>,
+    /// That end after this time: 2026-01-05T06:00:00Z, or microseconds since 1970.
+    from: Option<String>,
+    /// That end at this time or before.
+    to: Option<String>,
+    /// Windows on a page.
+    #[param(minimum = 1, maximum = 1000, default = 200)]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    cursor: Option<String>,
+}
+
+/// A page of windows.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RatePage {
+    /// All frames before this time came, microseconds of event time.
+    closed_up_to_us: u64,
+    /// Labels still correct the windows that end after this time, microseconds of event time.
+    corrected_from_us: u64,
+    /// Those that end at a multiple of their length, shifts and lots; the newest end first.
+    windows: Vec<WindowRate>,
+    /// The newest sliding window of each scope and length, where it ends after the last one that is closed: the open end of a chart.
+    tail: Vec<WindowRate>,
+    /// What to give as `cursor` for the next page; null when there is none. A page may hold fewer windows than were asked for while
+    /// there is one.
+    next: Option<String>,
+}
+
+/// The figures of a window.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct WindowRate {
+    /// `all`, `camera/NAME` or `line/NAME`.
+    scope: String,
+    /// A length like `15m`, `shift`, or `lot/NAME`.
+    window: String,
+    /// Where it begins, microseconds of event time.
+    start_us: u64,
+    /// Where it ends (exclusive), microseconds of event time.
+    end_us: u64,
+    /// Whether all its frames came.
+    closed: bool,
+    /// How often it was corrected.
+    revision: u64,
+    /// By name. What was never published is absent, what is undefined null.
+    figures: BTreeMap<String, Figure>,
+}
+
+/// A figure, and what it was.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct Figure {
+    value: Option<f64>,
+    /// How often it was corrected.
+    revision: u64,
+    /// Its value before the newest correction.
+    before: Option<f64>,
+    /// Its value as it was first published.
+    first: Option<f64>,
+}
+
+/// Figures of a kept run, window by window, with what labels corrected. Each window is on one page, also while others end.
+#[utoipa::path(get, path = "/rates", tag = "results", params(WantedRates), responses((status = 200, body = RatePage)))]
+pub(super) async fn rates(
+    State(shared): State<Shared>,
+    KeptRun(kept): KeptRun,
+    Wanted(wanted): Wanted<WantedRates>,
+) -> Result<Json<RatePage>, Refusal> {
+    let filter = wanted.filter()?;
+    let limit = limit(wanted.limit, PAGE, PAGE_MAX)?;
+    let from = wanted.cursor.as_deref().map(position).transpose()?;
+    // Before the store: what has ended meanwhile is in both rather than in none.
+    let newest = match shared.served.live() {
+        Some(live) if from.is_none() => live.board.status().rates,
+        _ => Vec::new(),
+    };
+    let tail_of = filter.clone();
+    let read = shared.read(&kept, move |store| {
+        Ok((store.committed_frontier_us(), store.windows(&filter, from, limit)?))
+    });
+    let (closed_up_to_us, (windows, next)) = read.await?;
+    let windows: Vec<WindowRate> = windows
+        .into_iter()
+        .map(|window| WindowRate::of(window, closed_up_to_us))
+        .collect();
+    let tail = newest.iter().filter_map(WindowRate::sliding);
+    let tail = tail
+        .filter(|(window, kind, scope)| {
+            let wanted = tail_of.scope.as_ref().is_none_or(|wanted| wanted == scope)
+                && tail_of.kind.as_ref().is_none_or(|wanted| wanted == kind);
+            let is_known = windows.iter().any(|known| {
+                (&known.scope, &known.window) == (&window.scope, &window.window) && known.end_us >= window.end_us
+            });
+            wanted && !is_known
+        })
+        .map(|(window, ..)| window);
+    Ok(Json(RatePage {
+        closed_up_to_us,
+        corrected_from_us: closed_up_to_us.saturating_sub(kept.horizon_us),
+        tail: tail.collect(),
+        windows,
+        next: next.map(|next| format!("{CURSOR}.{}.{}.{}", next.end_us, next.length_us, next.scope)),
+    }))
+}
+
+fn position(typed: &str) -> Result<WindowPosition, Refusal> {
+    let [end_us, length_us, scope] = cursor(typed, CURSOR).ok_or_else(forged)?;
+    Ok(WindowPosition {
+        end_us,
+        length_us,
+        scope: scope as i64,
+    })
+}
+
+impl WantedRates {
+    fn filter(&self) -> Result<WindowFilter, Refusal> {
+        Ok(WindowFilter {
+            scope: self.scope.as_deref().map(scope).transpose()?,
+            kind: self.window.as_deref().map(kind).transpose()?,
+            after_us: time_us("from", self.from.as_deref())?,
+            up_to_us: time_us("to", self.to.as_deref())?,
+        })
+    }
+}
+
+fn scope(typed: &str) -> Result<Scope, Refusal> {
+    match typed.split_once('/') {
+        None if typed == "all" => Ok(Scope::All),
+        Some(("camera", name)) => Ok(Scope::Camera(name.into())),
+        Some(("line", name)) => Ok(Scope::Line(name.into())),
+        _ => Err(Refusal::bad("scope: it is all, camera/NAME or line/NAME".to_owned())),
+    }
+}
+
+fn kind(typed: &str) -> Result<WindowKind, Refusal> {
+    match typed.split_once('/') {
+        None if typed == "shift" => Ok(WindowKind::Shift),
+        None if typed == "lot" => Ok(WindowKind::Lot("".into())),
+        Some(("lot", name)) => Ok(WindowKind::Lot(name.into())),
+        _ => parse_duration_us(typed)
+            .map(WindowKind::Length)
+            .map_err(|_| Refusal::bad("window: it is a length like 15m, shift, lot or lot/NAME".to_owned())),
+    }
+}
+
+fn kind_word(kind: &WindowKind) -> String {
+    match kind {
+        WindowKind::Shift => "shift".to_owned(),
+        WindowKind::Lot(lot) => format!("lot/{lot}"),
+        WindowKind::Length(length_us) => match length_us / 1_000_000 {
+            seconds if seconds % 3_600 == 0 => format!("{}h", seconds / 3_600),
+            seconds if seconds % 60 == 0 => format!("{}m", seconds / 60),
+            seconds => format!("{seconds}s"),
+        },
+    }
+}
+
+impl WindowRate {
+    fn of(window: WindowFigures, closed_up_to_us: u64) -> Self {
+        let figures: BTreeMap<String, Figure> = window
+            .figures
+            .into_iter()
+            .map(|(name, figure)| (name, Figure::from(figure)))
+            .collect();
+        Self {
+            scope: scope_name(&window.scope),
+            window: kind_word(&window.kind),
+            start_us: window.start_us,
+            end_us: window.end_us,
+            closed: window.end_us <= closed_up_to_us,
+            revision: figures.values().map(|figure| figure.revision).max().unwrap_or(0),
+            figures,
+        }
+    }
+
+    /// The newest window that slides, with its kind and scope.
+    fn sliding(rate: &Rate) -> Option<(Self, WindowKind, Scope)> {
+        let Window::Sliding { length_us } = rate.key.window else {
+            return None;
+        };
+        let (kind, scope) = (WindowKind::Length(length_us), rate.key.scope.clone());
+        let revision = u64::from(rate.revision);
+        let figures = tally_figures(&rate.after).into_iter().map(|(name, value)| {
+            let figure = Figure {
+                value,
+                revision,
+                before: None,
+                first: None,
+            };
+            (name.to_owned(), figure)
+        });
+        let window = Self {
+            scope: scope_name(&scope),
+            window: kind_word(&kind),
+            start_us: rate.start_us,
+            end_us: rate.end_us,
+            closed: false,
+            revision,
+            figures: figures.collect(),
+        };
+        Some((window, kind, scope))
+    }
+}
+
+impl From<RevisedFigure> for Figure {
+    fn from(figure: RevisedFigure) -> Self {
+        Self {
+            value: figure.value,
+            revision: figure.revision,
+            before: figure.before,
+            first: figure.first,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_windows_are_read_as_they_are_told() {
+        for word in ["90s", "15m", "1h", "24h", "shift", "lot/L/7"] {
+            assert_eq!(kind_word(&kind(word).unwrap()), word);
+        }
+        for word in [
+            "",
+            "0m",
+            "15",
+            "-1m",
+            "lots",
+            "shift/a",
+            "99999999999999999999h",
+            "1m\0",
+        ] {
+            assert!(kind(word).is_err(), "{word}");
+        }
+        for word in ["", "camera", "cameras/a", "All", "line"] {
+            assert!(scope(word).is_err(), "{word}");
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What a server serves: a run that goes on here, one that is kept, or both.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use intakt_pipelines::Controls;
+use intakt_pipelines::labels::GivenLabel;
+use intakt_pipelines::sinks::{LiveBoard, LiveStatus, Thumbnails};
+use intakt_pipelines::sources::{Poster, StopFlag};
+use intakt_pipelines::store::{Counted, Store, StoreError, StoreOptions};
+use tokio::time::timeout;
+
+use super::problem::Refusal;
+use super::routes::{Shared, SharedState};
+use super::{Answers, Audit};
+
+/// What a server serves.
+#[derive(Clone)]
+pub(crate) struct Served {
+    /// The run.
+    pub(crate) run: Run,
+    /// Who keeps the run.
+    pub(crate) keeper: Keeper,
+    /// Where it is noted who changed what; none where nothing of the run is kept.
+    pub(crate) audit: Option<Arc<Audit>>,
+}
+
+/// Where a run goes on, or went on.
+#[derive(Clone)]
+pub(crate) enum Run {
+    /// In this process.
+    Here(Live),
+    /// Elsewhere, or not any more: what can be seen of it.
+    Elsewhere(Arc<dyn Shown>),
+}
+
+/// A run that goes on in this process.
+#[derive(Clone)]
+pub(crate) struct Live {
+    /// The picture of the run.
+    pub(crate) board: Arc<LiveBoard>,
+    /// Small pictures of its frames. It is a sink of the run.
+    pub(crate) thumbnails: Arc<Thumbnails>,
+    /// Who waits for verdicts. It is a sink of the run.
+    pub(crate) answers: Arc<Answers>,
+    /// The cameras that take posted frames.
+    pub(crate) posters: BTreeMap<Arc<str>, Poster>,
+    /// How its cameras are spoken to.
+    pub(crate) controls: Controls,
+    /// Where detectors are kept that cameras were switched to: beside the run and beside its recording.
+    pub(crate) detector_directories: Vec<PathBuf>,
+    /// Set when the run is ending.
+    pub(crate) stop: StopFlag,
+}
+
+/// Who keeps a run.
+#[derive(Clone)]
+pub(crate) enum Keeper {
+    /// Nobody.
+    Nobody,
+    /// It is in this process's reach.
+    Here(Kept),
+    /// Process 0, which is another one.
+    Process0,
+}
+
+/// A run that is kept.
+#[derive(Clone)]
+pub(crate) struct Kept {
+    /// Where its store is.
+    pub(crate) store: PathBuf,
+    /// For how long labels correct figures, microseconds of event time.
+    pub(crate) horizon_us: u64,
+    /// What takes labels.
+    pub(crate) labels: Arc<dyn TakesLabels>,
+}
+
+/// Takes what people say about frames.
+pub(crate) trait TakesLabels: Send + Sync {
+    /// Notes labels; they are on the disk when this returns, and figures follow.
+    ///
+    /// # Errors
+    /// They are not noted.
+    fn note(&self, labels: &[GivenLabel]) -> Result<(), NotNoted>;
+}
+
+/// Why labels were not noted.
+#[derive(Debug)]
+pub(crate) enum NotNoted {
+    /// They are to be said elsewhere.
+    Elsewhere(String),
+    /// The disk does not take them.
+    Failed(String),
+}
+
+/// Says what a run is doing that does not go on in this process.
+pub(crate) trait Shown: Send + Sync {
+    /// The run as it is now; `counted` is counted on.
+    ///
+    /// # Errors
+    /// A sentence.
+    fn status(&self, counted: &mut Counted) -> Result<LiveStatus, String>;
+}
+
+impl Served {
+    /// The run, where it goes on in this process.
+    pub(crate) fn live(&self) -> Option<&Live> {
+        match &self.run {
+            Run::Here(live) => Some(live),
+            Run::Elsewhere(_) => None,
+        }
+    }
+}
+
+/// The run that goes on here; without one, what needs it is refused.
+pub(super) struct LiveRun(pub(super) Live);
+
+impl FromRequestParts<Shared> for LiveRun {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(_: &mut Parts, shared: &Shared) -> Result<Self, Refusal> {
+        shared.served.live().cloned().map(Self).ok_or_else(|| {
+            let error = "this needs a run that goes on here, and this server shows one from its directory: \
+                         `intakt inspect … --listen` serves a run while it goes on";
+            Refusal::new(StatusCode::CONFLICT, error.to_owned())
+        })
+    }
+}
+
+/// The run that is kept; without one, what needs it is refused.
+pub(super) struct KeptRun(pub(super) Kept);
+
+impl FromRequestParts<Shared> for KeptRun {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(_: &mut Parts, shared: &Shared) -> Result<Self, Refusal> {
+        let error = match &shared.served.keeper {
+            Keeper::Here(kept) => return Ok(Self(kept.clone())),
+            Keeper::Nobody => "this needs a run that is kept: start it with `--run DIR`",
+            Keeper::Process0 => "process 0 keeps the run: ask its server",
+        };
+        Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()))
+    }
+}
+
+impl SharedState {
+    /// Reads from the run's store beside the server's own thread; few do so at once.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        kept: &Kept,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let waited = timeout(self.limits.body_wait_max, self.reads.acquire()).await;
+        let _place = waited.map_err(|_| Refusal::busy("the run's store is being read by many already".to_owned()))?;
+        let path = kept.store.clone();
+        let read = move || {
+            let store = Store::open_read_only(&path, StoreOptions::default())?;
+            work(&store)
+        };
+        blocking(read).await?.map_err(|error: StoreError| {
+            // Without the path, which is nobody's business.
+            let error = format!("cannot {} the run's store: {}", error.action, error.trouble);
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)
+        })
+    }
+
+    /// The same, with what was counted so far, which is counted on.
+    pub(super) async fn read_counted<T: Send + 'static>(
+        &self,
+        kept: &Kept,
+        work: impl FnOnce(&Store, &Counted) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let counted = self.counted.clone();
+        let read = move |store: &Store| {
+            let mut counted = lock(&counted);
+            store.count_on(&mut counted)?;
+            work(store, &counted)
+        };
+        self.read(kept, read).await
+    }
+}
+
+/// What was counted of a run's frames.
+pub(super) type SharedCounted = Arc<Mutex<Counted>>;
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does what takes time, or waits for a disk, beside the server's own thread.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| {
+        let error = "the server failed at this; nothing was changed";
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_owned())
+    })
+}

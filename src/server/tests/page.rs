@@ -1,0 +1,80 @@
+//! What a page in a browser is told and shown.
+
+use std::io::{BufRead, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use super::{FRAMES, Going, HANG, LIMITS, image, post};
+
+/// The lines of events that a page would be told, one after the other.
+fn events(address: SocketAddr) -> impl Iterator<Item = serde_json::Value> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(HANG)).unwrap();
+    stream
+        .write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        .unwrap();
+    let lines = std::io::BufReader::new(stream).lines().map(Result::unwrap);
+    lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+}
+
+#[test]
+fn a_page_is_told_of_verdicts_and_shows_small_pictures() {
+    let run = Going::start(LIMITS, None, false);
+    run.ready();
+    let mut events = events(run.address);
+    let camera = |event: &serde_json::Value| event["cameras"][0].clone();
+    let before = camera(&events.next().unwrap());
+    assert_eq!(
+        (&before["camera"], &before["state"]),
+        (&"dock".into(), &"starting".into())
+    );
+    assert_eq!(before["last"], serde_json::Value::Null);
+    assert_eq!(
+        run.get("/api/v1/cameras/dock/picture?which=newest").status,
+        404,
+        "nothing was drawn"
+    );
+    let began = std::time::Instant::now();
+    assert_eq!(post(run.address, FRAMES, &image()).status, 200);
+    let told = events
+        .by_ref()
+        .map(|event| camera(&event))
+        .find(|camera| camera["judged"] == 1)
+        .unwrap();
+    assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
+    assert_eq!(told["last"]["seq"], 0);
+    let drawn = events
+        .map(|event| camera(&event))
+        .find(|camera| !camera["picture"].is_null())
+        .unwrap();
+    assert_eq!(drawn["picture"]["seq"], 0);
+    let picture = |headers: &str| {
+        let mut stream = TcpStream::connect(run.address).unwrap();
+        let head = format!(
+            "GET /api/v1/cameras/dock/picture?which=newest&seq=0 HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n{headers}\r\n"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).unwrap();
+        let end = reply.windows(4).position(|bytes| bytes == b"\r\n\r\n").unwrap();
+        (
+            String::from_utf8(reply[..end].to_vec()).unwrap(),
+            reply[end + 4..].to_vec(),
+        )
+    };
+    let (head, jpeg) = picture("");
+    assert!(
+        head.starts_with("HTTP/1.1 200") && head.contains("image/jpeg"),
+        "{head}"
+    );
+    assert!(jpeg.starts_with(&[0xff, 0xd8, 0xff]) && jpeg.ends_with(&[0xff, 0xd9]));
+    let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    let (head, nothing) = picture(&format!("if-none-match: {tag}\r\n"));
+    assert!(head.starts_with("HTTP/1.1 304") && nothing.is_empty(), "{head}");
+    for path in ["dock/picture?which=other", "dock/picture", "quay/picture?which=newest"] {
+        let refused = run.get(&format!("/api/v1/cameras/{path}"));
+        assert!([400, 404].contains(&refused.status), "{path}: {refused:?}");
+        assert!(refused.head.contains("application/problem+json"), "{path}: {refused:?}");
+    }
+    run.end();
+}

@@ -1,0 +1,151 @@
+//! `intakt serve` and `intakt demo --serve`: a run in a browser.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use intakt_pipelines::sources::StopFlag;
+use serde_json::Value;
+use tempfile::tempdir;
+
+use crate::server::{Served, run_file};
+use crate::support::{INTAKT, SHARED, intakt};
+
+fn serve(run: &Path) -> Served {
+    let mut command = Command::new(INTAKT);
+    command.arg("serve").arg(run).args(["--listen", "127.0.0.1:0"]);
+    Served::spawn(command)
+}
+
+fn json(served: &Served, path: &str) -> Value {
+    let (status, body) = served.get(path);
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// Waits until an answer is as it is to be.
+fn until(served: &Served, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    let never = StopFlag::default();
+    loop {
+        let answer = json(served, path);
+        if is_so(&answer) {
+            return answer;
+        }
+        never.wait(Duration::from_millis(20));
+    }
+}
+
+fn label(served: &Served, seq: u64) -> (u16, String) {
+    let label = format!("{{\"camera\": \"good\", \"seq\": {seq}, \"truth\": \"normal\"}}");
+    let line = "POST /api/v1/labels HTTP/1.1\r\ncontent-type: application/json\r\n";
+    served.exchange(line, label.as_bytes())
+}
+
+#[test]
+fn a_run_that_has_ended_is_read_and_labelled() {
+    let dir = tempdir().unwrap();
+    let run = dir.path().join("run");
+    let images = SHARED.dataset.join("test/good");
+    let ran = intakt(&[&"inspect", &SHARED.detector, &images, &"--run", &run]);
+    let verdicts = ran.verdicts();
+    let camera = verdicts[0]["camera"].as_str().unwrap().to_owned();
+    assert_eq!(camera, "good", "{verdicts:?}");
+
+    let served = serve(&run);
+    let listed = json(&served, "/api/v1/verdicts?limit=500");
+    let listed = listed["verdicts"].as_array().unwrap();
+    assert_eq!(listed.len(), verdicts.len());
+    for (kept, logged) in listed.iter().rev().zip(&verdicts) {
+        for key in [
+            "camera",
+            "seq",
+            "decision",
+            "image_score",
+            "calibrated_score",
+            "regions",
+            "detector",
+        ] {
+            assert_eq!(kept[key], logged[key], "{key}");
+        }
+    }
+    let cameras = json(&served, "/api/v1/cameras");
+    assert_eq!(
+        (&cameras["cameras"][0]["state"], &cameras["cameras"][0]["captured"]),
+        (&"ended".into(), &verdicts.len().into())
+    );
+    let status = json(&served, "/api/v1/status");
+    assert_eq!(status["state"], "ended");
+    let histogram = json(&served, "/api/v1/histogram?camera=good");
+    assert_eq!(
+        (&histogram["judged"], &histogram["normal"]),
+        (&verdicts.len().into(), &0.into())
+    );
+
+    assert_eq!(label(&served, 0), (202, "{\"labels\":1}".to_owned()));
+    until(&served, "/api/v1/histogram?camera=good", |histogram| {
+        histogram["normal"] == 1
+    });
+    let figure = |rates: &Value| rates["windows"][0]["figures"]["labelled"]["value"].clone();
+    until(&served, "/api/v1/rates?scope=camera/good&window=1m", |rates| {
+        figure(rates) == 1.0
+    });
+    let line = "PUT /api/v1/cameras/good/threshold HTTP/1.1\r\ncontent-type: application/json\r\n";
+    let (status, body) = served.exchange(line, b"{\"threshold\": 1}");
+    assert_eq!(status, 409, "{body}");
+    let audit = json(&served, "/api/v1/audit");
+    assert_eq!(audit["entries"][0]["what"], "labels");
+    assert_eq!(served.interrupt(), 0);
+    intakt(&[&"serve", &dir.path().join("none")]).expect_error(&["no such file"]);
+}
+
+#[test]
+fn a_run_that_goes_on_elsewhere_is_read_and_labelled_there() {
+    let (dir, path) = run_file(
+        "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n[[camera]]\nname = \"good\"\nsource = \"http\"\n",
+    );
+    let run = dir.path().join("run");
+    let going_on = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    let image = fs::read(&SHARED.normal).unwrap();
+    let post = "POST /api/v1/cameras/good/frames HTTP/1.1\r\n";
+    assert_eq!(going_on.exchange(post, &image).0, 200);
+    let served = serve(&run);
+    until(&served, "/api/v1/status", |status| status["state"] == "running");
+    until(&served, "/api/v1/verdicts", |page| {
+        page["verdicts"].as_array().unwrap().len() == 1
+    });
+    let (status, body) = label(&served, 0);
+    assert_eq!(status, 409, "{body}");
+    assert_eq!(label(&going_on, 0).0, 202);
+    until(&served, "/api/v1/verdicts?labelled=true", |page| {
+        page["verdicts"][0]["truth"] == "normal"
+    });
+    assert_eq!(served.interrupt(), 0);
+    going_on.interrupt();
+}
+
+#[test]
+fn the_demo_is_shown_until_it_is_interrupted() {
+    let dir = tempdir().unwrap();
+    let (out, run) = (dir.path().join("demo"), dir.path().join("run"));
+    let mut command = Command::new(INTAKT);
+    command
+        .args(["demo", "--serve", "--listen", "127.0.0.1:0", "--out"])
+        .arg(&out)
+        .arg("--run")
+        .arg(&run);
+    let served = Served::spawn(command);
+    for camera in ["fabric", "metal", "labels"] {
+        let path = format!("/api/v1/verdicts?camera={camera}&limit=1");
+        let page = until(&served, &path, |page| page["verdicts"][0]["seq"].as_u64() > Some(3));
+        let label = format!("{{\"camera\": \"{camera}\", \"seq\": 0, \"truth\": \"normal\"}}");
+        let line = "POST /api/v1/labels HTTP/1.1\r\ncontent-type: application/json\r\n";
+        assert_eq!(served.exchange(line, label.as_bytes()).0, 202, "{page}");
+    }
+    let status = until(&served, "/api/v1/cameras", |cameras| {
+        cameras["cameras"][2]["judged"].as_u64() > Some(3)
+    });
+    assert_eq!(status["cameras"].as_array().unwrap().len(), 3);
+    assert_eq!(served.interrupt(), 0);
+    assert!(run.join("run.sqlite").is_file() && out.join("line.toml").is_file());
+}
