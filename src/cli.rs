@@ -45,10 +45,10 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Show what a run is doing, while it does
     Top(TopArgs),
-    /// Ask a run's server whether it is well: status 0 if it is, 1 if not
-    Health(HealthArgs),
     /// Show a kept run in a browser, after it has ended
     Serve(ServeArgs),
+    /// Ask a run's server whether it is well: status 0 if it is, 1 if not
+    Health(HealthArgs),
 }
 
 /// Where a run is kept

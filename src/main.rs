@@ -2,9 +2,9 @@
 
 mod cli;
 mod commands;
+mod detector_facts;
 mod document;
 mod environment;
-mod detector_facts;
 mod exit;
 mod inspected;
 mod interrupt;

@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod datasets;
 pub mod labels;
+pub mod pictures;
 pub mod png;
 pub mod recording;
 pub mod review;

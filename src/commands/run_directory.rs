@@ -21,6 +21,11 @@ impl RunDirectory<'_> {
         self.0.join("run.sqlite")
     }
 
+    /// Pictures of the frames that people should look at.
+    pub(crate) fn pictures(&self) -> PathBuf {
+        self.0.join("pictures.sqlite")
+    }
+
     pub(crate) fn labels(&self) -> PathBuf {
         self.0.join("labels.jsonl")
     }
@@ -33,6 +38,7 @@ impl RunDirectory<'_> {
     /// The run as a server shows it, with what takes its labels.
     pub(crate) fn served(&self, figures: &Figures, labels: Arc<dyn TakesLabels>) -> Kept {
         Kept {
+            pictures: self.pictures(),
             store: self.store(),
             horizon_us: figures.plan.horizon_us,
             labels,

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use intakt_operators::dataflow::{Alert, Latencies};
-use intakt_pipelines::sinks::{LiveBoard, Sink, StatusFile, Thumbnails};
+use intakt_pipelines::sinks::{LiveBoard, PictureKeeper, Sink, StatusFile, Thumbnails};
 use intakt_pipelines::sources::{Poster, StopFlag, SystemClock};
 use intakt_pipelines::{Controls, PipelineError};
 
+use super::run_directory::RunDirectory;
 use crate::server::{Answers, Audit, Keeper, Limits, Listen, Live, Run, Served, Server};
 use crate::terminal;
 
@@ -36,6 +37,8 @@ pub(crate) struct Watching {
     answers: Arc<Answers>,
     file: Option<StatusFile>,
     server: Option<(Server, Arc<Thumbnails>)>,
+    /// Keeps pictures for review, where the run is kept and served.
+    pictures: Option<Arc<PictureKeeper>>,
 }
 
 impl Watching {
@@ -57,6 +60,10 @@ impl Watching {
         let file = match wanted.directory {
             Some(directory) => Some(StatusFile::start(directory, board.clone())?),
             None => None,
+        };
+        let pictures = match (wanted.directory, &wanted.listen) {
+            (Some(directory), Some(_)) => Some(PictureKeeper::start(&RunDirectory(directory).pictures())?),
+            _ => None,
         };
         let posters: BTreeMap<_, _> = wanted
             .posters
@@ -92,6 +99,7 @@ impl Watching {
             answers,
             file,
             server,
+            pictures: pictures.map(Arc::new),
         })
     }
 
@@ -104,17 +112,26 @@ impl Watching {
 
     /// What the run has to tell; nothing if nobody watches.
     pub(crate) fn sinks(&self) -> Vec<Arc<dyn Sink>> {
-        match (&self.server, &self.file) {
+        let mut sinks: Vec<Arc<dyn Sink>> = match (&self.server, &self.file) {
             (None, None) => vec![],
             (None, Some(_)) => vec![self.board.clone()],
             // The board first: who has a verdict finds it counted.
             (Some((_, thumbnails)), _) => vec![self.board.clone(), self.answers.clone(), thumbnails.clone()],
+        };
+        if let Some(pictures) = &self.pictures {
+            sinks.push(pictures.clone());
         }
+        sinks
     }
 
     /// Says that the run has ended, to whoever asks or waits.
     pub(crate) fn finish(self) {
         self.board.end();
+        if let Some(trouble) = self.pictures.and_then(|pictures| pictures.finish()) {
+            terminal::say(&format!(
+                "note: {trouble}; later frames have no pictures, and the run itself is not affected"
+            ));
+        }
         if let Some((server, _)) = self.server {
             server.finish();
         }

@@ -26,6 +26,7 @@ const LOOKED_AT_MAX: usize = 100_000;
 #[into_params(parameter_in = Query)]
 pub(super) struct WantedAlerts {
     /// In this state.
+    #[param(inline)]
     state: Option<AlertState>,
     /// At most so many of the newest.
     #[param(minimum = 1, maximum = 1000, default = 100)]

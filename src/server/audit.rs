@@ -51,9 +51,9 @@ pub(super) struct Change {
     pub(super) at_seq: Option<u64>,
 }
 
-/// A line of the log.
+/// A line of the audit log.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
-struct Line {
+struct Noted {
     /// Wall clock, microseconds since 1970.
     at_us: u64,
     /// What their token's line calls them; `local` without a token. Of what took effect: nobody.
@@ -88,6 +88,9 @@ struct Line {
     reason: Option<String>,
 }
 
+/// Entries with their numbers, and before which further ones are.
+type NotedPage = (Vec<(u64, Noted)>, Option<u64>);
+
 impl Audit {
     /// The log in the file at `path`, which need not exist yet.
     pub(crate) fn new(path: PathBuf) -> Self {
@@ -99,7 +102,7 @@ impl Audit {
 
     /// Notes what somebody wants to change; it is on the disk when this returns. The number of the entry.
     fn note(&self, caller: &Caller, address: Option<IpAddr>, change: &Change) -> io::Result<u64> {
-        self.append(&Line {
+        self.append(&Noted {
             who: Some(caller.name.clone()),
             role: Some(caller.role.name().into()),
             address,
@@ -107,16 +110,16 @@ impl Audit {
             before: change.before.clone(),
             after: change.after.clone(),
             at_seq: change.at_seq,
-            ..Line::now(change.what)
+            ..Noted::now(change.what)
         })
     }
 
     /// Notes that nothing came of an entry.
     fn failed(&self, of: u64, reason: &str) -> io::Result<u64> {
-        self.append(&Line {
+        self.append(&Noted {
             of: Some(of),
             reason: Some(reason.to_owned()),
-            ..Line::now("failed")
+            ..Noted::now("failed")
         })
     }
 
@@ -124,18 +127,18 @@ impl Audit {
     pub(super) fn took_effect(&self, begun: Begun) -> io::Result<()> {
         let of = self.lock().remove(&(begun.camera.clone(), begun.setup));
         if of.is_some() {
-            self.append(&Line {
+            self.append(&Noted {
                 of,
                 camera: Some(begun.camera),
                 frame: Some(begun.seq),
-                ..Line::now("took effect")
+                ..Noted::now("took effect")
             })?;
         }
         Ok(())
     }
 
     /// Appends a line as a whole or not at all; its number is where it begins.
-    fn append(&self, line: &Line) -> io::Result<u64> {
+    fn append(&self, line: &Noted) -> io::Result<u64> {
         let mut bytes = serde_json::to_vec(line)?;
         bytes.push(b'\n');
         let mut file = OpenOptions::new()
@@ -160,7 +163,7 @@ impl Audit {
     }
 
     /// The `most` newest entries before `before`, the newest first, and whether there may be earlier ones.
-    fn read(&self, before: Option<u64>, most: usize) -> io::Result<(Vec<(u64, Line)>, Option<u64>)> {
+    fn read(&self, before: Option<u64>, most: usize) -> io::Result<NotedPage> {
         let mut file = match File::open(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((Vec::new(), None)),
             file => file?,
@@ -198,7 +201,7 @@ impl Audit {
     }
 }
 
-impl Line {
+impl Noted {
     fn now(what: &str) -> Self {
         Self {
             at_us: SystemClock.now_us(),
@@ -280,6 +283,7 @@ pub(super) struct WantedEntries {
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<u32>,
     /// The `next` of the page before.
+    #[param(pattern = r"^before\.[0-9]{1,18}$")]
     cursor: Option<String>,
 }
 
@@ -297,7 +301,7 @@ struct Entry {
     /// Its number; `of` of a later entry is one.
     id: u64,
     #[serde(flatten)]
-    line: Line,
+    line: Noted,
 }
 
 /// Who changed what, the newest first.

@@ -16,6 +16,7 @@ use utoipa::ToSchema;
 
 use super::asked::Named;
 use super::multipart::{Part, Parts, Step, Unfit};
+use super::openapi::File;
 use super::posting::{
     FrameVerdict, Wishes, captured_at_us, ending, hand_over, not_ahead, poster, too_large, too_many, too_slow_a_body,
     verdict,
@@ -91,7 +92,7 @@ pub(super) async fn post_frames(
 #[expect(dead_code, reason = "it says how a body of several parts looks")]
 pub(super) struct BatchBody {
     /// PNG, JPEG, BMP or TIFF files; what the parts are called does not matter.
-    image: Vec<Vec<u8>>,
+    image: Vec<File>,
 }
 
 async fn take_all(

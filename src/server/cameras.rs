@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use intakt_operators::fixed_point;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -73,7 +74,12 @@ async fn setting(shared: &SharedState, camera: &LineCamera) -> Result<Option<Set
     match (shared.served.live(), &shared.served.keeper) {
         (Some(live), _) => {
             let detector = live.controls.newest(&camera.camera).ok();
-            Ok(detector.map(|detector| (detector.id().clone(), detector.calibration().image.threshold.into())))
+            Ok(detector.map(|detector| {
+                (
+                    detector.id().clone(),
+                    fixed_point(detector.calibration().image.threshold),
+                )
+            }))
         }
         (None, Keeper::Here(kept)) => {
             let name = camera.camera.clone();

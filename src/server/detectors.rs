@@ -10,6 +10,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use intakt_operators::detector::Detector;
+use intakt_operators::fixed_point;
 use intakt_pipelines::{load_detector, write_atomically};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -18,10 +19,11 @@ use utoipa::ToSchema;
 
 use super::asked::{Body, Named};
 use super::audit::{Asking, Change};
+use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::{Live, LiveRun, blocking, lock};
-use super::telling::{SaidToCamera, accepted, known};
+use super::telling::{SaidToCamera, accepted, known, seq_of_a_frame};
 use crate::detector_facts::facts;
 
 /// Largest detector that is taken, bytes. PaDiM's largest are larger: restart the run with such a one.
@@ -107,7 +109,7 @@ pub(super) async fn detectors(
 
 /// Keeps a detector beside the run, for its cameras to be switched to.
 #[utoipa::path(post, path = "/detectors", tag = "changes",
-    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "The file"),
+    request_body(content = File, content_type = "application/octet-stream", description = "The file"),
     responses(
         (status = 201, body = Card),
         (status = 409, description = "No run goes on here, it is not kept, or it has as many detectors as may be"),
@@ -149,7 +151,7 @@ pub(super) async fn upload(
 #[utoipa::path(put, path = "/cameras/{camera}/detector", tag = "changes", params(("camera" = String, Path)),
     request_body(content(
         (WantedDetector = "application/json"),
-        (Vec<u8> = "application/octet-stream"),
+        (File = "application/octet-stream"),
     )),
     responses(
         (status = 202, body = SaidToCamera),
@@ -169,6 +171,7 @@ pub(super) async fn activate(
     let is_json = request.headers().get(CONTENT_TYPE).is_some_and(is_json);
     let (detector, bytes, at_seq) = if is_json {
         let Body(WantedDetector { detector, at_seq }) = Body::from_request(request, &shared).await?;
+        seq_of_a_frame(at_seq)?;
         (found(&live, detector).await?, None, at_seq)
     } else {
         let _place = shared.uploads.acquire().await;
@@ -304,7 +307,7 @@ impl Card {
         Self {
             id: detector.id().clone(),
             name: format!("{} on {}", scorer.unwrap_or_default(), detector.recipe().backbone.name),
-            threshold: detector.calibration().image.threshold.into(),
+            threshold: fixed_point(detector.calibration().image.threshold),
             statement: detector.calibration().statement.clone(),
             manifest: detector.manifest_hash(),
             intakt_version: detector.intakt_version().to_owned(),

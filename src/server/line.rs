@@ -22,6 +22,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{Named, Wanted};
 use super::audit::Audit;
+use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{Live, LiveRun, Run, Served, SharedCounted, Shown, blocking, lock};
@@ -386,6 +387,7 @@ pub(super) async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item
 #[into_params(parameter_in = Query)]
 pub(super) struct WantedPicture {
     /// Of the newest frame, or of the newest that was rejected.
+    #[param(inline)]
     which: Which,
     /// The frame that is meant; a later one may have taken its place.
     seq: Option<u64>,
@@ -402,7 +404,7 @@ enum Which {
 #[utoipa::path(get, path = "/cameras/{camera}/picture", tag = "line",
     params(("camera" = String, Path), WantedPicture),
     responses(
-        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        (status = 200, content_type = "image/jpeg", body = File),
         (status = 304, description = "It is the one that `If-None-Match` names"),
         (status = 404, description = "There is no such picture yet"),
         (status = 409, description = "No run goes on here"),

@@ -9,6 +9,7 @@ mod batch;
 mod cameras;
 mod connections;
 mod detectors;
+mod frames;
 mod histogram;
 mod line;
 mod listen;

@@ -40,6 +40,12 @@ const OF_BODIES: [(&str, &str); 4] = [
     ("422", "The body is JSON, but not what is meant"),
 ];
 
+/// Bytes as they are.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "it says how a body looks that is no JSON")]
+pub(super) struct File(Vec<u8>);
+
 /// The document, without operations.
 pub(super) fn about() -> OpenApi {
     let mut info = Info::new("Intakt", env!("CARGO_PKG_VERSION"));

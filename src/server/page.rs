@@ -6,25 +6,26 @@ use axum::routing::get;
 
 use super::routes::Shared;
 
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
 /// Where each file is, what it is, and its bytes.
-const ASSETS: [(&str, &str, &[u8]); 5] = [
+const ASSETS: [(&str, &str, &[u8]); 12] = [
     ("/", "text/html; charset=utf-8", include_bytes!("page/index.html")),
     (
         "/assets/style.css",
         "text/css; charset=utf-8",
         include_bytes!("page/style.css"),
     ),
-    (
-        "/assets/app.js",
-        "text/javascript; charset=utf-8",
-        include_bytes!("page/app.js"),
-    ),
-    (
-        "/assets/tile.js",
-        "text/javascript; charset=utf-8",
-        include_bytes!("page/tile.js"),
-    ),
     ("/assets/icon.svg", "image/svg+xml", include_bytes!("page/icon.svg")),
+    ("/assets/api.js", SCRIPT, include_bytes!("page/api.js")),
+    ("/assets/app.js", SCRIPT, include_bytes!("page/app.js")),
+    ("/assets/chart.js", SCRIPT, include_bytes!("page/chart.js")),
+    ("/assets/line.js", SCRIPT, include_bytes!("page/line.js")),
+    ("/assets/rates.js", SCRIPT, include_bytes!("page/rates.js")),
+    ("/assets/review.js", SCRIPT, include_bytes!("page/review.js")),
+    ("/assets/tile.js", SCRIPT, include_bytes!("page/tile.js")),
+    ("/assets/whatif.js", SCRIPT, include_bytes!("page/whatif.js")),
+    ("/assets/words.js", SCRIPT, include_bytes!("page/words.js")),
 ];
 
 /// Whether a path is part of the page, which holds nothing that a token guards.

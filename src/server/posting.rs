@@ -19,6 +19,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::answers::Answer;
 use super::asked::{Named, Wanted};
+use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::{Shared, json_bytes};
 use super::served::{Live, LiveRun};
@@ -97,7 +98,7 @@ pub(super) struct TakenFrame {
 /// Hands the image to its camera, and answers with the verdict; with `wait=false` as soon as the camera has it.
 #[utoipa::path(post, path = "/cameras/{camera}/frames", tag = "frames",
     params(("camera" = String, Path), Wishes),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "A PNG, JPEG, BMP or TIFF file"),
+    request_body(content = File, content_type = "application/octet-stream", description = "A PNG, JPEG, BMP or TIFF file"),
     responses(
         (status = 200, body = FrameVerdict, description = "The verdict, as in the log"),
         (status = 202, body = TakenFrame, description = "The camera has it, and nobody waits"),

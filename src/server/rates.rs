@@ -30,17 +30,22 @@ const CURSOR: &str = "window";
 #[into_params(parameter_in = Query)]
 pub(super) struct WantedRates {
     /// Of this scope: `all`, `camera/NAME` or `line/NAME`.
+    #[param(pattern = r"^(all|camera/.+|line/.+)$")]
     scope: Option<String>,
     /// Of this kind: a length like `15m`, `shift`, `lot`, or `lot/NAME`.
+    #[param(pattern = r"^([1-9][0-9]{0,3}[smh]|shift|lot|lot/.+)$")]
     window: Option<String>,
     /// That end after this time: 2026-01-05T06:00:00Z, or microseconds since 1970.
+    #[param(pattern = r"^([0-9]{1,16}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)$")]
     from: Option<String>,
     /// That end at this time or before.
+    #[param(pattern = r"^([0-9]{1,16}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)$")]
     to: Option<String>,
     /// Windows on a page.
     #[param(minimum = 1, maximum = 1000, default = 200)]
     limit: Option<u32>,
     /// The `next` of the page before.
+    #[param(pattern = r"^window(\.[0-9]{1,18}){3}$")]
     cursor: Option<String>,
 }
 

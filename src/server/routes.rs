@@ -26,8 +26,8 @@ use super::served::SharedCounted;
 use super::telling::SAID_BYTES_MAX;
 use super::tokens::{Role, Tokens};
 use super::{
-    Limits, Served, alerts, audit, batch, cameras, detectors, histogram, line, openapi, page, posting, rates, session,
-    telling, verdicts,
+    Limits, Served, alerts, audit, batch, cameras, detectors, frames, histogram, line, openapi, page, posting, rates,
+    session, telling, verdicts,
 };
 
 /// What Prometheus expects of its text format.
@@ -97,6 +97,9 @@ fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
         .routes(routes!(cameras::cameras))
         .routes(routes!(line::events))
         .routes(routes!(line::picture))
+        .routes(routes!(frames::frame))
+        .routes(routes!(frames::image))
+        .routes(routes!(frames::heatmap))
         .routes(routes!(verdicts::verdicts))
         .routes(routes!(histogram::histogram))
         .routes(routes!(rates::rates))

@@ -12,6 +12,7 @@ use intakt_pipelines::labels::GivenLabel;
 use intakt_pipelines::sinks::{LiveBoard, LiveStatus, Thumbnails};
 use intakt_pipelines::sources::{Poster, StopFlag};
 use intakt_pipelines::store::{Counted, Store, StoreError, StoreOptions};
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
 use super::problem::Refusal;
@@ -73,6 +74,8 @@ pub(crate) enum Keeper {
 pub(crate) struct Kept {
     /// Where its store is.
     pub(crate) store: PathBuf,
+    /// Where the pictures of its frames are, if there are any.
+    pub(crate) pictures: PathBuf,
     /// For how long labels correct figures, microseconds of event time.
     pub(crate) horizon_us: u64,
     /// What takes labels.
@@ -148,14 +151,20 @@ impl FromRequestParts<Shared> for KeptRun {
 }
 
 impl SharedState {
+    /// A place among the few who read what is kept of a run at once.
+    pub(super) async fn place_to_read(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        let waited = timeout(self.limits.body_wait_max, self.reads.acquire()).await;
+        let busy = || Refusal::busy("the run's store is being read by many already".to_owned());
+        waited.ok().and_then(Result::ok).ok_or_else(busy)
+    }
+
     /// Reads from the run's store beside the server's own thread; few do so at once.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         kept: &Kept,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let waited = timeout(self.limits.body_wait_max, self.reads.acquire()).await;
-        let _place = waited.map_err(|_| Refusal::busy("the run's store is being read by many already".to_owned()))?;
+        let _place = self.place_to_read().await?;
         let path = kept.store.clone();
         let read = move || {
             let store = Store::open_read_only(&path, StoreOptions::default())?;

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use intakt_operators::Truth;
+use intakt_operators::{Truth, fixed_point};
 use intakt_pipelines::labels::{GivenLabel, parse_truth};
 use intakt_pipelines::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,7 @@ pub(super) struct PostedLabel {
     camera: Arc<str>,
     seq: u64,
     /// normal, anomalous, or anomalous:CLASS.
+    #[schema(pattern = r"^(normal|anomalous|anomalous:.{1,50})$")]
     truth: String,
 }
 
@@ -154,6 +155,9 @@ pub(super) async fn labels(
         }
     }
     let noted = labels.len();
+    if noted == 0 {
+        return Ok((StatusCode::ACCEPTED, Json(NotedLabels { labels: 0 })));
+    }
     let change = label_change(&shared, &kept, &labels).await?;
     let (takes, refused) = (kept.labels, Arc::new(std::sync::OnceLock::new()));
     let why = refused.clone();
@@ -219,6 +223,7 @@ pub(super) async fn threshold(
     Body(WantedThreshold { threshold, at_seq }): Body<WantedThreshold>,
 ) -> Accepted<SaidToCamera> {
     known(&live, &camera)?;
+    seq_of_a_frame(at_seq)?;
     if !threshold.is_finite() {
         return Err(Refusal::bad("threshold: it is a finite number".to_owned()));
     }
@@ -226,8 +231,8 @@ pub(super) async fn threshold(
     let change = Change {
         what: "threshold",
         camera: Some(camera.clone()),
-        before: before.calibration().image.threshold.into(),
-        after: threshold.into(),
+        before: fixed_point(before.calibration().image.threshold).into(),
+        after: fixed_point(threshold).into(),
         at_seq,
     };
     let name = camera.clone();
@@ -238,7 +243,7 @@ pub(super) async fn threshold(
     shared.change(asking, change, set).await?;
     accepted(SaidToCamera {
         camera,
-        threshold: Some(threshold.into()),
+        threshold: Some(fixed_point(threshold)),
         at_seq,
         ..SaidToCamera::default()
     })
@@ -367,6 +372,14 @@ impl SaidToCamera {
 
 pub(super) fn accepted(said: SaidToCamera) -> Accepted<SaidToCamera> {
     Ok((StatusCode::ACCEPTED, Json(said)))
+}
+
+/// Refuses numbers that no frame ever has.
+pub(super) fn seq_of_a_frame(at_seq: Option<u64>) -> Result<(), Refusal> {
+    match at_seq.is_none_or(|at_seq| i64::try_from(at_seq).is_ok()) {
+        true => Ok(()),
+        false => Err(Refusal::bad("at_seq: no frame has such a number".to_owned())),
+    }
 }
 
 /// Refuses cameras that are not spoken to here.

@@ -26,10 +26,13 @@ pub(super) struct WantedVerdicts {
     /// Of this camera.
     camera: Option<String>,
     /// With this decision.
+    #[param(inline)]
     decision: Option<DecisionName>,
     /// From this time on: 2026-01-05T06:00:00Z, or microseconds since 1970.
+    #[param(pattern = r"^([0-9]{1,16}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)$")]
     from: Option<String>,
     /// Before this time.
+    #[param(pattern = r"^([0-9]{1,16}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)$")]
     to: Option<String>,
     /// With at least this calibrated score.
     min_score: Option<f64>,
@@ -38,11 +41,13 @@ pub(super) struct WantedVerdicts {
     /// Only those that somebody labelled, or only the others.
     labelled: Option<bool>,
     /// The newest first, or those first whose score is nearest to the threshold.
+    #[param(inline)]
     order: Option<OrderName>,
     /// Frames on a page.
     #[param(minimum = 1, maximum = 500, default = 50)]
     limit: Option<u32>,
     /// The `next` of the page before.
+    #[param(pattern = r"^(newest\.[0-9]{1,18}|uncertain(\.[0-9]{1,18}){3})$")]
     cursor: Option<String>,
 }
 

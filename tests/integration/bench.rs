@@ -54,8 +54,11 @@ fn every_step_of_a_network_is_told_with_its_share_of_what_the_machine_can_do() {
         .lines()
         .filter(|line| line.contains("conv ") && line.ends_with('%'))
         .collect();
-    // A stem, twelve convolutions of blocks, two of shortcuts.
-    assert_eq!(steps.len(), 2 * 15, "by one thread and by two: {said}");
+    // A stem and twelve convolutions of blocks; in f32 two of shortcuts beside them, which are otherwise computed where they are added.
+    assert!(
+        [2 * 13, 2 * 15].contains(&steps.len()),
+        "by one thread and by two: {said}"
+    );
     let share = |line: &str| {
         line.trim_end_matches(" %")
             .rsplit(' ')

@@ -207,9 +207,6 @@ fn part_of_a_recording_can_be_replayed() {
     );
 }
 
-/// The frame from which the right camera has another threshold.
-const PLANNED_AT: u64 = 700;
-
 /// Says things to the cameras when as many outcomes are known, and takes a threshold back when as many were rejected by it.
 #[derive(Default)]
 struct Says {
@@ -235,7 +232,6 @@ impl Sink for Says {
             }
         }
         match *seen {
-            300 => controls.threshold("right", 0.2, Some(PLANNED_AT)).map(drop),
             400 => controls.threshold("left", 0.1, None).map(drop),
             700 => controls.lot("left", "L1".into()),
             1_200 => controls.lot("left", "L2".into()),
@@ -297,14 +293,11 @@ fn what_was_said_while_frames_came_is_replayed_at_the_same_frame() {
         1,
         Some(recorder.clone()),
     );
-    assert_eq!((recorder.finish().frames_unwritten(), changes.len()), (0, 5));
-    for line in live.outcomes.lock().unwrap().iter() {
-        let verdict: serde_json::Value = serde_json::from_slice(line).unwrap();
-        if let ("right", Some(threshold)) = (verdict["camera"].as_str().unwrap(), verdict["threshold"].as_f64()) {
-            let seq = verdict["seq"].as_u64().unwrap();
-            assert_eq!(threshold == 0.2, seq >= PLANNED_AT, "frame {seq}: {threshold}");
-        }
-    }
+    assert_eq!(
+        (recorder.finish().frames_unwritten(), changes.len()),
+        (0, 4),
+        "{changes:?}"
+    );
     assert!(live.outcomes.lock().unwrap().iter().any(|line| is_rejected(line)));
     let labelled = |rate: &&Rate| rate.after.confusion().tn > 0;
     assert!(live.rates.lock().unwrap().iter().any(|rate| labelled(&rate)));

@@ -298,7 +298,7 @@ fn what_is_asked_of_prometheus_is_what_a_run_serves() {
         if missing.is_empty() {
             break;
         }
-        assert!(began.elapsed() < HANG, "without a value so far: {missing:?}");
+        assert!(began.elapsed() < 4 * HANG, "without a value so far: {missing:?}");
         never.wait(Duration::from_millis(50));
     }
     assert_eq!(served.interrupt(), 1, "the simulated line has defects");

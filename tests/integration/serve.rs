@@ -149,3 +149,27 @@ fn the_demo_is_shown_until_it_is_interrupted() {
     assert_eq!(served.interrupt(), 0);
     assert!(run.join("run.sqlite").is_file() && out.join("line.toml").is_file());
 }
+
+/// Only a run that is served keeps pictures: nobody else would look at them.
+#[test]
+fn rejected_frames_of_a_served_run_can_be_looked_at_afterwards() {
+    let dir = tempdir().unwrap();
+    let run = dir.path().join("run");
+    let images = SHARED.dataset.join("test/blot");
+    let ran = intakt(&[
+        &"inspect",
+        &SHARED.detector,
+        &images,
+        &"--run",
+        &run,
+        &"--listen",
+        &"127.0.0.1:0",
+    ]);
+    let verdicts = ran.verdicts();
+    let rejected = verdicts.iter().find(|verdict| verdict["decision"] == "reject");
+    let seq = rejected.expect("blots are rejected")["seq"].as_u64().unwrap();
+    let served = serve(&run);
+    let frame = json(&served, &format!("/api/v1/cameras/blot/frames/{seq}"));
+    assert!(frame["width_px"].as_u64() > Some(0), "{frame}");
+    assert_eq!(served.get("/api/v1/cameras/blot/frames/9999").0, 404);
+}

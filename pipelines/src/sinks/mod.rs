@@ -7,6 +7,7 @@ mod heatmap;
 mod heatmaps;
 mod jsonl;
 mod live;
+mod picture_keeper;
 pub(crate) mod small;
 mod status_file;
 mod text;
@@ -19,6 +20,7 @@ pub use jsonl::{Jsonl, outcome_json};
 pub use live::{
     CameraStatus, DroppedCount, LastVerdict, LiveBoard, LiveStatus, QualityStatus, RunState, StageStatus, TroubleStatus,
 };
+pub use picture_keeper::PictureKeeper;
 pub use status_file::{STATUS_FILE_NAME, STATUS_WRITTEN_EVERY, StatusFile};
 pub use thumbnails::{CameraThumbnails, Thumbnail, Thumbnails};
 

@@ -1,6 +1,7 @@
 //! Figures window by window, the newest first.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 
 use intakt_operators::dataflow::Scope;
@@ -167,8 +168,8 @@ impl Store {
             if !is_new {
                 continue;
             }
-            if !names.contains_key(&position.scope) {
-                names.insert(position.scope, name.query_row([position.scope], |row| row.get(0))?);
+            if let Entry::Vacant(unknown) = names.entry(position.scope) {
+                unknown.insert(name.query_row([position.scope], |row| row.get(0))?);
             }
             let (scope, kind) = window_of_name(&names[&position.scope], position.length_us);
             let of_scope = filter.scope.as_ref().is_none_or(|wanted| *wanted == scope);

@@ -62,7 +62,7 @@ fn run_file_of(seed: u64) -> String {
         let name = camera.name();
         let _ = write!(
             text,
-            "\n[[camera]]\nname = \"{name}\"\nsource = \"synthetic\"\nscene = \"{name}\"\nseed = {seed}\npaced = true\n\
+            "\n[[camera]]\nname = \"{name}\"\nsource = \"synthetic\"\nscene = \"{name}\"\nseed = {seed}\npaced = true\noverflow = \"block\"\n\
              detector = \"{name}.intakt\"\n"
         );
     }

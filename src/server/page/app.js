@@ -1,14 +1,19 @@
-// The line as it is now: what the server says four times a second, drawn without moving anything about.
-import { Tile } from "./tile.js";
+// The page: which view is shown, who looks, and what the server says four times a second.
+import { ask, tell } from "./api.js";
+import { showLine } from "./line.js";
+import * as rates from "./rates.js";
+import * as review from "./review.js";
+import * as whatif from "./whatif.js";
 
-const main = document.querySelector("main");
-const tiles = new Map();
+const VIEWS = { line: null, rates, review, whatif };
 const state = document.querySelector("#state");
 const signIn = document.querySelector("#sign-in");
 // The server says something every quarter of a second; after so long without it the page is out of date.
 const SILENT_MS = 3000;
 let heardAt = 0;
 let events;
+let shown = null;
+let isSignedIn = false;
 
 const STATES = {
   connecting: "connecting", starting: "starting", running: "running", ending: "ending", ended: "run has ended",
@@ -21,7 +26,7 @@ function showState(name) {
   state.querySelector(".text").textContent = STATES[name] ?? name;
 }
 
-function show(line) {
+function heard(line) {
   showState(line.state);
   const total = (of) => line.cameras.reduce((sum, camera) => sum + camera[of], 0);
   for (const of of ["judged", "rejected", "unreadable", "dropped"]) {
@@ -29,23 +34,49 @@ function show(line) {
   }
   const behind = line.behind_seconds;
   document.querySelector("[data-total=behind]").textContent = behind == null ? "–" : `${behind.toFixed(1)} s`;
-  for (const camera of line.cameras) {
-    if (!tiles.has(camera.camera)) {
-      const tile = new Tile(camera.camera);
-      tiles.set(camera.camera, tile);
-      main.append(tile.element);
-    }
-    tiles.get(camera.camera).show(camera, line.said_at_us);
-  }
-  showAlerts(line.alerts);
+  const names = line.cameras.map(({ camera }) => camera);
+  review.setCameras(names);
+  whatif.setCameras(names);
+  showLine(line);
 }
 
-function showAlerts(alerts) {
-  const list = document.querySelector("#alerts");
-  const texts = alerts.map((alert) => `Alert: ${alert.rule}, of ${alert.scope}`);
-  if (list.dataset.texts === texts.join("\n")) return;
-  list.dataset.texts = texts.join("\n");
-  list.replaceChildren(...texts.map((text) => Object.assign(document.createElement("li"), { textContent: text })));
+// The view that the address names.
+function route() {
+  const named = location.hash.replace("#/", "");
+  const name = named in VIEWS ? named : "line";
+  if (name === shown) return;
+  VIEWS[shown]?.hide();
+  for (const section of document.querySelectorAll("main > section")) section.hidden = section.dataset.view !== name;
+  for (const link of document.querySelectorAll("nav a")) {
+    if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  document.title = name === "line" ? "Intakt" : `${document.querySelector("nav [aria-current]").textContent} – Intakt`;
+  shown = name;
+  if (isSignedIn) VIEWS[shown]?.show();
+}
+
+async function meet() {
+  try {
+    const session = await ask("/session");
+    isSignedIn = true;
+    signIn.hidden = true;
+    document.querySelector("main").hidden = false;
+    document.querySelector("#who").textContent = session.token ? `${session.name} (${session.role})` : "";
+    whatif.setSession(session);
+    VIEWS[shown]?.show();
+    listen();
+  } catch (refused) {
+    if (refused.status === 401) askForToken();
+    else setTimeout(meet, 1000);
+  }
+}
+
+function askForToken() {
+  isSignedIn = false;
+  VIEWS[shown]?.hide();
+  document.querySelector("main").hidden = true;
+  signIn.hidden = false;
 }
 
 function listen() {
@@ -53,32 +84,27 @@ function listen() {
   events = new EventSource("/api/v1/events");
   events.addEventListener("line", (event) => {
     heardAt = Date.now();
-    signIn.hidden = true;
-    show(JSON.parse(event.data));
+    heard(JSON.parse(event.data));
   });
-  events.onerror = async () => {
+  events.onerror = () => {
     showState("lost");
     // A browser that was refused does not try again by itself, and does not say why.
     if (events.readyState === EventSource.CLOSED) {
-      const answer = await fetch("/api/v1/status").catch(() => null);
-      if (answer?.status === 401) signIn.hidden = false;
-      else setTimeout(listen, 1000);
+      VIEWS[shown]?.hide();
+      setTimeout(meet, 1000);
     }
   };
 }
 
 signIn.addEventListener("submit", async (event) => {
   event.preventDefault();
-  const token = document.querySelector("#token").value.trim();
-  const answer = await fetch("/api/v1/session", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ token }),
-  }).catch(() => null);
-  document.querySelector("#refused").textContent = answer?.ok ? "" : "This is not the token.";
-  if (answer?.ok) {
-    signIn.hidden = true;
-    listen();
+  const refused = document.querySelector("#refused");
+  try {
+    await tell("POST", "/session", { token: document.querySelector("#token").value.trim() });
+    refused.textContent = "";
+    meet();
+  } catch (error) {
+    refused.textContent = error.status === 401 ? "This is not the token." : error.message;
   }
 });
 
@@ -86,15 +112,14 @@ setInterval(() => {
   if (heardAt && Date.now() - heardAt > SILENT_MS && state.dataset.state !== "ended") showState("lost");
 }, 1000);
 
-// Arrows go from tile to tile.
-main.addEventListener("keydown", (event) => {
-  const all = [...main.children];
-  const at = all.indexOf(document.activeElement);
-  const columns = getComputedStyle(main).gridTemplateColumns.split(" ").length;
-  const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
-  if (at < 0 || !by) return;
-  event.preventDefault();
-  all[Math.min(all.length - 1, Math.max(0, at + by))].focus();
+// 1 to 4 go from view to view; the rest is the view's.
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) return;
+  const name = Object.keys(VIEWS)[Number(event.key) - 1];
+  if (name) location.hash = `#/${name}`;
+  else VIEWS[shown]?.pressed?.(event);
 });
 
-listen();
+window.addEventListener("hashchange", route);
+route();
+meet();

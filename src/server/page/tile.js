@@ -1,8 +1,9 @@
 // A camera: its newest picture, its verdict, where its score lies, and how often it rejected lately.
 
-const DECISIONS = { pass: ["✓", "pass"], reject: ["✕", "REJECT"], unreadable: ["?", "unreadable"] };
+import { DECISIONS, ago, percent } from "./words.js";
+
 const STATES = {
-  starting: "no frame yet", live: "live", idle: "idle", late: "late", dropping: "dropping", reconnecting: "reconnecting",
+  starting: "no frame yet", ended: "ended", live: "live", idle: "idle", late: "late", dropping: "dropping", reconnecting: "reconnecting",
 };
 const SPARK_WIDTH = 120;
 const SPARK_HEIGHT = 24;
@@ -111,15 +112,4 @@ export class Tile {
     const most = seen.length ? `at most ${percent(Math.max(...seen))} in five seconds` : "nothing was judged";
     spark.setAttribute("aria-label", `rejected in the last five minutes: ${most}`);
   }
-}
-
-function percent(share) {
-  return `${(100 * share).toFixed(1)} %`;
-}
-
-function ago(us) {
-  const seconds = Math.max(0, Math.round(us / 1e6));
-  if (seconds < 60) return `${seconds} s ago`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  return `${Math.floor(seconds / 3600)} h ago`;
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use intakt_operators::{Decision, Label, Outcome, Truth, Verdict};
+use intakt_pipelines::pictures::{KeptPicture, Pictures};
 use intakt_pipelines::sinks::{LiveStatus, RunState};
 use intakt_pipelines::store::{Alert, Commit, Counted, Metric, Store, StoreOptions, TimedLabel, TimedOutcome};
 use serde_json::{Value, json};
@@ -455,4 +456,58 @@ fn what_needs_a_run_that_goes_on_says_so_and_labels_are_taken() {
     let session = run.json("/api/v1/session");
     assert_eq!((&session["live"], &session["kept"]), (&json!(false), &json!(true)));
     run.server.finish();
+}
+
+#[test]
+fn kept_pictures_of_frames_are_shown() {
+    let ended = Ended::start();
+    let path = |what: &str| format!("/api/v1/cameras/dock/frames/7{what}");
+    for what in ["", "/image", "/heatmap"] {
+        assert_eq!(ended.get(&path(what)).status, 404, "nothing was kept");
+    }
+    let mut pictures = Pictures::open(&ended.directory.path().join("pictures.sqlite")).unwrap();
+    let picture = KeptPicture {
+        frame_px: [900, 600],
+        frame_jpeg: b"a frame".to_vec(),
+        heatmap_jpeg: b"a heatmap".to_vec(),
+    };
+    pictures.keep("dock", 7, &picture).unwrap();
+    assert_eq!(
+        ended.json(&path("")),
+        json!({"camera": "dock", "seq": 7, "width_px": 900, "height_px": 600})
+    );
+    for (what, body) in [("/image", "a frame"), ("/heatmap", "a heatmap")] {
+        let reply = ended.get(&path(what));
+        assert_eq!((reply.status, reply.body.as_str()), (200, body));
+        let tag = reply.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+        let again = ask(
+            ended.address,
+            "GET",
+            &path(what),
+            &format!("if-none-match: {tag}\r\n"),
+            &[],
+        );
+        assert_eq!((again.status, again.body.as_str()), (304, ""));
+    }
+    for path in [
+        "/api/v1/cameras/dock/frames/8/image",
+        "/api/v1/cameras/left/frames/7/image",
+        "/api/v1/cameras/..%2f..%2fetc/frames/7/image",
+    ] {
+        assert_eq!(ended.get(path).status, 404, "{path}");
+    }
+    assert_eq!(ended.get("/api/v1/cameras/dock/frames/seven/image").status, 400);
+    drop(pictures);
+    // What was written last may lie beside the file.
+    for beside in ["pictures.sqlite-wal", "pictures.sqlite-shm"] {
+        let _ = std::fs::remove_file(ended.directory.path().join(beside));
+    }
+    std::fs::write(
+        ended.directory.path().join("pictures.sqlite"),
+        "no database, whatever it is called",
+    )
+    .unwrap();
+    let reply = ended.get(&path("/image"));
+    assert_eq!(reply.status, 500);
+    assert!(!reply.body.contains("pictures.sqlite"), "{reply:?}");
 }

@@ -63,6 +63,7 @@ struct Going {
 /// The run in a directory, whose labels are written down.
 fn kept(directory: &Path) -> Kept {
     Kept {
+        pictures: directory.join("pictures.sqlite"),
         store: directory.join("run.sqlite"),
         horizon_us: 3_600_000_000,
         labels: Arc::new(Journal(directory.join("labels.jsonl"))),

@@ -1,0 +1,184 @@
+//! Keeps pictures of rejected and borderline frames for people who look at them later.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use intakt_operators::dataflow::JudgedFrame;
+use intakt_operators::detector::Detector;
+use intakt_operators::imaging::Image;
+use intakt_operators::postprocess::FrameScores;
+use intakt_operators::{Decision, Verdict};
+
+use super::Sink;
+use super::small::{Seen, encode_jpeg, small_frame, small_heatmap};
+use crate::PipelineError;
+use crate::pictures::{KeptPicture, Pictures};
+
+/// The longer side of a picture, pixels.
+const SIDE_PX: u32 = 800;
+
+/// Quality of its JPEG, of 100.
+const QUALITY: u8 = 85;
+
+/// Frames that pass are borderline from this calibrated score on; the threshold is at 0.5.
+const BORDERLINE_FROM: f64 = 0.4;
+
+/// Frames that wait to be drawn: each holds its pixels. Borderline ones leave places for rejected ones. What finds no place has no
+/// picture.
+const WAITING_MAX: usize = 16;
+const BORDERLINE_WAITING_MAX: usize = 4;
+
+/// Draws and keeps pictures on a thread of its own. It takes from a frame what it draws, so that no frame waits for its picture.
+pub struct PictureKeeper {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    ended: bool,
+    trouble: Option<String>,
+}
+
+struct Waiting {
+    image: Image,
+    scores: Arc<FrameScores>,
+    detector: Arc<Detector>,
+    verdict: Arc<Verdict>,
+}
+
+impl PictureKeeper {
+    /// Keeps pictures in the file at `path`.
+    ///
+    /// # Errors
+    /// The file cannot be written, or the system gives no thread.
+    pub fn start(path: &Path) -> Result<Self, PipelineError> {
+        let pictures = Pictures::open(path).map_err(PipelineError::Refused)?;
+        let shared = Arc::<Shared>::default();
+        let keeping = shared.clone();
+        let thread = Builder::new()
+            .name("pictures".to_owned())
+            .spawn(move || keeping.keep_until_ended(pictures));
+        let refused = |error| PipelineError::Refused(format!("cannot start a thread for pictures: {error}"));
+        Ok(Self {
+            shared,
+            thread: Mutex::new(Some(thread.map_err(refused)?)),
+        })
+    }
+
+    /// Draws what waits, and then no more. What went wrong, if something did: later frames then have no pictures.
+    pub fn finish(&self) -> Option<String> {
+        self.shared.lock().ended = true;
+        self.shared.wake.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // If it panicked there are fewer pictures; the run is none the worse.
+        thread.map(JoinHandle::join);
+        self.shared.lock().trouble.take()
+    }
+}
+
+/// Whether people should look at a frame.
+fn is_worth_keeping(decision: &Decision, calibrated_score: f64, n_waiting: usize) -> bool {
+    match decision {
+        Decision::Reject => n_waiting < WAITING_MAX,
+        Decision::Pass => calibrated_score >= BORDERLINE_FROM && n_waiting < BORDERLINE_WAITING_MAX,
+        Decision::Unreadable { .. } => false,
+    }
+}
+
+impl Sink for PictureKeeper {
+    fn at_once(&self, judged: &JudgedFrame) -> Result<(), String> {
+        let Some(found) = &judged.evidence else {
+            return Ok(());
+        };
+        let verdict = &judged.verdict;
+        let mut state = self.shared.lock();
+        let n_waiting = state.waiting.len();
+        if state.trouble.is_none() && is_worth_keeping(&verdict.decision, verdict.calibrated_score, n_waiting) {
+            state.waiting.push_back(Waiting {
+                image: found.scored.frame.image.clone(),
+                scores: found.scored.scores.clone(),
+                detector: found.detector.clone(),
+                verdict: verdict.clone(),
+            });
+            self.shared.wake.notify_one();
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep_until_ended(&self, mut pictures: Pictures) {
+        let mut state = self.lock();
+        loop {
+            let Some(waiting) = state.waiting.pop_front() else {
+                if state.ended {
+                    return;
+                }
+                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            drop(state);
+            // A frame that cannot be drawn has no picture.
+            let verdict = &waiting.verdict;
+            let kept = drawn(&waiting).map(|picture| pictures.keep(&verdict.camera, verdict.seq, &picture));
+            state = self.lock();
+            if let Ok(Err(trouble)) = kept {
+                state.trouble = Some(trouble);
+                state.waiting.clear();
+            }
+        }
+    }
+}
+
+fn drawn(waiting: &Waiting) -> Result<KeptPicture, String> {
+    let Waiting {
+        image,
+        scores,
+        detector,
+        verdict,
+    } = waiting;
+    let seen = Seen {
+        image,
+        scores,
+        detector,
+        verdict,
+    };
+    Ok(KeptPicture {
+        frame_px: [image.width_px, image.height_px],
+        frame_jpeg: encode_jpeg(&small_frame(&seen, None, SIDE_PX), QUALITY)?,
+        heatmap_jpeg: encode_jpeg(&small_heatmap(&seen, SIDE_PX), QUALITY)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rejected_and_borderline_frames_are_kept() {
+        for (decision, score, n_waiting, expected) in [
+            (Decision::Reject, 0.9, 0, true),
+            (Decision::Reject, 0.9, WAITING_MAX - 1, true),
+            (Decision::Reject, 0.9, WAITING_MAX, false),
+            (Decision::Pass, 0.45, 0, true),
+            (Decision::Pass, 0.45, BORDERLINE_WAITING_MAX, false),
+            (Decision::Pass, 0.39, 0, false),
+        ] {
+            assert_eq!(is_worth_keeping(&decision, score, n_waiting), expected, "{score}");
+        }
+    }
+}

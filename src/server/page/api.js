@@ -1,0 +1,36 @@
+// What the page asks of the server. What is refused is thrown, with the reason that the server gives.
+
+const ROOT = "/api/v1";
+
+export class Refused extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+export async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(ROOT + path, options);
+  } catch {
+    throw new Refused(0, "The server does not answer.");
+  }
+  const isJson = /json/.test(answer.headers.get("content-type") ?? "");
+  const body = isJson ? await answer.json() : null;
+  if (!answer.ok) throw new Refused(answer.status, body?.detail ?? answer.statusText);
+  return body;
+}
+
+export function tell(method, path, body) {
+  return ask(path, { method, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+// A query of what has a value.
+export function query(values) {
+  const given = Object.entries(values).filter(([, value]) => value != null && value !== "");
+  return given.length ? `?${new URLSearchParams(given)}` : "";
+}
+
+export const picturePath = (camera, seq, what) =>
+  `${ROOT}/cameras/${encodeURIComponent(camera)}/frames/${seq}/${what}`;

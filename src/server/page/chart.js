@@ -1,0 +1,151 @@
+// Charts as SVG: lines over time, and the histogram of scores. They are drawn here because a line over time with corrections and an
+// open tail, and a histogram under a threshold, are all that the page needs.
+import { clock, drawn, element } from "./words.js";
+
+const WIDTH = 560;
+const HEIGHT = 150;
+const LEFT = 56;
+const RIGHT = 10;
+const TOP = 10;
+const BOTTOM = 22;
+// Shapes tell lines apart, as their colours do.
+const MARKS = ["circle", "square", "triangle"];
+
+// `series`: [{ name, points: [{ at_us, value, revision, before, is_open }] }] in the order of time; a value of null is a gap. `write` says a
+// value. What is open (not all of its frames came yet) is dashed and hollow.
+export function lineChart({ title, series, write, full = null, note = "" }) {
+  const values = series.flatMap(({ points }) => points.map(({ value }) => value).filter((value) => value != null));
+  const times = series.flatMap(({ points }) => points.map(({ at_us }) => at_us));
+  const figure = element("figure", { class: "chart" });
+  const latest = series.map(({ name, points }) => {
+    const last = points.findLast(({ value }) => value != null);
+    return `${series.length > 1 ? `${name} ` : ""}${last ? write(last.value) : "–"}`;
+  });
+  figure.append(element("figcaption", {}, element("b", { text: title }), element("output", { text: latest.join(" · ") })));
+  if (!values.length) {
+    figure.append(element("p", { class: "nothing-yet", text: note || "Nothing is known yet." }));
+    return figure;
+  }
+  const highest = full ?? niceCeiling(Math.max(...values));
+  const lowest = Math.min(0, ...values);
+  const [first, last] = [Math.min(...times), Math.max(...times)];
+  const x = (at_us) => LEFT + 4 + ((at_us - first) / Math.max(1, last - first)) * (WIDTH - LEFT - RIGHT - 8);
+  const y = (value) => TOP + (1 - (value - lowest) / Math.max(1e-9, highest - lowest)) * (HEIGHT - TOP - BOTTOM);
+  const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${latest.join(", ")}` });
+  for (const share of [0, 0.5, 1]) {
+    const value = lowest + share * (highest - lowest);
+    svg.append(
+      drawn("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y(value), y2: y(value) }),
+      drawn("text", { class: "tick", x: LEFT - 6, y: y(value) + 4, "text-anchor": "end", text: write(value) }),
+    );
+  }
+  const withDay = last - first > 86_400e6;
+  for (const [at_us, anchor] of last > first ? [[first, "start"], [last, "end"]] : [[first, "start"]]) {
+    svg.append(drawn("text", { class: "tick", x: x(at_us), y: HEIGHT - 5, "text-anchor": anchor, text: clock(at_us, withDay) }));
+  }
+  series.forEach(({ name, points }, index) => {
+    const group = drawn("g", { class: `line line-${index}` });
+    for (const run of runs(points.filter(({ is_open }) => !is_open))) {
+      group.append(drawn("polyline", { points: run.map(({ at_us, value }) => `${x(at_us)},${y(value)}`).join(" ") }));
+    }
+    const closed = points.findLast(({ value, is_open }) => value != null && !is_open);
+    const open = points.findLast(({ value, is_open }) => value != null && is_open);
+    if (closed && open) {
+      group.append(drawn("line", { class: "open", x1: x(closed.at_us), y1: y(closed.value), x2: x(open.at_us), y2: y(open.value) }));
+    }
+    for (const point of points) {
+      if (point.value == null) continue;
+      const corrected = point.before != null && point.before !== point.value;
+      const said = [
+        `${series.length > 1 ? `${name}, ` : ""}${clock(point.at_us, true)}: ${write(point.value)}`,
+        corrected ? `corrected from ${write(point.before)} (revision ${point.revision})` : "",
+        point.is_open ? "still open: not all of its frames came" : "",
+      ];
+      if (corrected) {
+        group.append(
+          drawn("line", { class: "correction", x1: x(point.at_us), x2: x(point.at_us), y1: y(clamp(point.before, lowest, highest)), y2: y(point.value) }),
+          mark("circle", x(point.at_us), y(clamp(point.before, lowest, highest)), 2, "before"),
+        );
+      }
+      const dot = mark(MARKS[index % MARKS.length], x(point.at_us), y(point.value), corrected || point.is_open ? 4 : 2.5, point.is_open ? "hollow" : corrected ? "corrected" : "dot");
+      dot.append(drawn("title", { text: said.filter(Boolean).join("; ") }));
+      group.append(dot);
+    }
+    svg.append(group);
+  });
+  figure.append(svg);
+  if (series.length > 1) {
+    const key = series.map(({ name }, index) => {
+      const sample = drawn("svg", { viewBox: "0 0 12 12", width: 12, height: 12, class: `line-${index}`, "aria-hidden": "true" });
+      sample.append(mark(MARKS[index % MARKS.length], 6, 6, 4, "dot"));
+      return element("span", {}, sample, name);
+    });
+    figure.append(element("p", { class: "key" }, ...key));
+  }
+  return figure;
+}
+
+// `buckets`: how many scores of each truth lie in each of equal parts of 0 to 1; `at` is the threshold, a share of the width.
+export function histogram({ buckets, at, was }) {
+  const height = 220;
+  const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", class: "histogram", "aria-label": "How many frames have which score" });
+  const totals = buckets.map(({ unlabelled, normal, anomalous }) => unlabelled + normal + anomalous);
+  // Roots, so that a single reject is still seen beside thousands of good parts.
+  const highest = Math.sqrt(Math.max(1, ...totals));
+  const width = (WIDTH - 2 * RIGHT) / buckets.length;
+  const bottom = height - BOTTOM;
+  const up = (number) => (Math.sqrt(number) / highest) * (bottom - TOP);
+  buckets.forEach((bucket, index) => {
+    let below = 0;
+    for (const truth of ["unlabelled", "normal", "anomalous"]) {
+      const number = bucket[truth];
+      if (!number) continue;
+      const [low, high] = [up(below), up(below + number)];
+      below += number;
+      const bar = drawn("rect", {
+        class: truth, x: RIGHT + index * width, width: Math.max(1, width - 0.6), y: bottom - high, height: Math.max(1.5, high - low),
+      });
+      const from = (index / buckets.length).toFixed(3);
+      bar.append(drawn("title", { text: `scores from ${from}: ${number} ${truth}` }));
+      svg.append(bar);
+    }
+  });
+  svg.append(drawn("line", { class: "axis", x1: RIGHT, x2: WIDTH - RIGHT, y1: bottom, y2: bottom }));
+  for (const share of [0, 0.25, 0.5, 0.75, 1]) {
+    svg.append(drawn("text", { class: "tick", x: RIGHT + share * (WIDTH - 2 * RIGHT), y: height - 6, "text-anchor": share === 0 ? "start" : share === 1 ? "end" : "middle", text: share }));
+  }
+  for (const [share, name] of [[was, "threshold now"], [at, "threshold then"]]) {
+    const place = RIGHT + share * (WIDTH - 2 * RIGHT);
+    svg.append(drawn("line", { class: name.replace(" ", "-"), x1: place, x2: place, y1: TOP - 6, y2: bottom }));
+  }
+  return svg;
+}
+
+function mark(shape, x, y, size, name) {
+  if (shape === "square") return drawn("rect", { class: name, x: x - size, y: y - size, width: 2 * size, height: 2 * size });
+  if (shape === "triangle") {
+    return drawn("polygon", { class: name, points: `${x},${y - size} ${x + size},${y + size} ${x - size},${y + size}` });
+  }
+  return drawn("circle", { class: name, cx: x, cy: y, r: size });
+}
+
+// Points without a gap between them.
+function runs(points) {
+  const found = [[]];
+  for (const point of points) {
+    if (point.value == null) found.push([]);
+    else found.at(-1).push(point);
+  }
+  return found.filter((run) => run.length > 1);
+}
+
+function clamp(value, low, high) {
+  return Math.min(high, Math.max(low, value));
+}
+
+// The next of 1, 2, 5, 10 … that is not below.
+function niceCeiling(value) {
+  if (value <= 0) return 1;
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].map((step) => step * power).find((step) => step >= value * 0.9999);
+}

@@ -1,0 +1,33 @@
+// The line as it is now: a tile for every camera.
+import { Tile } from "./tile.js";
+import { element } from "./words.js";
+
+const tiles = new Map();
+const cameras = document.querySelector("#cameras");
+const alerts = document.querySelector("#alerts");
+
+export function showLine(line) {
+  for (const camera of line.cameras) {
+    if (!tiles.has(camera.camera)) {
+      const tile = new Tile(camera.camera);
+      tiles.set(camera.camera, tile);
+      cameras.append(tile.element);
+    }
+    tiles.get(camera.camera).show(camera, line.said_at_us);
+  }
+  const texts = line.alerts.map((alert) => `Alert: ${alert.rule}, of ${alert.scope}`);
+  if (alerts.dataset.texts === texts.join("\n")) return;
+  alerts.dataset.texts = texts.join("\n");
+  alerts.replaceChildren(...texts.map((text) => element("li", { text })));
+}
+
+// Arrows go from tile to tile.
+cameras.addEventListener("keydown", (event) => {
+  const all = [...cameras.children];
+  const at = all.indexOf(document.activeElement);
+  const columns = getComputedStyle(cameras).gridTemplateColumns.split(" ").length;
+  const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];
+  if (at < 0 || !by) return;
+  event.preventDefault();
+  all[Math.min(all.length - 1, Math.max(0, at + by))].focus();
+});

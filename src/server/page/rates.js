@@ -1,0 +1,118 @@
+// Rolling figures: what the run knows of windows that are closed, how labels corrected it, and the open end.
+import { ask, query } from "./api.js";
+import { lineChart } from "./chart.js";
+import { clock, count, element, fill, percent, score } from "./words.js";
+
+const EVERY_MS = 2000;
+const WINDOWS_MAX = 1000;
+const SHOWN_MAX = 240;
+
+const ms = (us) => (us == null ? "–" : `${(us / 1000).toFixed(us < 10_000 ? 1 : 0)} ms`);
+const CHARTS = [
+  { title: "Rejected", names: ["reject_rate"], write: percent },
+  { title: "Precision and recall", names: ["precision", "recall"], write: percent, full: 1 },
+  { title: "Escapes and false rejects", names: ["escape_rate", "false_reject_rate"], write: percent },
+  { title: "AUROC", names: ["auroc"], write: score, full: 1 },
+  { title: "Scores (threshold 0.5)", names: ["score_p50", "score_p95", "score_p99"], write: score, full: 1 },
+  { title: "Drift from calibration", names: ["drift"], write: score },
+  { title: "Frames and rejects", names: ["frames", "rejects"], write: count },
+  { title: "Dropped and unreadable", names: ["dropped", "unreadable"], write: count },
+];
+const NAMES = {
+  reject_rate: "rejected", escape_rate: "escapes", false_reject_rate: "false rejects", score_p50: "median", score_p95: "95 %",
+  score_p99: "99 %", auroc: "AUROC", f1: "F1",
+};
+const WRITTEN = { auroc: score, drift: score, score_p50: score, score_p95: score, score_p99: score, f1: score };
+const COUNTS = ["frames", "rejects", "unreadable", "dropped", "labelled"];
+
+const scope = document.querySelector("#rates-scope");
+const window_ = document.querySelector("#rates-window");
+const charts = document.querySelector("#rates-charts");
+const table = document.querySelector("#rates-table tbody");
+const stages = document.querySelector("#rates-stages tbody");
+const status = document.querySelector("#rates-status");
+
+let timer;
+let shown = "";
+
+export function show() {
+  refresh();
+  timer = setInterval(refresh, EVERY_MS);
+}
+
+export function hide() {
+  clearInterval(timer);
+}
+
+for (const select of [scope, window_]) select.addEventListener("change", refresh);
+
+async function refresh() {
+  try {
+    const all = await ask(`/rates${query({ limit: WINDOWS_MAX })}`);
+    const known = [...all.tail, ...all.windows];
+    const distinct = (of) => [...new Set(known.map((window) => window[of]))].map((value) => ({ value, text: value.replace("camera/", "") }));
+    fill(scope, distinct("scope").sort((a, b) => (b.value === "all") - (a.value === "all") || a.text.localeCompare(b.text)));
+    fill(window_, distinct("window"));
+    if (!known.length) {
+      status.textContent = "No window has ended yet.";
+      return;
+    }
+    const rates = await ask(`/rates${query({ scope: scope.value, window: window_.value, limit: SHOWN_MAX })}`);
+    draw(rates);
+    await drawStages();
+  } catch (refused) {
+    status.textContent = refused.message;
+  }
+}
+
+function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
+  const key = JSON.stringify([windows, tail]);
+  if (key === shown) return;
+  shown = key;
+  const open = tail.filter((window) => !windows.some(({ end_us }) => end_us === window.end_us));
+  const inOrder = [...windows].reverse().concat(open);
+  charts.replaceChildren(
+    ...CHARTS.map(({ title, names, write, full }) => {
+      const series = names.map((name) => ({
+        name: NAMES[name] ?? name,
+        points: inOrder.filter(({ figures }) => figures[name]).map((window) => ({
+          at_us: window.end_us, is_open: !window.closed, ...window.figures[name],
+        })),
+      }));
+      return lineChart({ title, series, write, full, note: "Needs labels, or a longer run." });
+    }),
+  );
+  const newest = inOrder.findLast(({ closed }) => closed) ?? inOrder.at(-1);
+  const caption = document.querySelector("#rates-table caption");
+  if (newest) {
+    caption.textContent = `The newest window, ${clock(newest.start_us, true)} to ${clock(newest.end_us)}`;
+    table.replaceChildren(...Object.entries(newest.figures).map(([name, figure]) => row(name, figure)));
+  }
+  status.textContent = closed_up_to_us == null
+    ? "No window is closed yet."
+    : `Closed up to ${clock(closed_up_to_us)}. Labels still correct what ended after ${clock(corrected_from_us, true)}. Dashed and hollow: still open.`;
+}
+
+function row(name, { value, before, first, revision }) {
+  const write = COUNTS.includes(name) ? count : WRITTEN[name] ?? percent;
+  const corrected = before != null && before !== value;
+  return element(
+    "tr", {},
+    element("th", { scope: "row", text: NAMES[name] ?? name.replaceAll("_", " ") }),
+    element("td", { text: value == null ? "undefined" : write(value) }),
+    element("td", { class: corrected ? "corrected" : "", text: corrected ? `${write(before)} → ${value == null ? "undefined" : write(value)}` : "" }),
+    element("td", { text: first == null || first === value ? "" : write(first) }),
+    element("td", { text: revision || "" }),
+  );
+}
+
+async function drawStages() {
+  const { stages: all = [] } = await ask("/status").catch(() => ({}));
+  stages.replaceChildren(
+    ...all.map((stage) => element(
+      "tr", {},
+      element("th", { scope: "row", text: stage.stage }),
+      element("td", { text: count(stage.count) }), element("td", { text: ms(stage.micros_p50) }), element("td", { text: ms(stage.micros_p99) }), element("td", { text: ms(stage.micros_max) }),
+    )),
+  );
+}

@@ -1,0 +1,256 @@
+// Frames that people should look at: one after the other, labelled by a key.
+import { ask, picturePath, query, tell } from "./api.js";
+import { DECISIONS, clock, drawn, element, fill, percent, score } from "./words.js";
+
+const EVERY_MS = 2000;
+const LISTED = 60;
+const SAID_AFTER_MS = 4000;
+const find = (selector) => document.querySelector(`#review ${selector}`);
+const list = find(".queue");
+const status = find(".status");
+
+let frames = [];
+let chosen = null;
+let done = [];
+let timer;
+let heatmapIsOn = true;
+
+const key = ({ camera, seq }) => `${camera}\n${seq}`;
+
+export function show() {
+  refresh();
+  timer = setInterval(refresh, EVERY_MS);
+}
+
+export function hide() {
+  clearInterval(timer);
+  for (const said of done) if (said.timer) post(said);
+}
+window.addEventListener("pagehide", hide);
+
+export function setCameras(names) {
+  fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...names.map((name) => ({ value: name, text: name }))]);
+}
+
+for (const select of document.querySelectorAll("#review .filters select")) {
+  select.addEventListener("change", () => {
+    chosen = null;
+    refresh();
+  });
+}
+
+async function refresh() {
+  const which = find("[name=which]").value;
+  const filters = {
+    rejected: { decision: "reject", order: "newest" },
+    uncertain: { order: "uncertain" },
+    unlabelled: { order: "uncertain", labelled: false },
+    all: { order: "newest" },
+  }[which];
+  try {
+    const { verdicts } = await ask(`/verdicts${query({ camera: find("[name=camera]").value, limit: LISTED, ...filters })}`);
+    keep(verdicts);
+    await showFigures();
+  } catch (refused) {
+    status.textContent = refused.message;
+  }
+}
+
+// What is looked at stays where it is while others come and go.
+function keep(verdicts) {
+  const known = new Map(frames.map((frame) => [key(frame), frame]));
+  const isSame = verdicts.length === frames.length
+    && verdicts.every((verdict) => known.has(key(verdict)) && known.get(key(verdict)).truth === verdict.truth);
+  const pending = new Map(done.filter(({ timer: waits }) => waits).map((said) => [key(said.frame), said.truth]));
+  frames = verdicts.map((verdict) => (pending.has(key(verdict)) ? { ...verdict, truth: pending.get(key(verdict)) } : verdict));
+  const kept = chosen && frames.find((frame) => key(frame) === key(chosen));
+  if (kept) chosen = kept;
+  if (!chosen && frames.length) choose(frames[0], false);
+  if (!isSame) drawList();
+  if (!frames.length) {
+    chosen = null;
+    status.textContent = "There is no such frame.";
+    find(".frame").hidden = true;
+  }
+}
+
+function drawList() {
+  list.replaceChildren(
+    ...frames.map((frame) => {
+      const [mark, word] = DECISIONS[frame.decision];
+      const item = element(
+        "li", { role: "option", id: `frame-${frame.camera}-${frame.seq}`, "aria-selected": String(chosen != null && key(frame) === key(chosen)), "data-decision": frame.decision },
+        element("span", { class: "mark", "aria-hidden": "true", text: mark }),
+        element("span", { text: `${frame.camera} ${frame.seq}` }),
+        element("span", { class: "score-of", text: score(frame.calibrated_score) }),
+        element("span", { class: "truth", text: truthOf(frame) }),
+      );
+      item.title = `${word}, ${clock(frame.captured_at_us, true)}`;
+      item.addEventListener("click", () => choose(frame));
+      return item;
+    }),
+  );
+}
+
+const truthOf = ({ truth }) => (truth == null ? "" : truth === "normal" ? "○ normal" : `● ${truth.replace("anomalous:", "")}`);
+
+function choose(frame, isAsked = true) {
+  chosen = frame;
+  for (const item of list.children) item.setAttribute("aria-selected", String(item.id === `frame-${frame.camera}-${frame.seq}`));
+  if (isAsked) document.getElementById(`frame-${frame.camera}-${frame.seq}`)?.scrollIntoView({ block: "nearest" });
+  list.setAttribute("aria-activedescendant", `frame-${frame.camera}-${frame.seq}`);
+  find(".frame").hidden = false;
+  drawFrame();
+}
+
+function drawFrame() {
+  const frame = chosen;
+  const [mark, word] = DECISIONS[frame.decision];
+  find(".frame h3").textContent = `${frame.camera}, frame ${frame.seq}`;
+  find(".frame .when").textContent = clock(frame.captured_at_us, true);
+  const decision = find(".frame .decision");
+  decision.dataset.decision = frame.decision;
+  decision.textContent = `${mark} ${word}${frame.calibrated_score == null ? "" : ` at ${score(frame.calibrated_score)}`}`;
+  find(".frame .truth").textContent = frame.truth == null ? "nobody said" : truthOf(frame);
+  const image = find(".picture .plain");
+  const heatmap = find(".picture .heatmap");
+  const path = picturePath(frame.camera, frame.seq, "image");
+  if (image.dataset.path !== path) {
+    image.dataset.path = path;
+    image.hidden = heatmap.hidden = true;
+    find(".picture .outlines").replaceChildren();
+    find(".picture .nothing").textContent = "…";
+    image.alt = `frame ${frame.seq} of ${frame.camera}`;
+    image.src = path;
+    heatmap.src = picturePath(frame.camera, frame.seq, "heatmap");
+  }
+  const regions = frame.regions ?? [];
+  const suppressed = frame.suppressed ?? [];
+  find(".regions").replaceChildren(
+    ...regions.map((region, at) => element("li", {}, element("b", { text: `${at + 1} ` }), `${region.area_px} px², peak ${score(region.peak)}`)),
+    ...suppressed.map((region) => element("li", { class: "suppressed" }, `does not count (${String(region.reason).replaceAll("_", " ")}): ${region.area_px} px², peak ${score(region.peak)}`)),
+  );
+  find(".regions-none").hidden = regions.length + suppressed.length > 0;
+}
+
+const image = find(".picture .plain");
+image.addEventListener("load", async () => {
+  image.hidden = false;
+  find(".picture .heatmap").hidden = !heatmapIsOn;
+  find(".picture .nothing").textContent = "";
+  const frame = chosen;
+  const size = await ask(`/cameras/${encodeURIComponent(frame.camera)}/frames/${frame.seq}`).catch(() => null);
+  if (size && chosen && key(chosen) === key(frame)) drawOutlines(frame, size);
+});
+image.addEventListener("error", () => {
+  find(".picture .nothing").textContent = "The picture of this frame was not kept: rejected and borderline frames are, the newest of them.";
+});
+
+function drawOutlines(frame, { width_px, height_px }) {
+  const outlines = find(".picture .outlines");
+  outlines.setAttribute("viewBox", `0 0 ${width_px} ${height_px}`);
+  const outline = (name) => ({ bbox_px: { x, y, width, height } }) => drawn("rect", { class: name, x, y, width, height, "vector-effect": "non-scaling-stroke" });
+  outlines.replaceChildren(...(frame.regions ?? []).map(outline("region")), ...(frame.suppressed ?? []).map(outline("suppressed")));
+}
+
+function label(truth) {
+  const frame = chosen;
+  if (!frame || frame.decision === "dropped") return;
+  send(frame, truth, frame.truth);
+  move(1);
+}
+
+// A label is said after a moment, so that a slip can be taken back before anybody hears of it.
+function send(frame, truth, before) {
+  frame.truth = truth;
+  const said = { frame, truth, before };
+  said.timer = setTimeout(() => post(said), SAID_AFTER_MS);
+  done.push(said);
+  status.textContent = `${frame.camera} ${frame.seq} is ${truth}. U takes it back.`;
+  drawList();
+  find(".undo").disabled = false;
+}
+
+async function post(said) {
+  clearTimeout(said.timer);
+  said.timer = null;
+  const { frame, truth } = said;
+  try {
+    await tell("POST", "/labels", { camera: frame.camera, seq: frame.seq, truth });
+  } catch (refused) {
+    frame.truth = said.before;
+    done = done.filter((other) => other !== said);
+    status.textContent = `${frame.camera} ${frame.seq} was not labelled: ${refused.message}`;
+    drawList();
+  }
+}
+
+// What was not said yet is not said; what was is said as it was before.
+async function undo() {
+  const last = done.pop();
+  if (!last) return;
+  const { frame, before } = last;
+  if (!last.timer && before == null) {
+    status.textContent = `That ${frame.camera} ${frame.seq} is ${last.truth} was said, and was never said otherwise: label it again.`;
+  } else {
+    frame.truth = before;
+    if (last.timer) clearTimeout(last.timer);
+    else await tell("POST", "/labels", { camera: frame.camera, seq: frame.seq, truth: before }).catch((refused) => (status.textContent = refused.message));
+    status.textContent = `${frame.camera} ${frame.seq} is ${before ?? "unlabelled"} again.`;
+  }
+  choose(frames.find((listed) => key(listed) === key(frame)) ?? frame);
+  drawList();
+  find(".undo").disabled = !done.length;
+}
+
+function move(by) {
+  const at = frames.findIndex((frame) => chosen && key(frame) === key(chosen));
+  const next = frames[Math.min(frames.length - 1, Math.max(0, at + by))];
+  if (next) choose(next);
+}
+
+function toggleHeatmap() {
+  heatmapIsOn = !heatmapIsOn;
+  find(".picture .heatmap").hidden = !heatmapIsOn || image.hidden;
+  find(".toggle").setAttribute("aria-pressed", String(heatmapIsOn));
+}
+
+find(".normal").addEventListener("click", () => label("normal"));
+find(".anomalous").addEventListener("click", () => label(defect()));
+find(".undo").addEventListener("click", undo);
+find(".toggle").addEventListener("click", toggleHeatmap);
+const defect = () => {
+  const name = find("[name=class]").value.trim();
+  return name ? `anomalous:${name}` : "anomalous";
+};
+
+export function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) return;
+  const does = {
+    n: () => label("normal"), a: () => label(defect()), u: undo, h: toggleHeatmap,
+    j: () => move(1), k: () => move(-1), ArrowDown: () => move(1), ArrowUp: () => move(-1),
+  }[event.key];
+  if (!does) return;
+  event.preventDefault();
+  does();
+}
+
+// What the labels did to the figures of this camera, or of all.
+async function showFigures() {
+  const camera = find("[name=camera]").value;
+  const scope = camera ? `camera/${camera}` : "all";
+  const { windows, tail } = await ask(`/rates${query({ scope, limit: 50 })}`).catch(() => ({ windows: [], tail: [] }));
+  const labelled = [...tail, ...windows].filter(({ figures }) => figures.labelled?.value);
+  const widest = labelled.sort((a, b) => b.end_us - b.start_us - (a.end_us - a.start_us))[0];
+  const figure = (name) => {
+    const found = widest?.figures[name];
+    if (!found) return "–";
+    const corrected = found.before != null && found.before !== found.value;
+    return `${corrected ? `${percent(found.before)} → ` : ""}${percent(found.value)}`;
+  };
+  for (const name of ["precision", "recall", "escape_rate", "false_reject_rate"]) {
+    find(`[data-rate=${name}]`).textContent = figure(name);
+  }
+  find("[data-rate=labelled]").textContent = widest ? widest.figures.labelled.value.toLocaleString("en") : "0";
+  find(".rates-of").textContent = widest ? `${scope === "all" ? "all cameras" : camera}, ${widest.window}` : "no labels yet";
+}

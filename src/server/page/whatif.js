@@ -1,0 +1,133 @@
+// What another threshold would have done to the frames of this run, and how it is set.
+import { ask, query, tell } from "./api.js";
+import { histogram } from "./chart.js";
+import { count, element, fill, percent, score } from "./words.js";
+
+const EVERY_MS = 5000;
+const BUCKETS = 256;
+// The histogram is drawn with fewer, wider bars than it is counted in.
+const BARS = 64;
+const find = (selector) => document.querySelector(`#whatif ${selector}`);
+const slider = find("input[type=range]");
+const status = find(".status");
+const dialog = document.querySelector("#apply");
+
+let timer;
+let known = null;
+let session = { role: "viewer", live: false };
+
+export function show() {
+  refresh();
+  timer = setInterval(refresh, EVERY_MS);
+}
+
+export function hide() {
+  clearInterval(timer);
+}
+
+export function setCameras(names) {
+  fill(find("[name=camera]"), names.map((name) => ({ value: name, text: name })));
+}
+
+export function setSession(is) {
+  session = is;
+  draw();
+}
+
+find("[name=camera]").addEventListener("change", () => {
+  known = null;
+  refresh();
+});
+slider.addEventListener("input", draw);
+
+async function refresh() {
+  const camera = find("[name=camera]").value;
+  if (!camera) return;
+  try {
+    const is = await ask(`/histogram${query({ camera, buckets: BUCKETS })}`);
+    if (camera !== find("[name=camera]").value) return;
+    const isFirst = !known;
+    known = { ...is, camera, all: dense(is) };
+    if (isFirst) slider.value = known.threshold * BUCKETS;
+    status.textContent = is.frames_under_other_settings
+      ? `${count(is.frames_under_other_settings)} frames were judged under another detector or threshold; their scores are on its scale.`
+      : "";
+    draw();
+  } catch (refused) {
+    status.textContent = refused.message;
+  }
+}
+
+function dense({ counts }) {
+  const all = Array.from({ length: BUCKETS }, () => ({ unlabelled: 0, normal: 0, anomalous: 0 }));
+  for (const { bucket, ...numbers } of counts) all[bucket] = numbers;
+  return all;
+}
+
+// Bucket b holds the scores in (b, b + 1] / BUCKETS, so a threshold of k / BUCKETS rejects buckets from k on.
+export function outcome(all, k) {
+  const sum = (truths, from, to) => all.slice(from, to).reduce((total, bucket) => total + truths.reduce((of, truth) => of + bucket[truth], 0), 0);
+  const every = ["unlabelled", "normal", "anomalous"];
+  return {
+    judged: sum(every, 0), rejected: sum(every, k),
+    normal: sum(["normal"], 0), falseRejects: sum(["normal"], k),
+    anomalous: sum(["anomalous"], 0), escapes: sum(["anomalous"], 0, k),
+  };
+}
+
+function draw() {
+  if (!known) return;
+  const k = Number(slider.value);
+  const now = outcome(known.all, Math.round(known.threshold * BUCKETS));
+  const then = outcome(known.all, k);
+  const bars = Array.from({ length: BARS }, (_, bar) => {
+    const of = known.all.slice((bar * BUCKETS) / BARS, ((bar + 1) * BUCKETS) / BARS);
+    const total = (truth) => of.reduce((sum, bucket) => sum + bucket[truth], 0);
+    return { unlabelled: total("unlabelled"), normal: total("normal"), anomalous: total("anomalous") };
+  });
+  find(".drawing").replaceChildren(histogram({ buckets: bars, at: k / BUCKETS, was: known.threshold }));
+  const share = (part, whole) => (whole ? `${count(part)} of ${count(whole)} (${percent(part / whole)})` : "no labels");
+  const rows = [
+    ["Rejected", share(now.rejected, now.judged), share(then.rejected, then.judged)],
+    ["False rejects, of what is labelled normal", share(now.falseRejects, now.normal), share(then.falseRejects, then.normal)],
+    ["Escapes, of what is labelled anomalous", share(now.escapes, now.anomalous), share(then.escapes, then.anomalous)],
+  ];
+  find("tbody").replaceChildren(
+    ...rows.map(([name, is, would]) => element("tr", {}, element("th", { scope: "row", text: name }), element("td", { text: is }), element("td", { class: is === would ? "" : "differs", text: would }))),
+  );
+  const own = inOwnUnit(k / BUCKETS);
+  find("output").textContent = `${score(k / BUCKETS)}${own == null ? "" : ` (${own.toPrecision(5)} in the detector's own unit)`}`;
+  slider.setAttribute("aria-valuetext", `threshold ${score(k / BUCKETS)}: ${share(then.rejected, then.judged)} rejected`);
+  const why = !session.live ? "A threshold is set where the run is going on." : session.role !== "admin" ? "Setting it takes an administrator's token." : own == null ? "The camera has no detector yet." : "";
+  find(".set").disabled = Boolean(why) || k === Math.round(known.threshold * BUCKETS);
+  find(".why").textContent = why;
+}
+
+// A score's distance above normal, in spans, is t / (1 - t).
+function inOwnUnit(t) {
+  if (!known.scale) return null;
+  const { threshold, span } = known.scale;
+  const bounded = Math.min(t, 0.999_999);
+  return threshold + (bounded / (1 - bounded) - 1) * span;
+}
+
+find(".set").addEventListener("click", () => {
+  const then = outcome(known.all, Number(slider.value));
+  dialog.querySelector("p").textContent =
+    `${known.camera} rejects from ${score(Number(slider.value) / BUCKETS)} on: of the frames of this run ${count(then.rejected)} of ${count(then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
+  dialog.showModal();
+});
+
+dialog.addEventListener("close", async () => {
+  if (dialog.returnValue !== "set") return;
+  const atSeq = dialog.querySelector("input").value;
+  const body = { threshold: inOwnUnit(Number(slider.value) / BUCKETS), ...(atSeq ? { at_seq: Number(atSeq) } : {}) };
+  try {
+    await tell("PUT", `/cameras/${encodeURIComponent(known.camera)}/threshold`, body);
+    status.textContent = `Told. It takes effect ${atSeq ? `at frame ${atSeq}` : "at the next frame"}; scores of later frames are seen from the new threshold.`;
+    known = null;
+    setTimeout(refresh, 2000);
+  } catch (refused) {
+    status.textContent = refused.message;
+  }
+});

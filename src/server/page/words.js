@@ -1,0 +1,59 @@
+// How figures and times are written.
+
+export const DECISIONS = {
+  pass: ["✓", "pass"], reject: ["✕", "REJECT"], unreadable: ["?", "unreadable"], dropped: ["–", "dropped"],
+};
+
+export const percent = (share, digits = 1) => (share == null ? "–" : `${(100 * share).toFixed(digits)} %`);
+export const count = (number) => (number == null ? "–" : number.toLocaleString("en"));
+export const score = (value) => (value == null ? "–" : value.toFixed(3));
+
+export function ago(us) {
+  const seconds = Math.max(0, Math.round(us / 1e6));
+  if (seconds < 60) return `${seconds} s ago`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
+  return `${Math.floor(seconds / 3600)} h ago`;
+}
+
+// Event time on this machine's clock; with its day where asked.
+export function clock(us, withDay = false) {
+  const date = new Date(us / 1000);
+  const two = (number) => String(number).padStart(2, "0");
+  const time = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+  return withDay ? `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${time}` : time;
+}
+
+// An element with attributes (or properties where a name has no dash) and children.
+export function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value == null || value === false) continue;
+    if (key === "class") made.className = value;
+    else if (key === "text") made.textContent = value;
+    else if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children);
+  return made;
+}
+
+// The same for drawings.
+export function drawn(name, attributes = {}, ...children) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key === "text") made.textContent = value;
+    else if (value != null) made.setAttribute(key, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+// Puts options into a select and keeps what is chosen, if it is still there.
+export function fill(select, options) {
+  const key = options.map(({ value, text }) => `${value}=${text}`).join();
+  if (select.dataset.options === key) return;
+  select.dataset.options = key;
+  const chosen = select.value;
+  select.replaceChildren(...options.map(({ value, text }) => element("option", { value, text })));
+  if (options.some(({ value }) => value === chosen)) select.value = chosen;
+}
