@@ -1,4 +1,4 @@
-//! What a detector is, in words: of its file for `show`, of a description for a report.
+//! What a detector is, in words: for a report, and where they are the same for [`facts`](crate::detector_facts::facts).
 
 use intakt_operators::detector::{CalibrationMethod, DetectorDescription, ImageScore, ScorerRecipe, SuppressionRules};
 

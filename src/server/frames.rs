@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
@@ -66,7 +67,7 @@ pub(super) async fn image(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let picture = picture(&shared, kept, camera, seq).await?;
-    Ok(jpeg(&headers, seq, "image", picture.frame_jpeg))
+    Ok(kept_picture(&headers, seq, "image", picture.frame_jpeg))
 }
 
 /// The same picture with its heatmap and regions.
@@ -85,7 +86,7 @@ pub(super) async fn heatmap(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let picture = picture(&shared, kept, camera, seq).await?;
-    Ok(jpeg(&headers, seq, "heatmap", picture.heatmap_jpeg))
+    Ok(kept_picture(&headers, seq, "heatmap", picture.heatmap_jpeg))
 }
 
 async fn picture(shared: &SharedState, kept: Kept, camera: Arc<str>, seq: u64) -> Result<KeptPicture, Refusal> {
@@ -105,15 +106,20 @@ async fn picture(shared: &SharedState, kept: Kept, camera: Arc<str>, seq: u64) -
     }
 }
 
-/// A picture; a browser that has it is told that it has not changed.
-fn jpeg(headers: &HeaderMap, seq: u64, which: &str, jpeg: Vec<u8>) -> Response {
-    let tag = format!("\"{which}-{seq}-{}\"", jpeg.len());
+/// A picture that is kept. A frame's picture is rarely drawn again, as when a run goes on from where it was cut.
+fn kept_picture(headers: &HeaderMap, seq: u64, which: &str, file: Vec<u8>) -> Response {
+    let tag = format!("\"{which}-{seq}-{}\"", file.len());
+    jpeg(headers, tag, "private, max-age=60", file.into())
+}
+
+/// A JPEG file; a browser that has it is told that it has not changed.
+pub(super) fn jpeg(headers: &HeaderMap, tag: String, cache: &'static str, file: Bytes) -> Response {
     let is_known = headers
         .get(IF_NONE_MATCH)
         .is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let head = [(ETAG, tag), (CACHE_CONTROL, "private, max-age=60".to_owned())];
+    let head = [(ETAG, tag), (CACHE_CONTROL, cache.to_owned())];
     match is_known {
         true => (StatusCode::NOT_MODIFIED, head).into_response(),
-        false => (head, [(CONTENT_TYPE, "image/jpeg")], jpeg).into_response(),
+        false => (head, [(CONTENT_TYPE, "image/jpeg")], file).into_response(),
     }
 }

@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse, Response};
 use futures::Stream;
 use intakt_operators::Decision;
 use intakt_pipelines::sinks::{CameraStatus, CameraThumbnails, LiveStatus, RunState, Thumbnail};
@@ -22,6 +21,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{Named, Wanted};
 use super::audit::Audit;
+use super::frames::jpeg;
 use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::Shared;
@@ -430,14 +430,7 @@ pub(super) async fn picture(
         true => "private, max-age=3600, immutable",
         false => "no-cache",
     };
-    let same = headers
-        .get(IF_NONE_MATCH)
-        .is_some_and(|known| known.as_bytes() == tag.as_bytes());
-    let head = [(ETAG, tag), (CACHE_CONTROL, cache.to_owned())];
-    Ok(match same {
-        true => (StatusCode::NOT_MODIFIED, head).into_response(),
-        false => (head, [(CONTENT_TYPE, "image/jpeg")], Bytes::from_owner(picture.jpeg)).into_response(),
-    })
+    Ok(jpeg(&headers, tag, cache, Bytes::from_owner(picture.jpeg)))
 }
 
 #[cfg(test)]

@@ -5,14 +5,11 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use intakt_operators::Decision;
 use intakt_operators::dataflow::JudgedFrame;
-use intakt_operators::detector::Detector;
-use intakt_operators::imaging::Image;
-use intakt_operators::postprocess::FrameScores;
-use intakt_operators::{Decision, Verdict};
 
 use super::Sink;
-use super::small::{Seen, encode_jpeg, small_frame, small_heatmap};
+use super::small::{Taken, encode_jpeg, small_frame, small_heatmap};
 use crate::PipelineError;
 use crate::pictures::{KeptPicture, Pictures};
 
@@ -44,16 +41,9 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Taken>,
     ended: bool,
     trouble: Option<String>,
-}
-
-struct Waiting {
-    image: Image,
-    scores: Arc<FrameScores>,
-    detector: Arc<Detector>,
-    verdict: Arc<Verdict>,
 }
 
 impl PictureKeeper {
@@ -104,12 +94,7 @@ impl Sink for PictureKeeper {
         let mut state = self.shared.lock();
         let n_waiting = state.waiting.len();
         if state.trouble.is_none() && is_worth_keeping(&verdict.decision, verdict.calibrated_score, n_waiting) {
-            state.waiting.push_back(Waiting {
-                image: found.scored.frame.image.clone(),
-                scores: found.scored.scores.clone(),
-                detector: found.detector.clone(),
-                verdict: verdict.clone(),
-            });
+            state.waiting.push_back(Taken::of(found, verdict));
             self.shared.wake.notify_one();
         }
         Ok(())
@@ -144,21 +129,10 @@ impl Shared {
     }
 }
 
-fn drawn(waiting: &Waiting) -> Result<KeptPicture, String> {
-    let Waiting {
-        image,
-        scores,
-        detector,
-        verdict,
-    } = waiting;
-    let seen = Seen {
-        image,
-        scores,
-        detector,
-        verdict,
-    };
+fn drawn(waiting: &Taken) -> Result<KeptPicture, String> {
+    let seen = waiting.seen();
     Ok(KeptPicture {
-        frame_px: [image.width_px, image.height_px],
+        frame_px: [seen.image.width_px, seen.image.height_px],
         frame_jpeg: encode_jpeg(&small_frame(&seen, None, SIDE_PX), QUALITY)?,
         heatmap_jpeg: encode_jpeg(&small_heatmap(&seen, SIDE_PX), QUALITY)?,
     })

@@ -1,7 +1,10 @@
 //! Small pictures of a frame: as it is, and with its heatmap.
 
+use std::sync::Arc;
+
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
+use intakt_operators::dataflow::FoundFrame;
 use intakt_operators::detector::Detector;
 use intakt_operators::imaging::{FrameLayout, Image, resize};
 use intakt_operators::postprocess::FrameScores;
@@ -21,6 +24,34 @@ pub(crate) struct Seen<'a> {
     pub(crate) scores: &'a FrameScores,
     pub(crate) detector: &'a Detector,
     pub(crate) verdict: &'a Verdict,
+}
+
+/// What is taken of a frame to draw it later: its pixels are a copy, so that the frame itself can go.
+pub(super) struct Taken {
+    image: Image,
+    scores: Arc<FrameScores>,
+    detector: Arc<Detector>,
+    pub(super) verdict: Arc<Verdict>,
+}
+
+impl Taken {
+    pub(super) fn of(found: &FoundFrame, verdict: &Arc<Verdict>) -> Self {
+        Self {
+            image: found.scored.frame.image.clone(),
+            scores: found.scored.scores.clone(),
+            detector: found.detector.clone(),
+            verdict: verdict.clone(),
+        }
+    }
+
+    pub(super) fn seen(&self) -> Seen<'_> {
+        Seen {
+            image: &self.image,
+            scores: &self.scores,
+            detector: &self.detector,
+            verdict: &self.verdict,
+        }
+    }
 }
 
 /// The frame, at most `side_px` wide and high, with the outline of where its defects truly are, on the grid of the map.

@@ -4,14 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use intakt_operators::Decision;
 use intakt_operators::dataflow::JudgedFrame;
-use intakt_operators::detector::Detector;
-use intakt_operators::imaging::Image;
-use intakt_operators::postprocess::FrameScores;
-use intakt_operators::{Decision, Verdict};
 
 use super::Sink;
-use super::small::{Seen, encode_jpeg, small_heatmap};
+use super::small::{Taken, encode_jpeg, small_heatmap};
 use crate::PipelineError;
 use crate::sources::Clock;
 
@@ -76,19 +73,11 @@ struct State {
 
 #[derive(Default)]
 struct Camera {
-    waiting: Option<Waiting>,
+    waiting: Option<Taken>,
     /// When the last frame was taken to be drawn, and the last rejected one.
     taken_us: u64,
     rejected_taken_us: u64,
     drawn: CameraThumbnails,
-}
-
-/// A frame to be drawn.
-struct Waiting {
-    image: Image,
-    scores: Arc<FrameScores>,
-    detector: Arc<Detector>,
-    verdict: Arc<Verdict>,
 }
 
 impl Thumbnails {
@@ -145,12 +134,7 @@ impl Sink for Thumbnails {
         let is_rejected = judged.verdict.decision == Decision::Reject;
         let mut state = self.shared.lock();
         if state.is_taken(&judged.verdict.camera, is_rejected, now_us) {
-            let waiting = Waiting {
-                image: found.scored.frame.image.clone(),
-                scores: found.scored.scores.clone(),
-                detector: found.detector.clone(),
-                verdict: judged.verdict.clone(),
-            };
+            let waiting = Taken::of(found, &judged.verdict);
             state.camera(&judged.verdict.camera).waiting = Some(waiting);
             self.shared.wake.notify_one();
         }
@@ -187,7 +171,7 @@ impl State {
         is_wanted
     }
 
-    fn next(&mut self) -> Option<(Arc<str>, Waiting)> {
+    fn next(&mut self) -> Option<(Arc<str>, Taken)> {
         let mut cameras = self.cameras.iter_mut();
         cameras.find_map(|(name, camera)| Some((name.clone(), camera.waiting.take()?)))
     }
@@ -228,14 +212,8 @@ impl Shared {
 }
 
 /// The frame, made small, with its heatmap, as a JPEG file.
-fn drawn(waiting: &Waiting) -> Result<Vec<u8>, String> {
-    let seen = Seen {
-        image: &waiting.image,
-        scores: &waiting.scores,
-        detector: &waiting.detector,
-        verdict: &waiting.verdict,
-    };
-    encode_jpeg(&small_heatmap(&seen, SIDE_PX), QUALITY)
+fn drawn(waiting: &Taken) -> Result<Vec<u8>, String> {
+    encode_jpeg(&small_heatmap(&waiting.seen(), SIDE_PX), QUALITY)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! How the frames of a run look that people should look at.
 //!
-//! A run keeps no pixels. Frames that came from files which are still there, or that were recorded, are looked at again with
+//! A run's store keeps no pixels. Frames that came from files which are still there, or that were recorded, are looked at again with
 //! their detector; the score says whether the file is the one that the run saw. Whoever keeps pictures in the directory of a run
 //! only has to answer before [`Finding::look`].
 

@@ -4,6 +4,7 @@ import { lineChart } from "./chart.js";
 import { clock, count, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
+const CHOICES_EVERY_MS = 60_000;
 const WINDOWS_MAX = 1000;
 const SHOWN_MAX = 240;
 
@@ -34,8 +35,10 @@ const status = document.querySelector("#rates-status");
 
 let timer;
 let shown = "";
+let askedAt = -Infinity;
 
 export function show() {
+  askedAt = -Infinity;
   refresh();
   timer = setInterval(refresh, EVERY_MS);
 }
@@ -48,12 +51,7 @@ for (const select of [scope, window_]) select.addEventListener("change", refresh
 
 async function refresh() {
   try {
-    const all = await ask(`/rates${query({ limit: WINDOWS_MAX })}`);
-    const known = [...all.tail, ...all.windows];
-    const distinct = (of) => [...new Set(known.map((window) => window[of]))].map((value) => ({ value, text: value.replace("camera/", "") }));
-    fill(scope, distinct("scope").sort((a, b) => (b.value === "all") - (a.value === "all") || a.text.localeCompare(b.text)));
-    fill(window_, distinct("window"));
-    if (!known.length) {
+    if (performance.now() - askedAt >= CHOICES_EVERY_MS && !(await askForChoices())) {
       status.textContent = "No window has ended yet.";
       return;
     }
@@ -63,6 +61,17 @@ async function refresh() {
   } catch (refused) {
     status.textContent = refused.message;
   }
+}
+
+// Which scopes and windows there are, which changes rarely; whether there are any.
+async function askForChoices() {
+  const all = await ask(`/rates${query({ limit: WINDOWS_MAX })}`);
+  const known = [...all.tail, ...all.windows];
+  const distinct = (of) => [...new Set(known.map((window) => window[of]))].map((value) => ({ value, text: value.replace("camera/", "") }));
+  fill(scope, distinct("scope").sort((a, b) => (b.value === "all") - (a.value === "all") || a.text.localeCompare(b.text)));
+  fill(window_, distinct("window"));
+  if (known.length) askedAt = performance.now();
+  return known.length > 0;
 }
 
 function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {

@@ -65,7 +65,7 @@ function dense({ counts }) {
 }
 
 // Bucket b holds the scores in (b, b + 1] / BUCKETS, so a threshold of k / BUCKETS rejects buckets from k on.
-export function outcome(all, k) {
+function outcome(all, k) {
   const sum = (truths, from, to) => all.slice(from, to).reduce((total, bucket) => total + truths.reduce((of, truth) => of + bucket[truth], 0), 0);
   const every = ["unlabelled", "normal", "anomalous"];
   return {

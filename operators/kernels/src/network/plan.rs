@@ -152,15 +152,14 @@ impl<E: Element> Schedule<E> {
 impl<E: Element> ConvStep<E> {
     /// Itself in words, and its multiplications.
     fn describe(&self) -> (String, u64) {
-        let conv = self;
-        let Window { kernel, stride, .. } = conv.window;
-        let in_channels = conv.in_channels;
+        let Window { kernel, stride, .. } = self.window;
+        let in_channels = self.in_channels;
         let Extent {
             height,
             width,
             channels,
-        } = conv.out;
-        let (shortcut, of_shortcut) = match &conv.added {
+        } = self.out;
+        let (shortcut, of_shortcut) = match &self.added {
             AddedFrom::Nothing => (String::new(), 0),
             AddedFrom::Map(..) | AddedFrom::Wide(_) => (" + shortcut".to_owned(), 0),
             AddedFrom::Projection(projection) => {
@@ -171,18 +170,18 @@ impl<E: Element> ConvStep<E> {
         };
         let what = format!(
             "{}conv {kernel}x{kernel}/{stride} {in_channels} -> {channels} at {width}x{height}{}{}",
-            match conv.weights.form {
+            match self.weights.form {
                 Form::Direct => "",
                 Form::Depthwise => "depthwise ",
                 Form::Winograd => "winograd ",
             },
             shortcut,
-            conv.pooling
+            self.pooling
                 .map_or(String::new(), |pooling| format!(" + {}", pooling.describe())),
         );
-        let multiplications = match conv.weights.form {
-            Form::Direct => conv.out.values() * in_channels * kernel * kernel,
-            Form::Depthwise => conv.out.values() * kernel * kernel,
+        let multiplications = match self.weights.form {
+            Form::Direct => self.out.values() * in_channels * kernel * kernel,
+            Form::Depthwise => self.out.values() * kernel * kernel,
             Form::Winograd => {
                 let tiles = height.div_ceil(winograd::TILE) * width.div_ceil(winograd::TILE);
                 tiles * winograd::POINTS * in_channels * channels
