@@ -68,8 +68,8 @@ impl Shown for Directory {
         let mut read = || -> Result<LiveStatus, PipelineError> {
             let store = RunDirectory(&self.0).open()?;
             store.count_on(counted)?;
-            let cameras = counted.cameras.iter().map(|(name, camera)| status_of(name, camera));
-            let newest = counted.cameras.values().filter_map(|camera| camera.last.as_ref());
+            let cameras = counted.cameras().map(|(name, camera)| status_of(name, camera));
+            let newest = counted.cameras().filter_map(|(_, camera)| camera.last.as_ref());
             Ok(LiveStatus {
                 state: RunState::Ended,
                 said_at_us: now_us,

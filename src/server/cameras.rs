@@ -84,7 +84,7 @@ async fn setting(shared: &SharedState, camera: &LineCamera) -> Result<Option<Set
         (None, Keeper::Here(kept)) => {
             let name = camera.camera.clone();
             let last = shared.read_counted(kept, move |_, counted| {
-                let last = counted.cameras.get(&name).and_then(|camera| camera.last.as_ref());
+                let last = counted.camera(&name).and_then(|camera| camera.last.as_ref());
                 Ok(last.map(|last| (last.detector.clone(), last.threshold)))
             });
             last.await

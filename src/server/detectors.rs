@@ -18,7 +18,8 @@ use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use super::asked::{Body, Named};
-use super::audit::{Asking, Change};
+use super::audit::Asking;
+use super::audit_log::Change;
 use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};

@@ -94,7 +94,7 @@ pub(super) async fn histogram(
     let scale = scale.map(|detector| Scale::from(detector.calibration().image));
     let name = camera.clone();
     let counted = shared.read_counted(&kept, move |store, counted| {
-        let Some(frames) = counted.cameras.get(name.as_str()) else {
+        let Some(frames) = counted.camera(&name) else {
             // A camera of the run of which nothing is kept yet.
             let is_known = store.cameras()?.iter().any(|known| **known == *name);
             return Ok(is_known.then(|| (CountedCamera::default(), LabelledScores::default())));

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{Named, Wanted};
-use super::audit::Audit;
+use super::audit_log::Audit;
 use super::frames::jpeg;
 use super::openapi::File;
 use super::problem::Refusal;
@@ -294,16 +294,13 @@ fn last(camera: &CameraStatus) -> Option<LineVerdict> {
 /// Where it is told how a run is.
 pub(super) type Told = watch::Sender<Arc<Said>>;
 
-impl Default for Said {
-    /// Nothing yet.
-    fn default() -> Self {
-        Self::of(&mut Watcher::default(), LiveStatus::default(), |_| {
-            CameraThumbnails::default()
-        })
-    }
-}
-
 impl Said {
+    /// Before anything else is said: of a run elsewhere nothing yet.
+    pub(super) fn at_the_beginning(served: &Served) -> Self {
+        let status = served.live().map(|live| live.board.status()).unwrap_or_default();
+        Self::of(&mut Watcher::default(), status, |_| CameraThumbnails::default())
+    }
+
     fn of(watcher: &mut Watcher, status: LiveStatus, pictures: impl Fn(&str) -> CameraThumbnails) -> Self {
         let line = watcher.line(&status, pictures);
         let json = serde_json::to_string(&line).expect("what is said of a line is JSON");
@@ -371,8 +368,10 @@ fn regularly(every: Duration) -> tokio::time::Interval {
 ))]
 pub(super) async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
     let mut lines = shared.line.clone();
-    // Of a run that has ended there may be no news for long.
-    lines.mark_changed();
+    if lines.borrow().status.said_at_us > 0 {
+        // Of a run that has ended there may be no news for long.
+        lines.mark_changed();
+    }
     let events = futures::stream::unfold(lines, |mut lines| async {
         lines.changed().await.ok()?;
         let json = lines.borrow_and_update().json.clone();

@@ -5,12 +5,14 @@ mod alerts;
 mod answers;
 mod asked;
 mod audit;
+mod audit_log;
 mod batch;
 mod cameras;
 mod connections;
 mod detectors;
 mod frames;
 mod histogram;
+mod labels;
 mod line;
 mod listen;
 mod metrics;
@@ -40,7 +42,7 @@ use intakt_pipelines::PipelineError;
 use tokio::sync::{oneshot, watch};
 
 pub(crate) use self::answers::Answers;
-pub(crate) use self::audit::Audit;
+pub(crate) use self::audit_log::Audit;
 pub(crate) use self::listen::Listen;
 use self::served::SharedCounted;
 pub(crate) use self::served::{Keeper, Kept, Live, NotNoted, Run, Served, Shown, TakesLabels};
@@ -119,7 +121,7 @@ impl Server {
         let (end, ended) = oneshot::channel();
         let live = served.live().cloned();
         let serve = move || {
-            let (told, line) = watch::channel(Arc::default());
+            let (told, line) = watch::channel(Arc::new(line::Said::at_the_beginning(&served)));
             let counted = SharedCounted::default();
             runtime.spawn(line::tell(served.clone(), counted.clone(), told));
             let router = routes::router(served, line, counted, listen.tokens, limits);

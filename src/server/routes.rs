@@ -26,8 +26,8 @@ use super::served::SharedCounted;
 use super::telling::SAID_BYTES_MAX;
 use super::tokens::{Role, Tokens};
 use super::{
-    Limits, Served, alerts, audit, batch, cameras, detectors, frames, histogram, line, openapi, page, posting, rates,
-    session, telling, verdicts,
+    Limits, Served, alerts, audit, batch, cameras, detectors, frames, histogram, labels, line, openapi, page, posting,
+    rates, session, telling, verdicts,
 };
 
 /// What Prometheus expects of its text format.
@@ -115,7 +115,7 @@ fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
         // It counts by itself, image by image.
         .layer(DefaultBodyLimit::disable());
     let labels = OpenApiRouter::new()
-        .routes(routes!(telling::labels))
+        .routes(routes!(labels::labels))
         .layer(DefaultBodyLimit::max(SAID_BYTES_MAX));
     let changing = OpenApiRouter::new()
         .routes(routes!(telling::threshold))

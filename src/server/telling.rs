@@ -1,4 +1,4 @@
-//! What can be said to a run: labels, thresholds, lots, questions.
+//! What can be said to a camera: thresholds, lots, questions.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -7,21 +7,19 @@ use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use intakt_operators::{Truth, fixed_point};
-use intakt_pipelines::labels::{GivenLabel, parse_truth};
-use intakt_pipelines::store::{Store, StoreError};
+use intakt_operators::fixed_point;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
 use super::asked::{Body, Named};
-use super::audit::{Asking, Change};
+use super::audit::Asking;
+use super::audit_log::Change;
 use super::connections::Peer;
 use super::problem::Refusal;
 use super::routes::Shared;
-use super::served::{Keeper, Kept, KeptRun, Live, LiveRun, NotNoted};
+use super::served::{Keeper, Live, LiveRun};
 use super::tokens::Caller;
-use super::verdicts::truth_word;
 
 /// Largest body but a detector's, bytes: ten thousand labels.
 pub(super) const SAID_BYTES_MAX: usize = 1 << 20;
@@ -29,36 +27,8 @@ pub(super) const SAID_BYTES_MAX: usize = 1 << 20;
 /// Longest name of a lot or a question, bytes.
 const NAME_BYTES_MAX: usize = 200;
 
-/// Labels of one request that are noted in the audit log; of more, how many there were.
-const AUDITED_LABELS_MAX: usize = 100;
-
 /// Cameras that an error names: a person reads it.
 const CAMERAS_NAMED_MAX: usize = 20;
-
-/// What a frame truly is.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PostedLabel {
-    camera: Arc<str>,
-    seq: u64,
-    /// normal, anomalous, or anomalous:CLASS.
-    #[schema(pattern = r"^(normal|anomalous|anomalous:.{1,50})$")]
-    truth: String,
-}
-
-/// One label, or a list of them.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum PostedLabels {
-    One(PostedLabel),
-    Many(Vec<PostedLabel>),
-}
-
-/// How many labels were noted.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct NotedLabels {
-    labels: usize,
-}
 
 /// From which image score on frames are rejected, in the detector's own unit.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -106,7 +76,7 @@ pub(super) struct SaidToCamera {
 }
 
 /// What was taken, and takes effect soon.
-type Accepted<T> = Result<(StatusCode, Json<T>), Refusal>;
+pub(super) type Accepted<T> = Result<(StatusCode, Json<T>), Refusal>;
 
 impl<S: Send + Sync> FromRequestParts<S> for Asking {
     type Rejection = Refusal;
@@ -118,92 +88,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
             address: address.as_ref().map(IpAddr::to_canonical),
         })
     }
-}
-
-/// Notes what frames truly are: figures are corrected within seconds.
-#[utoipa::path(post, path = "/labels", tag = "changes", request_body = PostedLabels, responses(
-    (status = 202, body = NotedLabels),
-    (status = 404, description = "There is no such camera"),
-    (status = 409, description = "The run is not kept, or labels are to be posted elsewhere"),
-    (status = 507, description = "The disk does not take them"),
-))]
-pub(super) async fn labels(
-    State(shared): State<Shared>,
-    KeptRun(kept): KeptRun,
-    asking: Asking,
-    Body(posted): Body<PostedLabels>,
-) -> Accepted<NotedLabels> {
-    let posted = match posted {
-        PostedLabels::One(label) => vec![label],
-        PostedLabels::Many(labels) => labels,
-    };
-    let mut labels = Vec::with_capacity(posted.len());
-    for PostedLabel { camera, seq, truth } in posted {
-        let truth = parse_truth(&truth).map_err(Refusal::bad)?;
-        labels.push(GivenLabel { camera, seq, truth });
-    }
-    match shared.served.live() {
-        Some(live) => {
-            let mut here = labels.iter().filter(|label| !live.controls.is_elsewhere(&label.camera));
-            here.try_for_each(|label| known(live, &label.camera))?;
-        }
-        None => {
-            let cameras = shared.read(&kept, Store::cameras).await?;
-            if let Some(unknown) = labels.iter().find(|label| !cameras.contains(&label.camera)) {
-                return Err(unknown_camera(&unknown.camera, cameras.iter()));
-            }
-        }
-    }
-    let noted = labels.len();
-    if noted == 0 {
-        return Ok((StatusCode::ACCEPTED, Json(NotedLabels { labels: 0 })));
-    }
-    let change = label_change(&shared, &kept, &labels).await?;
-    let (takes, refused) = (kept.labels, Arc::new(std::sync::OnceLock::new()));
-    let why = refused.clone();
-    let note = move || match takes.note(&labels) {
-        Ok(()) => Ok(((), None)),
-        Err(not_noted) => {
-            let reason = match &not_noted {
-                NotNoted::Elsewhere(reason) | NotNoted::Failed(reason) => reason.clone(),
-            };
-            let _ = why.set(not_noted);
-            Err(reason)
-        }
-    };
-    shared
-        .change(asking, change, note)
-        .await
-        .map_err(|failed| match refused.get() {
-            Some(NotNoted::Elsewhere(reason)) => Refusal::new(StatusCode::CONFLICT, reason.clone()),
-            Some(NotNoted::Failed(reason)) => Refusal::new(StatusCode::INSUFFICIENT_STORAGE, reason.clone()),
-            None => failed,
-        })?;
-    Ok((StatusCode::ACCEPTED, Json(NotedLabels { labels: noted })))
-}
-
-/// Labels as the audit log has them, with what was said before.
-async fn label_change(shared: &Shared, kept: &Kept, labels: &[GivenLabel]) -> Result<Change, Refusal> {
-    let change = Change {
-        what: "labels",
-        ..Change::default()
-    };
-    if labels.len() > AUDITED_LABELS_MAX {
-        let after = json!({"labels": labels.len()});
-        return Ok(Change { after, ..change });
-    }
-    let frames: Vec<(Arc<str>, u64)> = labels.iter().map(|label| (label.camera.clone(), label.seq)).collect();
-    let said_before = move |store: &Store| -> Result<Vec<Option<Truth>>, StoreError> {
-        frames.iter().map(|(camera, seq)| store.truth(camera, *seq)).collect()
-    };
-    let before = shared.read(kept, said_before).await?;
-    let said = |label: &GivenLabel, truth: Option<&Truth>| json!({"camera": label.camera, "seq": label.seq, "truth": truth.map(truth_word)});
-    let pairs = labels.iter().zip(&before);
-    Ok(Change {
-        before: pairs.map(|(label, before)| said(label, before.as_ref())).collect(),
-        after: labels.iter().map(|label| said(label, Some(&label.truth))).collect(),
-        ..change
-    })
 }
 
 /// Frames with a higher image score are rejected, from the camera's next frame on or from `at_seq`.
@@ -395,7 +279,7 @@ pub(super) fn known(live: &Live, camera: &str) -> Result<(), Refusal> {
     Err(unknown_camera(camera, live.controls.cameras()))
 }
 
-fn unknown_camera<'a>(camera: &str, cameras: impl Iterator<Item = &'a Arc<str>>) -> Refusal {
+pub(super) fn unknown_camera<'a>(camera: &str, cameras: impl Iterator<Item = &'a Arc<str>>) -> Refusal {
     let named: Vec<String> = cameras
         .take(CAMERAS_NAMED_MAX)
         .map(|known| format!("\"{known}\""))

@@ -213,6 +213,8 @@ struct Says {
     controls: Mutex<Option<Controls>>,
     seen: Mutex<u64>,
     rejected: Mutex<u64>,
+    /// The frame from which the threshold is taken back.
+    planned: Mutex<Option<u64>>,
     changes: Mutex<Vec<Change>>,
 }
 
@@ -228,7 +230,10 @@ impl Sink for Says {
             let mut rejected = self.rejected.lock().unwrap();
             *rejected += 1;
             if *rejected == 50 {
-                controls.threshold("left", 20.0, None)?;
+                // Further than any frame that was let in by now.
+                let at_seq = outcome.seq() + 200;
+                controls.threshold("left", 20.0, Some(at_seq))?;
+                *self.planned.lock().unwrap() = Some(at_seq);
             }
         }
         match *seen {
@@ -258,14 +263,14 @@ fn is_rejected(line: &[u8]) -> bool {
     String::from_utf8_lossy(line).contains("\"decision\":\"reject\"")
 }
 
-/// A run in which labels correct rates and thresholds change.
+/// A run in which labels correct rates and thresholds change, one of them at a frame that is given.
 fn told(
     cameras: Vec<Camera>,
     detectors: Detectors,
     live: bool,
     workers: usize,
     recorder: Option<Arc<Recorder>>,
-) -> (Lines, Vec<Change>) {
+) -> (Lines, Vec<Change>, Option<u64>) {
     let (lines, says) = (Arc::new(Lines::default()), Arc::new(Says::default()));
     let detectors = Arc::new(detectors);
     if live {
@@ -278,7 +283,8 @@ fn told(
     };
     inspect(inspection, &RunOptions::new(workers, 2).unwrap()).unwrap();
     let changes = says.changes.lock().unwrap().clone();
-    (Arc::into_inner(lines).unwrap(), changes)
+    let planned = *says.planned.lock().unwrap();
+    (Arc::into_inner(lines).unwrap(), changes, planned)
 }
 
 #[test]
@@ -286,18 +292,25 @@ fn what_was_said_while_frames_came_is_replayed_at_the_same_frame() {
     let dir = tempdir().unwrap();
     let recorder = Arc::new(Recorder::start(dir.path(), RecorderOptions::default()).unwrap());
     let common = || Detectors::common(idle::detector());
-    let (live, changes) = told(
+    let (live, changes, planned) = told(
         unruly_cameras(&idle_images()),
         common(),
         true,
         1,
         Some(recorder.clone()),
     );
-    assert_eq!(
-        (recorder.finish().frames_unwritten(), changes.len()),
-        (0, 4),
-        "{changes:?}"
-    );
+    assert_eq!((recorder.finish().frames_unwritten(), changes.len()), (0, 4));
+    for line in live.outcomes.lock().unwrap().iter() {
+        let verdict: serde_json::Value = serde_json::from_slice(line).unwrap();
+        if let ("left", Some(threshold)) = (verdict["camera"].as_str().unwrap(), verdict["threshold"].as_f64()) {
+            let seq = verdict["seq"].as_u64().unwrap();
+            assert_eq!(
+                threshold == 20.0,
+                Some(seq) >= planned,
+                "frame {seq} of {planned:?}: {threshold}"
+            );
+        }
+    }
     assert!(live.outcomes.lock().unwrap().iter().any(|line| is_rejected(line)));
     let labelled = |rate: &&Rate| rate.after.confusion().tn > 0;
     assert!(live.rates.lock().unwrap().iter().any(|rate| labelled(&rate)));
@@ -319,7 +332,7 @@ fn what_was_said_while_frames_came_is_replayed_at_the_same_frame() {
             intake: Intake::REPLAY,
             ..Camera::from(source)
         });
-        let (again, changes_again) = told(cameras.collect(), detectors, false, workers, None);
+        let (again, changes_again, _) = told(cameras.collect(), detectors, false, workers, None);
         assert!(
             *again.outcomes.lock().unwrap() == *live.outcomes.lock().unwrap(),
             "{workers} workers: other outcomes"

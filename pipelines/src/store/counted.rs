@@ -19,9 +19,22 @@ pub struct Counted {
     /// Up to this outcome.
     up_to: i64,
     /// By the number of their name.
-    numbered: BTreeMap<i64, CountedCamera>,
-    /// By name.
-    pub cameras: BTreeMap<Arc<str>, CountedCamera>,
+    cameras: BTreeMap<i64, CountedCamera>,
+    /// Numbers of the names of cameras.
+    numbers: BTreeMap<Arc<str>, i64>,
+}
+
+impl Counted {
+    /// The cameras that have a position in the store, by name, with what was counted of them.
+    pub fn cameras(&self) -> impl Iterator<Item = (&Arc<str>, &CountedCamera)> {
+        let counted = |(name, number): (_, &i64)| Some((name, self.cameras.get(number)?));
+        self.numbers.iter().filter_map(counted)
+    }
+
+    /// What was counted of a camera.
+    pub fn camera(&self, name: &str) -> Option<&CountedCamera> {
+        self.cameras.get(self.numbers.get(name)?)
+    }
 }
 
 /// The outcomes of a camera, counted.
@@ -113,7 +126,7 @@ impl Store {
             let mut rows = statement.query([counted.up_to, ROWS_AT_ONCE])?;
             let mut read = 0;
             while let Some(row) = rows.next()? {
-                counted.numbered.entry(row.get(1)?).or_default().count(row)?;
+                counted.cameras.entry(row.get(1)?).or_default().count(row)?;
                 counted.up_to = row.get(0)?;
                 read += 1;
             }
@@ -121,12 +134,8 @@ impl Store {
                 break;
             }
         }
-        let names = self.names_of_cameras()?;
-        let named = |(number, counted): (&i64, &CountedCamera)| {
-            let name = names.get(number)?;
-            Some((name.as_str().into(), counted.clone()))
-        };
-        counted.cameras = counted.numbered.iter().filter_map(named).collect();
+        let numbers = self.names_of_cameras()?.into_iter();
+        counted.numbers = numbers.map(|(number, name)| (name.into(), number)).collect();
         Ok(())
     }
 

@@ -145,7 +145,7 @@ impl Store {
         };
         let from = from.filter(|from| from.end_us <= begin.end_us).unwrap_or(begin);
         let mut statement = self.connection.prepare(POSITIONS)?;
-        let mut name = self.connection.prepare("SELECT name FROM names WHERE id = ?")?;
+        let mut spelt = self.connection.prepare("SELECT name FROM names WHERE id = ?")?;
         let mut rows = statement.query(named_params! {
             ":end": bits(from.end_us),
             ":length": bits(from.length_us),
@@ -168,10 +168,11 @@ impl Store {
             if !is_new {
                 continue;
             }
-            if let Entry::Vacant(unknown) = names.entry(position.scope) {
-                unknown.insert(name.query_row([position.scope], |row| row.get(0))?);
-            }
-            let (scope, kind) = window_of_name(&names[&position.scope], position.length_us);
+            let name = match names.entry(position.scope) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(spelt.query_row([position.scope], |row| row.get(0))?),
+            };
+            let (scope, kind) = window_of_name(name, position.length_us);
             let of_scope = filter.scope.as_ref().is_none_or(|wanted| *wanted == scope);
             if of_scope && filter.kind.as_ref().is_none_or(|wanted| wanted.is_met_by(&kind)) {
                 found.push(position);

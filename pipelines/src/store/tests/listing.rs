@@ -184,7 +184,7 @@ fn counting_on_comes_to_what_counting_anew_does() {
     for camera in CAMERAS {
         let of_camera: Vec<_> = all.iter().filter(|timed| **timed.outcome.camera() == *camera).collect();
         let count = |kind| of_camera.iter().filter(|timed| is(&timed.outcome, kind)).count() as u64;
-        let found = &counted.cameras[camera];
+        let found = counted.camera(camera).unwrap();
         assert_eq!(
             (found.passed, found.rejected, found.unreadable, found.dropped),
             (

@@ -1,0 +1,136 @@
+//! `POST /api/v1/labels`: what frames truly are.
+
+use std::sync::{Arc, OnceLock};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use intakt_operators::Truth;
+use intakt_pipelines::labels::{GivenLabel, parse_truth};
+use intakt_pipelines::store::{Store, StoreError};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+
+use super::asked::Body;
+use super::audit::Asking;
+use super::audit_log::Change;
+use super::problem::Refusal;
+use super::routes::Shared;
+use super::served::{Kept, KeptRun, NotNoted};
+use super::telling::{Accepted, known, unknown_camera};
+use super::verdicts::truth_word;
+
+/// Labels of one request that are noted in the audit log; of more, how many there were.
+const AUDITED_LABELS_MAX: usize = 100;
+
+/// What a frame truly is.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PostedLabel {
+    camera: Arc<str>,
+    seq: u64,
+    /// normal, anomalous, or anomalous:CLASS.
+    #[schema(pattern = r"^(normal|anomalous|anomalous:.{1,50})$")]
+    truth: String,
+}
+
+/// One label, or a list of them.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum PostedLabels {
+    One(PostedLabel),
+    Many(Vec<PostedLabel>),
+}
+
+/// How many labels were noted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct NotedLabels {
+    labels: usize,
+}
+
+/// Notes what frames truly are: figures are corrected within seconds.
+#[utoipa::path(post, path = "/labels", tag = "changes", request_body = PostedLabels, responses(
+    (status = 202, body = NotedLabels),
+    (status = 404, description = "There is no such camera"),
+    (status = 409, description = "The run is not kept, or labels are to be posted elsewhere"),
+    (status = 507, description = "The disk does not take them"),
+))]
+pub(super) async fn labels(
+    State(shared): State<Shared>,
+    KeptRun(kept): KeptRun,
+    asking: Asking,
+    Body(posted): Body<PostedLabels>,
+) -> Accepted<NotedLabels> {
+    let posted = match posted {
+        PostedLabels::One(label) => vec![label],
+        PostedLabels::Many(labels) => labels,
+    };
+    let mut labels = Vec::with_capacity(posted.len());
+    for PostedLabel { camera, seq, truth } in posted {
+        let truth = parse_truth(&truth).map_err(Refusal::bad)?;
+        labels.push(GivenLabel { camera, seq, truth });
+    }
+    match shared.served.live() {
+        Some(live) => {
+            let mut here = labels.iter().filter(|label| !live.controls.is_elsewhere(&label.camera));
+            here.try_for_each(|label| known(live, &label.camera))?;
+        }
+        None => {
+            let cameras = shared.read(&kept, Store::cameras).await?;
+            if let Some(unknown) = labels.iter().find(|label| !cameras.contains(&label.camera)) {
+                return Err(unknown_camera(&unknown.camera, cameras.iter()));
+            }
+        }
+    }
+    let noted = labels.len();
+    if noted == 0 {
+        return Ok((StatusCode::ACCEPTED, Json(NotedLabels { labels: 0 })));
+    }
+    let change = label_change(&shared, &kept, &labels).await?;
+    let (takes, refused) = (kept.labels, Arc::new(OnceLock::new()));
+    let why = refused.clone();
+    let note = move || match takes.note(&labels) {
+        Ok(()) => Ok(((), None)),
+        Err(not_noted) => {
+            let reason = match &not_noted {
+                NotNoted::Elsewhere(reason) | NotNoted::Failed(reason) => reason.clone(),
+            };
+            let _ = why.set(not_noted);
+            Err(reason)
+        }
+    };
+    shared
+        .change(asking, change, note)
+        .await
+        .map_err(|failed| match refused.get() {
+            Some(NotNoted::Elsewhere(reason)) => Refusal::new(StatusCode::CONFLICT, reason.clone()),
+            Some(NotNoted::Failed(reason)) => Refusal::new(StatusCode::INSUFFICIENT_STORAGE, reason.clone()),
+            None => failed,
+        })?;
+    Ok((StatusCode::ACCEPTED, Json(NotedLabels { labels: noted })))
+}
+
+/// Labels as the audit log has them, with what was said before.
+async fn label_change(shared: &Shared, kept: &Kept, labels: &[GivenLabel]) -> Result<Change, Refusal> {
+    let change = Change {
+        what: "labels",
+        ..Change::default()
+    };
+    if labels.len() > AUDITED_LABELS_MAX {
+        let after = json!({"labels": labels.len()});
+        return Ok(Change { after, ..change });
+    }
+    let frames: Vec<(Arc<str>, u64)> = labels.iter().map(|label| (label.camera.clone(), label.seq)).collect();
+    let said_before = move |store: &Store| -> Result<Vec<Option<Truth>>, StoreError> {
+        frames.iter().map(|(camera, seq)| store.truth(camera, *seq)).collect()
+    };
+    let before = shared.read(kept, said_before).await?;
+    let said = |label: &GivenLabel, truth: Option<&Truth>| json!({"camera": label.camera, "seq": label.seq, "truth": truth.map(truth_word)});
+    let pairs = labels.iter().zip(&before);
+    Ok(Change {
+        before: pairs.map(|(label, before)| said(label, before.as_ref())).collect(),
+        after: labels.iter().map(|label| said(label, Some(&label.truth))).collect(),
+        ..change
+    })
+}
