@@ -295,9 +295,12 @@ fn last(camera: &CameraStatus) -> Option<LineVerdict> {
 pub(super) type Told = watch::Sender<Arc<Said>>;
 
 impl Said {
-    /// Before anything else is said: of a run elsewhere nothing yet.
-    pub(super) fn at_the_beginning(served: &Served) -> Self {
-        let status = served.live().map(|live| live.board.status()).unwrap_or_default();
+    /// Before anybody asks. Of a run elsewhere that cannot be read at the moment, nothing yet.
+    pub(super) fn at_the_beginning(served: &Served, counted: &SharedCounted) -> Self {
+        let status = match &served.run {
+            Run::Here(live) => live.board.status(),
+            Run::Elsewhere(shown) => shown.status(&mut lock(counted)).unwrap_or_default(),
+        };
         Self::of(&mut Watcher::default(), status, |_| CameraThumbnails::default())
     }
 

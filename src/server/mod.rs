@@ -121,8 +121,9 @@ impl Server {
         let (end, ended) = oneshot::channel();
         let live = served.live().cloned();
         let serve = move || {
-            let (told, line) = watch::channel(Arc::new(line::Said::at_the_beginning(&served)));
             let counted = SharedCounted::default();
+            let said = line::Said::at_the_beginning(&served, &counted);
+            let (told, line) = watch::channel(Arc::new(said));
             runtime.spawn(line::tell(served.clone(), counted.clone(), told));
             let router = routes::router(served, line, counted, listen.tokens, limits);
             // An error here is the listener's, which was just made; nobody could be told anything else.
