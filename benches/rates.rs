@@ -263,9 +263,9 @@ fn label(cameras: &[Arc<str>], number: u64, captured_at_us: u64) -> ArrivedLabel
             camera: cameras[(number % CAMERAS) as usize].clone(),
             seq: number / CAMERAS,
             truth: if number.is_multiple_of(370) {
-                Truth::Anomalous("dent".into())
+                Some(Truth::Anomalous("dent".into()))
             } else {
-                Truth::Normal
+                Some(Truth::Normal)
             },
             captured_at_us,
         },

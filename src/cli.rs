@@ -72,7 +72,7 @@ pub(crate) struct LabelArgs {
     /// Number of the frame in the camera's stream
     #[arg(long, requires = "camera")]
     pub(crate) seq: Option<u64>,
-    /// What it is: normal, anomalous or anomalous:CLASS
+    /// What it is: normal, anomalous or anomalous:CLASS; unlabelled takes back what was said before
     #[arg(long, requires = "camera")]
     pub(crate) truth: Option<String>,
     /// A table with the columns camera, seq and truth
@@ -576,6 +576,9 @@ pub(crate) struct BenchArgs {
 pub(crate) struct ServeArgs {
     /// Directory of a kept run
     pub(crate) run: PathBuf,
+    /// Directory of another kept run of the same frames, to see which decisions differ: `replay --run` makes one
+    #[arg(long, value_name = "OTHER")]
+    pub(crate) compare: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: ServerArgs,
 }

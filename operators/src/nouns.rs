@@ -307,15 +307,16 @@ impl Truth {
     }
 }
 
-/// The truth about one frame of a camera.
+/// What somebody says about one frame of a camera.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Label {
     /// Name of the camera.
     pub camera: Arc<str>,
     /// Position in the camera's stream.
     pub seq: u64,
-    /// What it is.
-    pub truth: Truth,
+    /// What it is; none takes back what was said before.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub truth: Option<Truth>,
     /// Event time of the frame, microseconds.
     pub captured_at_us: u64,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use intakt_operators::detector::Detector;
 use intakt_pipelines::recording::Recording;
-use intakt_pipelines::sinks::Sink;
+use intakt_pipelines::sinks::{PictureKeeper, Sink};
 use intakt_pipelines::sources::{OnChange, ReplayOptions, Source, recorded_cameras};
 use intakt_pipelines::{Camera, Detectors, Inspection, Intake, PipelineError, Progress, inspect, load_detector};
 
@@ -13,7 +13,8 @@ use super::flips::Flips;
 use super::inspect::outcome_of;
 use super::kept::{Kept, keep};
 use super::lines::{self, Begins};
-use super::run_directory::Counts;
+use super::run_directory::{Counts, RunDirectory};
+use super::watching::no_pictures;
 use super::{cluster, recording, settings};
 use crate::cli::ReplayArgs;
 use crate::environment::Environment;
@@ -96,7 +97,12 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
         let cameras = cameras.iter().map(|camera| camera.source.camera().clone());
         Inspected::note(run, cameras, &detectors, named, Environment::of(&options))?;
     }
-    let sinks = sinks(args, process, kept.as_ref(), flips.as_ref(), &progress)?;
+    let mut sinks = sinks(args, process, kept.as_ref(), flips.as_ref(), &progress)?;
+    let pictures = match &args.keep.run {
+        Some(run) => Some(Arc::new(PictureKeeper::start(&RunDirectory(run).pictures())?)),
+        None => None,
+    };
+    sinks.extend(pictures.clone().map(|pictures| pictures as Arc<dyn Sink>));
     let mut inspection = Inspection {
         figures,
         stop: stop.clone(),
@@ -104,6 +110,9 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
     };
     let kept = kept.map(|kept| kept.join(&mut inspection));
     let report = inspect(inspection, &options);
+    if let Some(trouble) = pictures.and_then(|pictures| pictures.finish()) {
+        terminal::say(&no_pictures(&trouble));
+    }
     if let Some(kept) = kept {
         kept.finish(report.is_ok() && !stop.is_stopped())?;
     }

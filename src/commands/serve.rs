@@ -16,7 +16,7 @@ use super::label::{TakenIn, take_in};
 use super::run_directory::{RunDirectory, about};
 use super::settings;
 use crate::cli::ServeArgs;
-use crate::server::{Keeper, Limits, NotNoted, Run, Served, Server, Shown, TakesLabels};
+use crate::server::{Keeper, Limits, NotNoted, OtherRun, Run, Served, Server, Shown, TakesLabels};
 use crate::top::{Found, look};
 use crate::{Outcome, interrupt, terminal};
 
@@ -31,6 +31,11 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, PipelineError> {
     let files = RunDirectory(&args.run);
     files.open()?;
     let (figures, _) = about(&files)?;
+    let other = args
+        .compare
+        .as_deref()
+        .map(|other| other_run(&args.run, other))
+        .transpose()?;
     let listen = settings::listen(&args.server, Some(LISTEN))?.expect("there is an address");
     let stop = interrupt::stop_flag()?;
     let correcting = Correcting::start(&args.run)?;
@@ -42,6 +47,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, PipelineError> {
         let served = Served {
             run: Run::Elsewhere(Arc::new(Directory(args.run.clone()))),
             keeper: Keeper::Here(files.served(&figures, noting)),
+            other,
             audit: Some(Arc::new(files.audit())),
         };
         Server::start(listen, served, Limits::default())?
@@ -51,6 +57,21 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, PipelineError> {
     server.finish();
     correcting.finish();
     Ok(Outcome::Passed)
+}
+
+/// The run that is compared with the one in `run`. The two are called as their directories are.
+fn other_run(run: &Path, other: &Path) -> Result<OtherRun, PipelineError> {
+    let files = RunDirectory(other);
+    files.open()?;
+    let name = |path: &Path| match path.file_name() {
+        Some(name) => name.to_string_lossy().into(),
+        None => path.display().to_string().into(),
+    };
+    Ok(OtherRun {
+        names: [name(run), name(other)],
+        store: files.store(),
+        pictures: files.pictures(),
+    })
 }
 
 /// Where it listens unless something else is said.

@@ -37,7 +37,7 @@ pub(crate) struct Watching {
     answers: Arc<Answers>,
     file: Option<StatusFile>,
     server: Option<(Server, Arc<Thumbnails>)>,
-    /// Keeps pictures for review, where the run is kept and served.
+    /// Keeps pictures for review, where the run is kept.
     pictures: Option<Arc<PictureKeeper>>,
 }
 
@@ -61,9 +61,9 @@ impl Watching {
             Some(directory) => Some(StatusFile::start(directory, board.clone())?),
             None => None,
         };
-        let pictures = match (wanted.directory, &wanted.listen) {
-            (Some(directory), Some(_)) => Some(PictureKeeper::start(&RunDirectory(directory).pictures())?),
-            _ => None,
+        let pictures = match wanted.directory {
+            Some(directory) => Some(PictureKeeper::start(&RunDirectory(directory).pictures())?),
+            None => None,
         };
         let posters: BTreeMap<_, _> = wanted
             .posters
@@ -86,6 +86,7 @@ impl Watching {
                 let served = Served {
                     run: Run::Here(live),
                     keeper: wanted.keeper,
+                    other: None,
                     audit: wanted.audit.map(Arc::new),
                 };
                 let server = Server::start(listen, served, Limits::default())?;
@@ -128,9 +129,7 @@ impl Watching {
     pub(crate) fn finish(self) {
         self.board.end();
         if let Some(trouble) = self.pictures.and_then(|pictures| pictures.finish()) {
-            terminal::say(&format!(
-                "note: {trouble}; later frames have no pictures, and the run itself is not affected"
-            ));
+            terminal::say(&no_pictures(&trouble));
         }
         if let Some((server, _)) = self.server {
             server.finish();
@@ -139,4 +138,9 @@ impl Watching {
             terminal::say(&format!("note: {error}; the run itself is not affected"));
         }
     }
+}
+
+/// What is said when pictures could not be kept.
+pub(crate) fn no_pictures(trouble: &str) -> String {
+    format!("note: {trouble}; later frames have no pictures, and the run itself is not affected")
 }

@@ -1,5 +1,6 @@
 //! `GET /api/v1/cameras/{camera}/frames/{seq}`, and `/image` and `/heatmap` below it: how a frame looked that people should look at.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
@@ -15,7 +16,7 @@ use utoipa::ToSchema;
 use super::asked::Named;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
-use super::served::{Kept, KeptRun, blocking};
+use super::served::{KeptRun, blocking};
 
 /// A frame whose pictures are kept.
 #[derive(Serialize, ToSchema)]
@@ -41,7 +42,7 @@ pub(super) async fn frame(
     KeptRun(kept): KeptRun,
     Named((camera, seq)): Named<(Arc<str>, u64)>,
 ) -> Result<Json<PicturedFrame>, Refusal> {
-    let picture = picture(&shared, kept, camera.clone(), seq).await?;
+    let picture = picture(&shared, kept.pictures, camera.clone(), seq).await?;
     let [width_px, height_px] = picture.frame_px;
     Ok(Json(PicturedFrame {
         camera,
@@ -66,7 +67,7 @@ pub(super) async fn image(
     Named((camera, seq)): Named<(Arc<str>, u64)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let picture = picture(&shared, kept, camera, seq).await?;
+    let picture = picture(&shared, kept.pictures, camera, seq).await?;
     Ok(kept_picture(&headers, seq, "image", picture.frame_jpeg))
 }
 
@@ -85,16 +86,22 @@ pub(super) async fn heatmap(
     Named((camera, seq)): Named<(Arc<str>, u64)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let picture = picture(&shared, kept, camera, seq).await?;
+    let picture = picture(&shared, kept.pictures, camera, seq).await?;
     Ok(kept_picture(&headers, seq, "heatmap", picture.heatmap_jpeg))
 }
 
-async fn picture(shared: &SharedState, kept: Kept, camera: Arc<str>, seq: u64) -> Result<KeptPicture, Refusal> {
+/// The pictures of a frame that are kept in the file `pictures`.
+pub(super) async fn picture(
+    shared: &SharedState,
+    pictures: PathBuf,
+    camera: Arc<str>,
+    seq: u64,
+) -> Result<KeptPicture, Refusal> {
     let _place = shared.place_to_read().await?;
     let none = format!(
         "no picture of frame {seq} of camera \"{camera}\" is kept: rejected and borderline frames are, the newest of them"
     );
-    let read = move || Pictures::look(&kept.pictures)?.map_or(Ok(None), |pictures| pictures.of(&camera, seq));
+    let read = move || Pictures::look(&pictures)?.map_or(Ok(None), |pictures| pictures.of(&camera, seq));
     match blocking(read).await? {
         Ok(Some(picture)) => Ok(picture),
         Ok(None) => Err(Refusal::new(StatusCode::NOT_FOUND, none)),
@@ -107,7 +114,7 @@ async fn picture(shared: &SharedState, kept: Kept, camera: Arc<str>, seq: u64) -
 }
 
 /// A picture that is kept. A frame's picture is rarely drawn again, as when a run goes on from where it was cut.
-fn kept_picture(headers: &HeaderMap, seq: u64, which: &str, file: Vec<u8>) -> Response {
+pub(super) fn kept_picture(headers: &HeaderMap, seq: u64, which: &str, file: Vec<u8>) -> Response {
     let tag = format!("\"{which}-{seq}-{}\"", file.len());
     jpeg(headers, tag, "private, max-age=60", file.into())
 }

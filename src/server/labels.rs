@@ -30,8 +30,8 @@ const AUDITED_LABELS_MAX: usize = 100;
 pub(super) struct PostedLabel {
     camera: Arc<str>,
     seq: u64,
-    /// normal, anomalous, or anomalous:CLASS.
-    #[schema(pattern = r"^(normal|anomalous|anomalous:.{1,50})$")]
+    /// normal, anomalous, anomalous:CLASS, or unlabelled, which takes back what was said before.
+    #[schema(pattern = r"^(normal|anomalous|anomalous:.{1,50}|unlabelled)$")]
     truth: String,
 }
 
@@ -130,7 +130,7 @@ async fn label_change(shared: &Shared, kept: &Kept, labels: &[GivenLabel]) -> Re
     let pairs = labels.iter().zip(&before);
     Ok(Change {
         before: pairs.map(|(label, before)| said(label, before.as_ref())).collect(),
-        after: labels.iter().map(|label| said(label, Some(&label.truth))).collect(),
+        after: labels.iter().map(|label| said(label, label.truth.as_ref())).collect(),
         ..change
     })
 }

@@ -22,12 +22,12 @@ use super::detectors::{Cards, DETECTOR_BYTES_MAX};
 use super::line::Said;
 use super::metrics::exposition;
 use super::problem::Refusal;
-use super::served::SharedCounted;
+use super::served::{SharedCompared, SharedCounted};
 use super::telling::SAID_BYTES_MAX;
 use super::tokens::{Role, Tokens};
 use super::{
-    Limits, Served, alerts, audit, batch, cameras, detectors, frames, histogram, labels, line, openapi, page, posting,
-    rates, session, telling, verdicts,
+    Limits, Served, alerts, audit, batch, cameras, compare, detectors, frames, histogram, labels, line, openapi, page,
+    posting, rates, session, telling, verdicts,
 };
 
 /// What Prometheus expects of its text format.
@@ -53,6 +53,8 @@ pub(super) struct SharedState {
     pub(super) reads: Semaphore,
     /// What was counted of the store's frames so far.
     pub(super) counted: SharedCounted,
+    /// What was compared with the other run so far.
+    pub(super) compared: SharedCompared,
     /// The cards of detectors that were read once.
     pub(super) cards: Cards,
     /// What there is to ask, as JSON.
@@ -78,6 +80,7 @@ pub(super) fn router(
         uploads: Semaphore::new(1),
         reads: Semaphore::new(limits.reads_max),
         counted,
+        compared: SharedCompared::default(),
         cards: Cards::default(),
         openapi: document.to_json().expect("a document is JSON").into(),
         limits,
@@ -102,6 +105,10 @@ fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
         .routes(routes!(frames::heatmap))
         .routes(routes!(verdicts::verdicts))
         .routes(routes!(histogram::histogram))
+        .routes(routes!(compare::compare))
+        .routes(routes!(compare::flips))
+        .routes(routes!(compare::image))
+        .routes(routes!(compare::heatmap))
         .routes(routes!(rates::rates))
         .routes(routes!(alerts::alerts))
         .routes(routes!(detectors::detectors))

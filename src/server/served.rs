@@ -11,7 +11,7 @@ use intakt_pipelines::Controls;
 use intakt_pipelines::labels::GivenLabel;
 use intakt_pipelines::sinks::{LiveBoard, LiveStatus, Thumbnails};
 use intakt_pipelines::sources::{Poster, StopFlag};
-use intakt_pipelines::store::{Counted, Store, StoreError, StoreOptions};
+use intakt_pipelines::store::{Compared, Counted, Store, StoreError, StoreOptions};
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
@@ -26,8 +26,21 @@ pub(crate) struct Served {
     pub(crate) run: Run,
     /// Who keeps the run.
     pub(crate) keeper: Keeper,
+    /// Another run, to compare it with.
+    pub(crate) other: Option<OtherRun>,
     /// Where it is noted who changed what; none where nothing of the run is kept.
     pub(crate) audit: Option<Arc<Audit>>,
+}
+
+/// A run beside the one that is served: another one of the same frames.
+#[derive(Clone)]
+pub(crate) struct OtherRun {
+    /// What the two are called: the served one, and this one.
+    pub(crate) names: [Arc<str>; 2],
+    /// Where its store is.
+    pub(crate) store: PathBuf,
+    /// Where the pictures of its frames are, if there are any.
+    pub(crate) pictures: PathBuf,
 }
 
 /// Where a run goes on, or went on.
@@ -150,6 +163,22 @@ impl FromRequestParts<Shared> for KeptRun {
     }
 }
 
+/// The run that is compared, and the other one; without two, what needs them is refused.
+pub(super) struct TwoRuns(pub(super) Kept, pub(super) OtherRun);
+
+impl FromRequestParts<Shared> for TwoRuns {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Refusal> {
+        let KeptRun(kept) = KeptRun::from_request_parts(parts, shared).await?;
+        let error = "this needs another run to compare with: `intakt serve RUN --compare OTHER`";
+        let other = shared.served.other.clone();
+        other
+            .map(|other| Self(kept, other))
+            .ok_or_else(|| Refusal::new(StatusCode::CONFLICT, error.to_owned()))
+    }
+}
+
 impl SharedState {
     /// A place among the few who read what is kept of a run at once.
     pub(super) async fn place_to_read(&self) -> Result<SemaphorePermit<'_>, Refusal> {
@@ -195,6 +224,9 @@ impl SharedState {
 
 /// What was counted of a run's frames.
 pub(super) type SharedCounted = Arc<Mutex<Counted>>;
+
+/// What was compared of two runs.
+pub(super) type SharedCompared = Arc<Mutex<Compared>>;
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

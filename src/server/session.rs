@@ -42,6 +42,8 @@ pub(super) struct Session {
     live: bool,
     /// Whether the run is kept, so that there are verdicts, rates and histograms.
     kept: bool,
+    /// Whether there is another run to compare it with.
+    compares: bool,
 }
 
 /// What a request's cookie shows instead of the token.
@@ -62,6 +64,7 @@ pub(super) async fn session(State(shared): State<Shared>, Extension(caller): Ext
         token: shared.tokens.is_some(),
         live: shared.served.live().is_some(),
         kept: matches!(shared.served.keeper, Keeper::Here(_)),
+        compares: shared.served.other.is_some(),
     })
 }
 

@@ -81,7 +81,7 @@ pub(super) struct VerdictPage {
 
 /// What became of a frame.
 #[derive(Debug, Serialize, ToSchema)]
-struct KeptVerdict {
+pub(super) struct KeptVerdict {
     camera: Arc<str>,
     /// Its number in the camera's stream.
     seq: u64,
@@ -214,6 +214,17 @@ impl From<DecisionName> for DecisionKind {
             DecisionName::Reject => Self::Reject,
             DecisionName::Unreadable => Self::Unreadable,
             DecisionName::Dropped => Self::Dropped,
+        }
+    }
+}
+
+impl From<DecisionKind> for DecisionName {
+    fn from(kind: DecisionKind) -> Self {
+        match kind {
+            DecisionKind::Pass => Self::Pass,
+            DecisionKind::Reject => Self::Reject,
+            DecisionKind::Unreadable => Self::Unreadable,
+            DecisionKind::Dropped => Self::Dropped,
         }
     }
 }

@@ -244,7 +244,7 @@ impl Sink for Says {
                 let label = Label {
                     camera: outcome.camera().clone(),
                     seq: outcome.seq(),
-                    truth: Truth::Normal,
+                    truth: Some(Truth::Normal),
                     captured_at_us: 0,
                 };
                 controls.label(said, label)

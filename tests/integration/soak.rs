@@ -105,8 +105,8 @@ impl Sink for Samples {
             seq,
             captured_at_us: 10_000_000 + seq * 1_000_000 / FRAMES_PER_SECOND,
             truth: match seq % (5 * LABELLED_EVERY) {
-                0 => Truth::Anomalous("scratch".into()),
-                _ => Truth::Normal,
+                0 => Some(Truth::Anomalous("scratch".into())),
+                _ => Some(Truth::Normal),
             },
         };
         let controls = self.controls.get().ok_or("nobody hears labels")?;

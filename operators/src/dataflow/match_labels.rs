@@ -12,7 +12,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::HOP_US;
 use crate::metrics::{Change, Finding, LabelledFrames, ScoreHistogram, Tally, Truthful, score_bucket};
-use crate::{Decision, Label, Outcome};
+use crate::{Decision, Label, Outcome, Truth};
 
 /// A label as it arrived. Its time is the time it has in the dataflow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -217,7 +217,7 @@ impl Matching {
             labels.sort_unstable();
             let labels = labels.into_iter().map(|(_, arrived)| Truthful {
                 seq: arrived.label.seq,
-                anomalous: arrived.label.truth.is_anomalous(),
+                anomalous: arrived.label.truth.as_ref().map(Truth::is_anomalous),
                 captured_at_us: arrived.label.captured_at_us,
             });
             let changed = frames.hop(at_us, found, labels);

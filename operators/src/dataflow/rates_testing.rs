@@ -95,10 +95,10 @@ pub(super) fn history(seed: u64) -> History {
             let label = Label {
                 camera: camera.clone(),
                 seq: if lost { seq + 100_000 } else { seq },
-                truth: if dice.roll(3) == 0 {
-                    Truth::Anomalous("dent".into())
-                } else {
-                    Truth::Normal
+                truth: match dice.roll(8) {
+                    0..3 => Some(Truth::Anomalous("dent".into())),
+                    3..7 => Some(Truth::Normal),
+                    _ => None,
                 },
                 captured_at_us,
             };
@@ -311,7 +311,7 @@ impl Naive<'_> {
             .iter()
             .rev()
             .find(|(at, _)| holds(*at))
-            .map(|(_, it)| it.label.truth.is_anomalous())
+            .and_then(|(_, it)| it.label.truth.as_ref().map(Truth::is_anomalous))
     }
 
     /// Per camera and hop.

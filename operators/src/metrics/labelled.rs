@@ -28,8 +28,8 @@ pub enum Finding {
 pub struct Truthful {
     /// Position of its frame in the camera's stream.
     pub seq: u64,
-    /// Whether the frame has a defect.
-    pub anomalous: bool,
+    /// Whether the frame has a defect; none takes back what was said before.
+    pub anomalous: Option<bool>,
     /// Event time of its frame, as the label has it, microseconds.
     pub captured_at_us: u64,
 }
@@ -71,7 +71,7 @@ struct Kept {
 }
 
 struct Waiting {
-    anomalous: bool,
+    anomalous: Option<bool>,
     until_us: u64,
 }
 
@@ -160,7 +160,7 @@ impl LabelledFrames {
             if !self.waiting.is_empty()
                 && let Some(waiting) = self.waiting.remove(&seq)
             {
-                kept.anomalous = Some(waiting.anomalous);
+                kept.anomalous = waiting.anomalous;
                 changes.labelled(&kept, 1);
             }
             *slot = Some(kept);
@@ -180,7 +180,7 @@ impl LabelledFrames {
         let kept = block.and_then(|block| block.frames[(label.seq % BLOCK_FRAMES) as usize].as_mut());
         if let Some(kept) = kept {
             changes.labelled(kept, -1);
-            kept.anomalous = Some(label.anomalous);
+            kept.anomalous = label.anomalous;
             changes.labelled(kept, 1);
         } else if self.is_frozen(label.captured_at_us / self.hop_us * self.hop_us, now_us) {
             changes.at(now_us).0.labels_too_late += 1;
@@ -262,10 +262,10 @@ impl Changes {
 mod tests {
     use super::*;
 
-    fn label(seq: u64, anomalous: bool, captured_at_us: u64) -> Truthful {
+    fn label(seq: u64, anomalous: impl Into<Option<bool>>, captured_at_us: u64) -> Truthful {
         Truthful {
             seq,
-            anomalous,
+            anomalous: anomalous.into(),
             captured_at_us,
         }
     }
@@ -281,6 +281,13 @@ mod tests {
         let tally = corrected[&0].tally;
         assert_eq!((tally.normal_rejected, tally.anomalous_rejected), (-1, 1));
         assert_eq!(corrected[&0].scores.counts()[0].normal, -1);
+        let taken_back = frames.hop(80, vec![], [label(0, None, 0)]);
+        assert_eq!(taken_back[&0].tally.anomalous_rejected, -1);
+        assert_eq!(taken_back[&0].scores.counts()[0].anomalous, -1);
+        assert!(
+            frames.hop(90, vec![], [label(0, None, 0)]).is_empty(),
+            "nothing is left"
+        );
     }
 
     #[test]
@@ -289,6 +296,9 @@ mod tests {
         assert!(frames.hop(0, vec![], [label(4, true, 30)]).is_empty());
         let judged = frames.hop(30, vec![(4, Finding::Passed(1))], []);
         assert_eq!((judged[&30].tally.frames, judged[&30].tally.anomalous_passed), (1, 1));
+        frames.hop(40, vec![], [label(5, true, 50), label(5, None, 50)]);
+        let judged = frames.hop(50, vec![(5, Finding::Passed(1))], []);
+        assert_eq!((judged[&50].tally.frames, judged[&50].tally.anomalous_passed), (1, 0));
     }
 
     #[test]

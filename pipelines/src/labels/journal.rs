@@ -21,21 +21,25 @@ pub struct GivenLabel {
     pub camera: Arc<str>,
     /// Position in the camera's stream.
     pub seq: u64,
-    /// What it is.
-    pub truth: Truth,
+    /// What it is; none takes back what was said before.
+    #[serde(deserialize_with = "Option::deserialize")]
+    pub truth: Option<Truth>,
 }
 
-/// Reads `normal`, `anomalous` or `anomalous:CLASS`.
+/// Reads `normal`, `anomalous` or `anomalous:CLASS`, or `unlabelled`, which takes back what was said before.
 ///
 /// # Errors
 /// A sentence that says what was found and what it may be.
-pub fn parse_truth(typed: &str) -> Result<Truth, String> {
+pub fn parse_truth(typed: &str) -> Result<Option<Truth>, String> {
     match typed.split_once(':') {
-        None if typed == "normal" => Ok(Truth::Normal),
-        None if typed == "anomalous" => Ok(Truth::Anomalous(String::new())),
-        Some(("anomalous", class)) if !class.is_empty() && class.len() <= 200 => Ok(Truth::Anomalous(class.to_owned())),
+        None if typed == "normal" => Ok(Some(Truth::Normal)),
+        None if typed == "anomalous" => Ok(Some(Truth::Anomalous(String::new()))),
+        None if typed == "unlabelled" => Ok(None),
+        Some(("anomalous", class)) if !class.is_empty() && class.len() <= 200 => {
+            Ok(Some(Truth::Anomalous(class.to_owned())))
+        }
         _ => Err(format!(
-            "\"{typed}\" is no truth: it is normal, anomalous or anomalous:CLASS, a class of at most 200 bytes"
+            "\"{typed}\" is no truth: it is normal, anomalous, anomalous:CLASS (a class of at most 200 bytes) or unlabelled"
         )),
     }
 }
@@ -152,10 +156,10 @@ mod tests {
         GivenLabel {
             camera: "left".into(),
             seq,
-            truth: if seq.is_multiple_of(2) {
-                Truth::Normal
-            } else {
-                Truth::Anomalous("hole".to_owned())
+            truth: match seq % 3 {
+                0 => Some(Truth::Normal),
+                1 => Some(Truth::Anomalous("hole".to_owned())),
+                _ => None,
             },
         }
     }
@@ -191,8 +195,17 @@ mod tests {
 
     #[test]
     fn truths_are_read_as_people_write_them() {
-        assert_eq!(parse_truth("normal"), Ok(Truth::Normal));
-        assert_eq!(parse_truth("anomalous:hole"), Ok(Truth::Anomalous("hole".to_owned())));
+        assert_eq!(parse_truth("normal"), Ok(Some(Truth::Normal)));
+        assert_eq!(
+            parse_truth("anomalous:hole"),
+            Ok(Some(Truth::Anomalous("hole".to_owned())))
+        );
+        assert_eq!(parse_truth("unlabelled"), Ok(None));
+        let silent = serde_json::from_str::<GivenLabel>("{\"camera\": \"left\", \"seq\": 1}");
+        assert!(
+            silent.unwrap_err().to_string().contains("truth"),
+            "who says nothing takes nothing back"
+        );
         for wrong in ["good", "anomalous:", "normal:x", ""] {
             assert!(parse_truth(wrong).unwrap_err().contains("anomalous:CLASS"), "{wrong}");
         }

@@ -16,7 +16,7 @@ pub fn read_labels(path: &Path) -> Result<Vec<GivenLabel>, PipelineError> {
     let refuse = |line: u64, cause: String| {
         PipelineError::Refused(format!(
             "cannot read labels \"{}\": line {line}: {cause}\n  hint: the columns are camera, seq, truth; a truth is normal, \
-             anomalous or anomalous:CLASS",
+             anomalous, anomalous:CLASS or unlabelled",
             path.display()
         ))
     };
@@ -63,10 +63,10 @@ mod tests {
     #[test]
     fn columns_come_in_any_order() {
         let labels = read("truth,note,camera,seq\nanomalous:hole,x,left,7\nnormal,,\"a, b\",8\n").unwrap();
-        assert_eq!(labels[0].truth, Truth::Anomalous("hole".to_owned()));
+        assert_eq!(labels[0].truth, Some(Truth::Anomalous("hole".to_owned())));
         assert_eq!(
             (&*labels[1].camera, labels[1].seq, labels[1].truth.clone()),
-            ("a, b", 8, Truth::Normal)
+            ("a, b", 8, Some(Truth::Normal))
         );
     }
 

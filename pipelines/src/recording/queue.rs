@@ -177,8 +177,8 @@ fn size_bytes(event: &RecordedEvent) -> u64 {
         RecordedEvent::Detector { path, .. } => text(path),
         RecordedEvent::Lot { lot, .. } => text(lot),
         RecordedEvent::Label { label, .. } => match &label.truth {
-            intakt_operators::Truth::Anomalous(class) => text(class),
-            intakt_operators::Truth::Normal => 0,
+            Some(intakt_operators::Truth::Anomalous(class)) => text(class),
+            Some(intakt_operators::Truth::Normal) | None => 0,
         },
         _ => 0,
     };

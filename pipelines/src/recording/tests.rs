@@ -82,10 +82,10 @@ impl Random {
                 label: Label {
                     camera,
                     seq: self.number(),
-                    truth: if self.below(2) == 0 {
-                        Truth::Normal
-                    } else {
-                        Truth::Anomalous(self.text())
+                    truth: match self.below(3) {
+                        0 => Some(Truth::Normal),
+                        1 => Some(Truth::Anomalous(self.text())),
+                        _ => None,
                     },
                     captured_at_us: self.number(),
                 },

@@ -149,7 +149,7 @@ impl Store {
                     SELECT seq, anomalous, row_number() OVER (PARTITION BY seq ORDER BY time_us DESC, ordinal DESC) AS nth
                     FROM labels WHERE camera = ?1
                 ) AS said JOIN outcomes INDEXED BY outcomes_frame ON outcomes.camera = ?2 AND outcomes.seq = said.seq
-                WHERE nth = 1 AND decision IN ('pass', 'reject') AND outcomes.id <= ?3";
+                WHERE nth = 1 AND anomalous >= 0 AND decision IN ('pass', 'reject') AND outcomes.id <= ?3";
             let mut found = LabelledScores::default();
             let mut statement = self.connection.prepare(sql)?;
             let mut rows = statement.query((camera, self.number(camera)?, counted.up_to))?;

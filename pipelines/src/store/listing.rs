@@ -232,7 +232,7 @@ impl Store {
     }
 
     /// These outcomes, in this order.
-    fn listed(&self, ids: &[i64]) -> Result<Vec<ListedOutcome>, Trouble> {
+    pub(super) fn listed(&self, ids: &[i64]) -> Result<Vec<ListedOutcome>, Trouble> {
         let reader = OutcomeReader::new(self);
         let sql = format!("SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE id = ?");
         let mut labels = self.connection.prepare(TRUTH)?;
@@ -280,8 +280,7 @@ fn truth_of(labels: &mut Statement<'_>, camera: &str, seq: i64) -> Result<Option
     let found = labels.query_row((camera, seq), |row| Ok((row.get(0)?, row.get(1)?)));
     found
         .optional()?
-        .map(|(anomalous, class)| truth(anomalous, class))
-        .transpose()
+        .map_or(Ok(None), |(anomalous, class)| truth(anomalous, class))
 }
 
 /// The statement that looks. The index is named for the same reason as in a query.

@@ -8,6 +8,7 @@
 //! Readers open the same file while the run writes (write-ahead log). They read in pages, so that neither their memory nor
 //! the log grows with the length of the run.
 
+mod compare;
 mod counted;
 mod error;
 mod export;
@@ -30,6 +31,7 @@ mod summary;
 mod windows;
 mod writer;
 
+pub use compare::{Compared, ComparedCamera, DecisionChange, Flip, FlipFilter, Flips};
 pub use counted::{Counted, CountedCamera, LabelledScores, LastOutcome};
 pub use error::{StoreError, Trouble};
 pub use export::{ExportFormat, export};

@@ -25,6 +25,8 @@ pub enum DecisionKind {
 }
 
 impl DecisionKind {
+    const ALL: [Self; 4] = [Self::Pass, Self::Reject, Self::Unreadable, Self::Dropped];
+
     fn word(self) -> &'static str {
         match self {
             Self::Pass => "pass",
@@ -32,6 +34,11 @@ impl DecisionKind {
             Self::Unreadable => "unreadable",
             Self::Dropped => "dropped",
         }
+    }
+
+    /// What a word in the store means.
+    pub(super) fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.word() == word)
     }
 }
 

@@ -13,6 +13,7 @@ use super::metrics::scope_of_name;
 use super::outcome_reader::{OUTCOME_COLUMNS, OutcomeReader};
 use super::pages::{PAGE_ROWS, Pages};
 use super::records::{Alert, Change, ChangeKind, MetricRevision, TimedLabel};
+use super::schema::TAKEN_BACK;
 use super::sql_value::{bits_in, from_key, score_in};
 use super::store::Store;
 
@@ -311,10 +312,11 @@ impl Store {
 }
 
 /// What a label says.
-pub(super) fn truth(anomalous: bool, class: Option<String>) -> Result<Truth, Trouble> {
+pub(super) fn truth(anomalous: i64, class: Option<String>) -> Result<Option<Truth>, Trouble> {
     match (anomalous, class) {
-        (false, None) => Ok(Truth::Normal),
-        (true, Some(class)) => Ok(Truth::Anomalous(class)),
+        (0, None) => Ok(Some(Truth::Normal)),
+        (1, Some(class)) => Ok(Some(Truth::Anomalous(class))),
+        (TAKEN_BACK, None) => Ok(None),
         (anomalous, class) => Err(Trouble::Damaged(format!(
             "a label has anomalous = {anomalous} and class {class:?}"
         ))),

@@ -16,6 +16,8 @@ pub(super) const APPLICATION_ID: i64 = 0x696e_746b;
 /// Scores are `ANY`, because a `REAL` column turns -0.0 into 0.0, whose JSON differs. Not-a-number is NULL. Unsigned 64-bit
 /// numbers that are no key (`captured_at_us`, `area_px`) keep their bits: above 2^63 they look negative.
 ///
+/// A label's `anomalous` is 1 or 0, or [`TAKEN_BACK`].
+///
 /// Names that recur in every row are numbered in `names`; the views spell them out.
 pub(super) const TABLES: &str = "
 CREATE TABLE meta (schema_version INTEGER NOT NULL, intakt_version TEXT NOT NULL, run TEXT NOT NULL) STRICT;
@@ -103,6 +105,9 @@ CREATE VIEW drops AS
     FROM outcomes JOIN names AS camera ON camera.id = outcomes.camera
     WHERE decision = 'dropped';
 ";
+
+/// What a label says, in place of whether its frame is anomalous, that takes back what was said before.
+pub(super) const TAKEN_BACK: i64 = -1;
 
 /// What stores that were made before lack, and every one that is written to has.
 pub(super) const ADDED: &str = "

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use intakt_operators::metrics::{ScoreCount, ScoreHistogram, Tally, score_bucket};
-use intakt_operators::{Outcome, SuppressionReason, Verdict};
+use intakt_operators::{Outcome, SuppressionReason, Truth, Verdict};
 use rusqlite::{OptionalExtension, Row, Statement, params};
 
 use super::error::{StoreError, Trouble};
 use super::outcome_reader::{OUTCOME_COLUMNS, OutcomeReader};
+use super::reader::truth;
 use super::sql_value::{from_key, from_word, score_in};
 use super::store::Store;
 use crate::review::{Notable, Notables};
@@ -476,10 +477,7 @@ impl<'s> Counting<'s> {
             let said = Said {
                 camera: row.get::<_, String>(0)?.into(),
                 seq: row.get(1)?,
-                class: match row.get(2)? {
-                    true => Some(row.get::<_, Option<String>>(3)?.unwrap_or_default()),
-                    false => None,
-                },
+                truth: truth(row.get(2)?, row.get(3)?)?,
             };
             let before = last.replace(said);
             if let (Some(before), Some(said)) = (before, &last)
@@ -492,6 +490,7 @@ impl<'s> Counting<'s> {
     }
 
     fn label(&mut self, said: Said, outcome: &mut Statement<'_>) -> Result<(), Trouble> {
+        let Some(truth) = said.truth else { return Ok(()) };
         self.labels.frames += 1;
         let number = self.names.iter().find(|(_, name)| **name == said.camera);
         let Some(number) = number.map(|(number, _)| *number) else {
@@ -512,7 +511,7 @@ impl<'s> Counting<'s> {
                 return Ok(());
             }
         };
-        let (score, is_anomalous) = (score_in(row, 3)?, said.class.is_some());
+        let (score, is_anomalous) = (score_in(row, 3)?, truth.is_anomalous());
         if let Some(camera) = self.cameras.get_mut(&number) {
             let tally = &mut camera.stretches[self.stretches.at(time_us)];
             tally.count_labelled(is_rejected, is_anomalous, 1);
@@ -529,7 +528,7 @@ impl<'s> Counting<'s> {
             (false, true) => Some(&mut self.escapes),
             _ => None,
         };
-        if let Some(class) = said.class {
+        if let Truth::Anomalous(class) = truth {
             self.labels.classes.entry(class).or_default()[usize::from(!is_rejected)] += 1;
         }
         notables.map_or(Ok(()), |notables| {
@@ -546,11 +545,11 @@ impl<'s> Counting<'s> {
     }
 }
 
-/// The last that was said of a frame; a class if it is anomalous.
+/// The last that was said of a frame; no truth if what was said before was taken back.
 struct Said {
     camera: Arc<str>,
     seq: i64,
-    class: Option<String>,
+    truth: Option<Truth>,
 }
 
 #[cfg(test)]

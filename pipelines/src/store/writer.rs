@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Statement, TransactionBehavior, pa
 use super::error::{StoreError, Trouble};
 use super::reader::ResumePoint;
 use super::records::{Change, ChangeKind, Commit, TimedOutcome};
+use super::schema::TAKEN_BACK;
 use super::sql_value::{bits, key, word};
 use super::store::Store;
 
@@ -219,16 +220,17 @@ fn write_labels(connection: &Connection, batch: &Commit) -> Result<(), Trouble> 
     let mut insert = connection.prepare("INSERT INTO labels VALUES (NULL, ?, ?, ?, ?, ?, ?, ?)")?;
     for timed in &batch.labels {
         let label = &timed.label;
-        let class = match &label.truth {
-            Truth::Normal => None,
-            Truth::Anomalous(class) => Some(class),
+        let (anomalous, class) = match &label.truth {
+            Some(Truth::Normal) => (0, None),
+            Some(Truth::Anomalous(class)) => (1, Some(class)),
+            None => (TAKEN_BACK, None),
         };
         insert.execute(params![
             key("the time of a label", timed.time_us)?,
             key("the ordinal of a label", timed.ordinal)?,
             label.camera,
             bits(label.seq),
-            class.is_some(),
+            anomalous,
             class,
             bits(label.captured_at_us),
         ])?;

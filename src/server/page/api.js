@@ -32,5 +32,6 @@ export function query(values) {
   return given.length ? `?${new URLSearchParams(given)}` : "";
 }
 
-export const picturePath = (camera, seq, what) =>
-  `${ROOT}/cameras/${encodeURIComponent(camera)}/frames/${seq}/${what}`;
+// A picture of a frame; `of` is "/compare" for the other run's.
+export const picturePath = (camera, seq, what, of = "") =>
+  `${ROOT}${of}/cameras/${encodeURIComponent(camera)}/frames/${seq}/${what}`;

@@ -1,11 +1,12 @@
 // The page: which view is shown, who looks, and what the server says four times a second.
 import { ask, tell } from "./api.js";
+import * as compare from "./compare.js";
 import { showLine } from "./line.js";
 import * as rates from "./rates.js";
 import * as review from "./review.js";
 import * as whatif from "./whatif.js";
 
-const VIEWS = { line: null, rates, review, whatif };
+const VIEWS = { line: null, rates, review, whatif, compare };
 const state = document.querySelector("#state");
 const signIn = document.querySelector("#sign-in");
 // The server says something every quarter of a second; after so long without it the page is out of date.
@@ -64,6 +65,7 @@ async function meet() {
     document.querySelector("main").hidden = false;
     document.querySelector("#who").textContent = session.token ? `${session.name} (${session.role})` : "";
     whatif.setSession(session);
+    compare.setSession(session);
     VIEWS[shown]?.show();
     listen();
   } catch (refused) {
@@ -112,7 +114,7 @@ setInterval(() => {
   if (heardAt && Date.now() - heardAt > SILENT_MS && state.dataset.state !== "ended") showState("lost");
 }, 1000);
 
-// 1 to 4 go from view to view; the rest is the view's.
+// 1 to 5 go from view to view; the rest is the view's.
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) return;
   const name = Object.keys(VIEWS)[Number(event.key) - 1];

@@ -4,14 +4,17 @@ import { DECISIONS, clock, drawn, element, fill, percent, score } from "./words.
 
 const EVERY_MS = 2000;
 const LISTED = 60;
-const SAID_AFTER_MS = 4000;
+// A run takes labels in within seconds; what it does not take in is not shown for ever.
+const TAKEN_IN_MS = 20000;
 const find = (selector) => document.querySelector(`#review ${selector}`);
 const list = find(".queue");
 const status = find(".status");
 
 let frames = [];
 let chosen = null;
-let done = [];
+// Labels that can be taken back, and those that the run may not have taken in yet, by frame.
+const done = [];
+const said = new Map();
 let timer;
 let heatmapIsOn = true;
 
@@ -24,9 +27,7 @@ export function show() {
 
 export function hide() {
   clearInterval(timer);
-  for (const said of done) if (said.timer) post(said);
 }
-window.addEventListener("pagehide", hide);
 
 export function setCameras(names) {
   fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...names.map((name) => ({ value: name, text: name }))]);
@@ -58,11 +59,15 @@ async function refresh() {
 
 // What is looked at stays where it is while others come and go.
 function keep(verdicts) {
+  for (const verdict of verdicts) {
+    const told = said.get(key(verdict));
+    if (told?.truth === verdict.truth || told?.until < Date.now()) said.delete(key(verdict));
+    else if (told) verdict.truth = told.truth;
+  }
   const known = new Map(frames.map((frame) => [key(frame), frame]));
   const isSame = verdicts.length === frames.length
     && verdicts.every((verdict) => known.has(key(verdict)) && known.get(key(verdict)).truth === verdict.truth);
-  const pending = new Map(done.filter(({ timer: waits }) => waits).map((said) => [key(said.frame), said.truth]));
-  frames = verdicts.map((verdict) => (pending.has(key(verdict)) ? { ...verdict, truth: pending.get(key(verdict)) } : verdict));
+  frames = verdicts;
   const kept = chosen && frames.find((frame) => key(frame) === key(chosen));
   if (kept) chosen = kept;
   if (!chosen && frames.length) choose(frames[0], false);
@@ -92,6 +97,7 @@ function drawList() {
   );
 }
 
+const truthWord = (truth) => (truth == null ? "nobody said" : truthOf({ truth }));
 const truthOf = ({ truth }) => (truth == null ? "" : truth === "normal" ? "○ normal" : `● ${truth.replace("anomalous:", "")}`);
 
 function choose(frame, isAsked = true) {
@@ -111,7 +117,7 @@ function drawFrame() {
   const decision = find(".frame .decision");
   decision.dataset.decision = frame.decision;
   decision.textContent = `${mark} ${word}${frame.calibrated_score == null ? "" : ` at ${score(frame.calibrated_score)}`}`;
-  find(".frame .truth").textContent = frame.truth == null ? "nobody said" : truthOf(frame);
+  find(".frame .truth").textContent = truthWord(frame.truth);
   const image = find(".picture .plain");
   const heatmap = find(".picture .heatmap");
   const path = picturePath(frame.camera, frame.seq, "image");
@@ -153,54 +159,53 @@ function drawOutlines(frame, { width_px, height_px }) {
   outlines.replaceChildren(...(frame.regions ?? []).map(outline("region")), ...(frame.suppressed ?? []).map(outline("suppressed")));
 }
 
-function label(truth) {
+async function label(truth) {
   const frame = chosen;
   if (!frame || frame.decision === "dropped") return;
-  send(frame, truth, frame.truth);
+  const before = frame.truth;
+  const isTaken = send(frame, truth);
   move(1);
-}
-
-// A label is said after a moment, so that a slip can be taken back before anybody hears of it.
-function send(frame, truth, before) {
-  frame.truth = truth;
-  const said = { frame, truth, before };
-  said.timer = setTimeout(() => post(said), SAID_AFTER_MS);
-  done.push(said);
+  if (!(await isTaken)) return;
+  done.push({ frame, before });
   status.textContent = `${frame.camera} ${frame.seq} is ${truth}. U takes it back.`;
-  drawList();
   find(".undo").disabled = false;
 }
 
-async function post(said) {
-  clearTimeout(said.timer);
-  said.timer = null;
-  const { frame, truth } = said;
+async function send(frame, truth) {
+  const before = frame.truth;
+  mark(frame, truth);
   try {
-    await tell("POST", "/labels", { camera: frame.camera, seq: frame.seq, truth });
+    await tell("POST", "/labels", { camera: frame.camera, seq: frame.seq, truth: truth ?? "unlabelled" });
+    return true;
   } catch (refused) {
-    frame.truth = said.before;
-    done = done.filter((other) => other !== said);
+    mark(frame, before);
     status.textContent = `${frame.camera} ${frame.seq} was not labelled: ${refused.message}`;
-    drawList();
+    return false;
   }
 }
 
-// What was not said yet is not said; what was is said as it was before.
+// Shows a label before the run has taken it in.
+function mark(frame, truth) {
+  said.set(key(frame), { truth, until: Date.now() + TAKEN_IN_MS });
+  frame.truth = truth;
+  for (const listed of frames) if (key(listed) === key(frame)) listed.truth = truth;
+  drawList();
+  if (chosen && key(chosen) === key(frame)) find(".frame .truth").textContent = truthWord(truth);
+}
+
+// What was said last is said as it was before.
 async function undo() {
   const last = done.pop();
+  find(".undo").disabled = !done.length;
   if (!last) return;
   const { frame, before } = last;
-  if (!last.timer && before == null) {
-    status.textContent = `That ${frame.camera} ${frame.seq} is ${last.truth} was said, and was never said otherwise: label it again.`;
-  } else {
-    frame.truth = before;
-    if (last.timer) clearTimeout(last.timer);
-    else await tell("POST", "/labels", { camera: frame.camera, seq: frame.seq, truth: before }).catch((refused) => (status.textContent = refused.message));
-    status.textContent = `${frame.camera} ${frame.seq} is ${before ?? "unlabelled"} again.`;
+  if (!(await send(frame, before))) {
+    done.push(last);
+    find(".undo").disabled = false;
+    return;
   }
+  status.textContent = `${frame.camera} ${frame.seq} is ${before ?? "unlabelled"} again.`;
   choose(frames.find((listed) => key(listed) === key(frame)) ?? frame);
-  drawList();
-  find(".undo").disabled = !done.length;
 }
 
 function move(by) {

@@ -74,11 +74,11 @@ impl Ended {
     }
 
     /// Commits what somebody said of frames.
-    fn label(&mut self, ordinal: u64, seq: u64, truth: Truth) {
+    fn label(&mut self, ordinal: u64, seq: u64, truth: impl Into<Option<Truth>>) {
         let label = Label {
             camera: "dock".into(),
             seq,
-            truth,
+            truth: truth.into(),
             captured_at_us: 0,
         };
         let time_us = self.next_seq * SECOND_US;
@@ -182,6 +182,8 @@ fn frames_are_found_by_camera_decision_time_score_and_label() {
     run.label(0, 7, Truth::Anomalous("hole".to_owned()));
     run.label(1, 8, Truth::Normal);
     run.label(2, 8, Truth::Anomalous(String::new()));
+    run.label(3, 9, Truth::Normal);
+    run.label(4, 9, None);
     let all = |run: &mut Ended, filter: &str| {
         let found = run.paged(&format!("/api/v1/verdicts?limit=500{filter}"), "verdicts", |_| ());
         seqs(&found).into_iter().rev().collect::<Vec<u64>>()
@@ -288,6 +290,8 @@ fn a_histogram_adds_up_to_the_frames_that_were_judged() {
             };
             run.label(run.next_seq * 100 + label, label * 2, truth);
         }
+        run.label(run.next_seq * 100 + 98, 1, Truth::Normal);
+        run.label(run.next_seq * 100 + 99, 1, None);
         for buckets in [2, 256, 4096] {
             let histogram = run.json(&format!("/api/v1/histogram?camera=dock&buckets={buckets}"));
             assert_eq!(histogram["judged"], run.next_seq, "{histogram}");

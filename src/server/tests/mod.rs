@@ -165,6 +165,7 @@ impl Going {
         let served = Served {
             run: Run::Here(live),
             keeper,
+            other: None,
             audit: directory.map(|directory| Arc::new(Audit::new(directory.join("audit.jsonl")))),
         };
         let listen = Listen::new("127.0.0.1:0", tokens).unwrap();

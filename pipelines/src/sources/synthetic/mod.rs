@@ -113,7 +113,7 @@ impl SyntheticFrame {
         Label {
             camera: Arc::from(self.camera.name()),
             seq: self.seq,
-            truth: self.truth.clone(),
+            truth: Some(self.truth.clone()),
             captured_at_us: self.captured_at_us,
         }
     }

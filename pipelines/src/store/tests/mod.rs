@@ -1,5 +1,6 @@
 //! The store's promises: what was committed comes back as it was, exactly once, whatever happened.
 
+mod compare;
 mod export;
 mod failures;
 mod kill;

@@ -13,8 +13,11 @@ use crate::store::{NotableVerdicts, OutcomeFilter, SuppressedRegions, TimedOutco
 /// What was said last of each frame.
 fn last_said(store: &crate::store::Store) -> BTreeMap<(Arc<str>, u64), Truth> {
     let labels = store.labels().map(Result::unwrap);
-    labels
+    let last: BTreeMap<_, _> = labels
         .map(|timed| ((timed.label.camera, timed.label.seq), timed.label.truth))
+        .collect();
+    last.into_iter()
+        .filter_map(|(frame, truth)| Some((frame, truth?)))
         .collect()
 }
 

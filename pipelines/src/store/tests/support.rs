@@ -138,10 +138,10 @@ pub(super) fn frame(camera: usize, seq: u64) -> TimedOutcome {
 }
 
 fn label(seq: u64) -> Label {
-    let truth = if seq.is_multiple_of(3) {
-        Truth::Normal
-    } else {
-        Truth::Anomalous("löchrig".to_owned())
+    let truth = match seq % 15 {
+        5 => None,
+        rest if rest % 3 == 0 => Some(Truth::Normal),
+        _ => Some(Truth::Anomalous("löchrig".to_owned())),
     };
     Label {
         camera: CAMERAS[0].into(),

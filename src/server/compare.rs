@@ -1,0 +1,230 @@
+//! `GET /api/v1/compare` and below it: the run beside another one of the same frames.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use intakt_pipelines::store::{ComparedCamera, FlipFilter, Flips, Store, StoreOptions};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::asked::{Named, Wanted, cursor, forged, limit};
+use super::frames::{kept_picture, picture};
+use super::openapi::File;
+use super::problem::Refusal;
+use super::routes::Shared;
+use super::served::{TwoRuns, lock};
+use super::verdicts::{DecisionName, KeptVerdict};
+
+/// Flips on a page.
+const PAGE: usize = 50;
+const PAGE_MAX: usize = 200;
+
+/// With what cursors begin.
+const CURSOR: &str = "flip";
+
+/// Two runs of the same frames, counted.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Comparison {
+    /// What the run is called that is served.
+    run: Arc<str>,
+    /// What the other one is called.
+    other: Arc<str>,
+    cameras: Vec<CameraComparison>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct CameraComparison {
+    camera: Arc<str>,
+    /// Frames that were judged in both.
+    both: u64,
+    /// Those whose decision, image score and threshold are the same to the last bit.
+    identical: u64,
+    /// Those whose decisions differ.
+    flips: Vec<FlipCount>,
+    /// Frames that were judged in the run alone.
+    only_in_run: u64,
+    /// Frames that were judged in the other one alone.
+    only_in_other: u64,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct FlipCount {
+    /// In the run.
+    before: DecisionName,
+    /// In the other one.
+    after: DecisionName,
+    frames: u64,
+}
+
+/// Which flips are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WantedFlips {
+    /// Of this camera.
+    camera: Option<String>,
+    /// From this decision in the run; with `after`.
+    #[param(inline)]
+    before: Option<DecisionName>,
+    /// To this decision in the other one; with `before`.
+    #[param(inline)]
+    after: Option<DecisionName>,
+    /// Flips on a page.
+    #[param(minimum = 1, maximum = 200, default = 50)]
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    #[param(pattern = r"^flip\.[0-9]{1,18}$")]
+    cursor: Option<String>,
+}
+
+/// A page of frames whose decision is another one in the other run.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct FlipPage {
+    /// The newest first.
+    flips: Vec<Flipped>,
+    /// What to give as `cursor` for the next page; null when there is none. A page may hold fewer flips than were asked for while
+    /// there is one.
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize, ToSchema)]
+struct Flipped {
+    /// What became of it in the run.
+    before: KeptVerdict,
+    /// What became of it in the other one.
+    after: KeptVerdict,
+}
+
+/// How many frames of the run have another decision in the other one.
+#[utoipa::path(get, path = "/compare", tag = "results", responses(
+    (status = 200, body = Comparison),
+    (status = 409, description = "There is no other run, or this one is not kept"),
+))]
+pub(super) async fn compare(
+    State(shared): State<Shared>,
+    TwoRuns(kept, other): TwoRuns,
+) -> Result<Json<Comparison>, Refusal> {
+    let compared = shared.compared.clone();
+    let path = other.store.clone();
+    let compared = shared.read(&kept, move |store| {
+        let other = Store::open_read_only(&path, StoreOptions::default())?;
+        let mut compared = lock(&compared);
+        store.compare_on(&other, &mut compared)?;
+        Ok(compared.cameras())
+    });
+    let cameras = compared
+        .await?
+        .into_iter()
+        .map(|(name, camera)| CameraComparison::new(name, &camera));
+    let [run, other] = other.names;
+    Ok(Json(Comparison {
+        run,
+        other,
+        cameras: cameras.collect(),
+    }))
+}
+
+/// The frames whose decision is another one in the other run, page by page.
+#[utoipa::path(get, path = "/compare/flips", tag = "results", params(WantedFlips), responses(
+    (status = 200, body = FlipPage),
+    (status = 409, description = "There is no other run, or this one is not kept"),
+))]
+pub(super) async fn flips(
+    State(shared): State<Shared>,
+    TwoRuns(kept, other): TwoRuns,
+    Wanted(wanted): Wanted<WantedFlips>,
+) -> Result<Json<FlipPage>, Refusal> {
+    let limit = limit(wanted.limit, PAGE, PAGE_MAX)?;
+    let end = match &wanted.cursor {
+        None => i64::MAX,
+        Some(typed) => {
+            let [end] = cursor(typed, CURSOR).ok_or_else(forged)?;
+            end as i64
+        }
+    };
+    let filter = FlipFilter {
+        camera: wanted.camera,
+        change: match (wanted.before, wanted.after) {
+            (Some(before), Some(after)) => Some((before.into(), after.into())),
+            (None, None) => None,
+            _ => return Err(Refusal::bad("before and after: they go together".to_owned())),
+        },
+    };
+    let read = shared.read(&kept, move |store| {
+        let other = Store::open_read_only(&other.store, StoreOptions::default())?;
+        store.flips(&other, &filter, end, limit)
+    });
+    Ok(Json(FlipPage::from(read.await?)))
+}
+
+/// A frame of the other run, at most 800 px wide and high.
+#[utoipa::path(get, path = "/compare/cameras/{camera}/frames/{seq}/image", tag = "results",
+    params(("camera" = String, Path), ("seq" = u64, Path)),
+    responses(
+        (status = 200, content_type = "image/jpeg", body = File),
+        (status = 304, description = "It is the one that `If-None-Match` names"),
+        (status = 404, description = "No picture of it is kept"),
+        (status = 409, description = "There is no other run, or this one is not kept"),
+))]
+pub(super) async fn image(
+    State(shared): State<Shared>,
+    TwoRuns(_, other): TwoRuns,
+    Named((camera, seq)): Named<(Arc<str>, u64)>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let picture = picture(&shared, other.pictures, camera, seq).await?;
+    Ok(kept_picture(&headers, seq, "image", picture.frame_jpeg))
+}
+
+/// The same picture with its heatmap and regions.
+#[utoipa::path(get, path = "/compare/cameras/{camera}/frames/{seq}/heatmap", tag = "results",
+    params(("camera" = String, Path), ("seq" = u64, Path)),
+    responses(
+        (status = 200, content_type = "image/jpeg", body = File),
+        (status = 304, description = "It is the one that `If-None-Match` names"),
+        (status = 404, description = "No picture of it is kept"),
+        (status = 409, description = "There is no other run, or this one is not kept"),
+))]
+pub(super) async fn heatmap(
+    State(shared): State<Shared>,
+    TwoRuns(_, other): TwoRuns,
+    Named((camera, seq)): Named<(Arc<str>, u64)>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let picture = picture(&shared, other.pictures, camera, seq).await?;
+    Ok(kept_picture(&headers, seq, "heatmap", picture.heatmap_jpeg))
+}
+
+impl CameraComparison {
+    fn new(camera: Arc<str>, compared: &ComparedCamera) -> Self {
+        let flips = compared.flips.iter().map(|(&(before, after), &frames)| FlipCount {
+            before: before.into(),
+            after: after.into(),
+            frames,
+        });
+        Self {
+            camera,
+            both: compared.both,
+            identical: compared.identical,
+            flips: flips.collect(),
+            only_in_run: compared.only_here,
+            only_in_other: compared.only_there,
+        }
+    }
+}
+
+impl From<Flips> for FlipPage {
+    fn from(found: Flips) -> Self {
+        let flips = found.flips.into_iter().map(|flip| Flipped {
+            before: flip.here.into(),
+            after: flip.there.into(),
+        });
+        Self {
+            flips: flips.collect(),
+            next: found.next.map(|end| format!("{CURSOR}.{end}")),
+        }
+    }
+}

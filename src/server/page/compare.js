@@ -1,0 +1,198 @@
+// Two runs of the same frames: how many decisions flip, and each of these frames in both.
+import { ask, picturePath, query } from "./api.js";
+import { DECISIONS, clock, count, element, fill, percent, score } from "./words.js";
+
+const EVERY_MS = 5000;
+const LISTED = 50;
+const find = (selector) => document.querySelector(`#compare ${selector}`);
+const list = find(".queue");
+const status = find(".status");
+
+let runs = ["", ""];
+let flips = [];
+let next = null;
+let chosen = null;
+let timer;
+let compares = false;
+let heatmapIsOn = true;
+// What the listed flips were asked for: they are asked for anew when it, or what was counted, changes.
+let listedFor = null;
+
+const key = ({ before }) => `${before.camera}\n${before.seq}`;
+const change = ({ before, after }) => `${DECISIONS[before][0]} ${DECISIONS[before][1]} → ${DECISIONS[after][0]} ${DECISIONS[after][1]}`;
+
+export function setSession(session) {
+  compares = session.compares;
+  find(".how").hidden = compares;
+  find(".two-runs").hidden = !compares;
+}
+
+export function show() {
+  if (!compares) return;
+  refresh();
+  timer = setInterval(refresh, EVERY_MS);
+}
+
+export function hide() {
+  clearInterval(timer);
+}
+
+for (const select of document.querySelectorAll("#compare .filters select")) select.addEventListener("change", refresh);
+find(".more").addEventListener("click", () => listMore(wanted()));
+
+async function refresh() {
+  try {
+    const { run, other, cameras } = await ask("/compare");
+    runs = [run, other];
+    fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...cameras.map(({ camera }) => ({ value: camera, text: camera }))]);
+    drawTable(cameras);
+    const filter = wanted();
+    const asked = JSON.stringify([filter, cameras]);
+    if (asked === listedFor) return;
+    listedFor = asked;
+    flips = [];
+    next = null;
+    await listMore(filter);
+  } catch (refused) {
+    listedFor = null;
+    status.textContent = refused.message;
+  }
+}
+
+function wanted() {
+  const [before, after] = find("[name=change]").value.split(" ");
+  return { camera: find("[name=camera]").value, before, after };
+}
+
+// A page may be empty although there is another one.
+async function listMore(filter) {
+  const first = flips.length;
+  do {
+    const page = await ask(`/compare/flips${query({ ...filter, limit: LISTED, cursor: next })}`);
+    if (JSON.stringify(filter) !== JSON.stringify(wanted())) return;
+    flips.push(...page.flips);
+    next = page.next;
+  } while (next && flips.length === first);
+  find(".more").hidden = !next;
+  drawList();
+  const kept = chosen && flips.find((flip) => key(flip) === key(chosen));
+  if (!kept && flips.length) choose(flips[0], false);
+  if (!flips.length) chosen = null;
+  find(".pair").hidden = !chosen;
+}
+
+const total = (cameras, of) => cameras.reduce((sum, camera) => sum + of(camera), 0);
+const flipped = ({ flips: counts }) => total(counts, ({ frames }) => frames);
+
+function drawTable(cameras) {
+  const camera = find("[name=camera]").value;
+  const kinds = new Map();
+  for (const { camera: name, flips: counts } of cameras) {
+    for (const kind of counts) {
+      const said = `${kind.before} ${kind.after}`;
+      const known = kinds.get(said) ?? { ...kind, frames: 0 };
+      if (!camera || camera === name) known.frames += kind.frames;
+      kinds.set(said, known);
+    }
+  }
+  fill(find("[name=change]"), [
+    { value: "", text: "any that flips" },
+    ...[...kinds].map(([value, kind]) => ({ value, text: `${change(kind)}: ${count(kind.frames)}` })),
+  ]);
+  const both = total(cameras, (of) => of.both);
+  const all = total(cameras, flipped);
+  find("caption").textContent = `${runs[0]} and ${runs[1]}: ${count(all)} of ${count(both)} decisions flip`;
+  status.textContent = !both ? "No frame is in both runs." : !all ? "Both runs decide the same about every frame." : "";
+  for (const at of [0, 1]) find(`[data-run="${at}"]`).textContent = `Only in ${runs[at]}`;
+  const row = (name, of) => {
+    const numbers = [of.both, flipped(of), of.identical, of.both - of.identical - flipped(of), of.only_in_run, of.only_in_other];
+    const cells = numbers.map((number) => element("td", { text: count(number) }));
+    if (flipped(of)) {
+      cells[1].className = "differs";
+      cells[1].title = percent(flipped(of) / of.both, 2);
+    }
+    return element("tr", {}, element("th", { scope: "row", text: name }), ...cells);
+  };
+  find("tbody").replaceChildren(...cameras.map((of) => row(of.camera, of)));
+}
+
+function drawList() {
+  list.replaceChildren(
+    ...flips.map((flip) => {
+      const { before, after } = flip;
+      const item = element(
+        "li", { role: "option", id: `flip-${before.camera}-${before.seq}`, "aria-selected": String(chosen != null && key(flip) === key(chosen)) },
+        element("span", { class: "change", text: `${DECISIONS[before.decision][0]} → ${DECISIONS[after.decision][0]}` }),
+        element("span", { text: `${before.camera} ${before.seq}` }),
+        element("span", { class: "score-of", text: `${score(before.calibrated_score)} → ${score(after.calibrated_score)}` }),
+        element("span", { class: "truth", text: before.truth ?? "" }),
+      );
+      item.title = `${change({ before: before.decision, after: after.decision })}, ${clock(before.captured_at_us, true)}`;
+      item.addEventListener("click", () => choose(flip));
+      return item;
+    }),
+  );
+}
+
+function choose(flip, isAsked = true) {
+  chosen = flip;
+  const { before, after } = flip;
+  const id = `flip-${before.camera}-${before.seq}`;
+  for (const item of list.children) item.setAttribute("aria-selected", String(item.id === id));
+  if (isAsked) document.getElementById(id)?.scrollIntoView({ block: "nearest" });
+  list.setAttribute("aria-activedescendant", id);
+  find(".pair").hidden = false;
+  find(".pair h3").textContent = `${before.camera}, frame ${before.seq}${before.truth == null ? "" : `: ${before.truth}`}`;
+  find(".pair .when").textContent = clock(before.captured_at_us, true);
+  find(".sides").replaceChildren(side(runs[0], before, ""), side(runs[1], after, "/compare"));
+}
+
+// A frame as one of the runs saw it.
+function side(run, frame, of) {
+  const made = document.querySelector("#side").content.cloneNode(true).firstElementChild;
+  const within = (selector) => made.querySelector(selector);
+  within("figcaption").textContent = run;
+  const [mark, word] = DECISIONS[frame.decision];
+  within(".decision").dataset.decision = frame.decision;
+  within(".decision").textContent = `${mark} ${word} at ${score(frame.calibrated_score)}`;
+  const facts = { image_score: score(frame.image_score), threshold: score(frame.threshold), regions: count(frame.regions.length), detector: frame.detector };
+  for (const [name, text] of Object.entries(facts)) within(`[data-of=${name}]`).textContent = text ?? "–";
+  const image = within(".plain");
+  const heatmap = within(".heatmap");
+  image.alt = `frame ${frame.seq} of ${frame.camera} in ${run}`;
+  image.addEventListener("load", () => {
+    image.hidden = false;
+    heatmap.hidden = !heatmapIsOn;
+    within(".nothing").textContent = "";
+  });
+  image.addEventListener("error", () => {
+    within(".nothing").textContent = "No picture was kept here: rejected and borderline frames are, the newest of them.";
+  });
+  image.src = picturePath(frame.camera, frame.seq, "image", of);
+  heatmap.src = picturePath(frame.camera, frame.seq, "heatmap", of);
+  return made;
+}
+
+function move(by) {
+  const at = flips.findIndex((flip) => chosen && key(flip) === key(chosen));
+  const found = flips[Math.min(flips.length - 1, Math.max(0, at + by))];
+  if (found) choose(found);
+}
+
+function toggleHeatmap() {
+  heatmapIsOn = !heatmapIsOn;
+  for (const picture of document.querySelectorAll("#compare .picture")) {
+    picture.querySelector(".heatmap").hidden = !heatmapIsOn || picture.querySelector(".plain").hidden;
+  }
+  find(".toggle").setAttribute("aria-pressed", String(heatmapIsOn));
+}
+find(".toggle").addEventListener("click", toggleHeatmap);
+
+export function pressed(event) {
+  const does = {
+    h: toggleHeatmap, j: () => move(1), k: () => move(-1), ArrowDown: () => move(1), ArrowUp: () => move(-1),
+  }[event.key];
+  if (!does) return;
+  event.preventDefault();
+  does();
+}
