@@ -6,8 +6,14 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
+use crate::review::ReviewPicture;
+use crate::sinks::small_size;
+
 /// Frames that are kept: some 300 MB of pictures.
 pub const PICTURES_MAX: u32 = 2_000;
+
+/// The longer side of a picture, pixels.
+pub(crate) const SIDE_PX: u32 = 800;
 
 /// Largest picture that is read, bytes: a file that is damaged, or made by somebody else, is no reason to run out of memory.
 const PICTURE_BYTES_MAX: u32 = 16 << 20;
@@ -26,6 +32,18 @@ pub struct KeptPicture {
     pub frame_jpeg: Vec<u8>,
     /// A JPEG file of the same size.
     pub heatmap_jpeg: Vec<u8>,
+}
+
+impl From<KeptPicture> for ReviewPicture {
+    fn from(kept: KeptPicture) -> Self {
+        let [width_px, height_px] = small_size(kept.frame_px, SIDE_PX);
+        Self {
+            width_px,
+            height_px,
+            frame_jpeg: kept.frame_jpeg,
+            heatmap_jpeg: kept.heatmap_jpeg,
+        }
+    }
 }
 
 /// The file.

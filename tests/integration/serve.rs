@@ -37,7 +37,11 @@ fn until(served: &Served, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
 }
 
 fn label(served: &Served, seq: u64) -> (u16, String) {
-    let label = format!("{{\"camera\": \"good\", \"seq\": {seq}, \"truth\": \"normal\"}}");
+    say(served, seq, "normal")
+}
+
+fn say(served: &Served, seq: u64, truth: &str) -> (u16, String) {
+    let label = format!("{{\"camera\": \"good\", \"seq\": {seq}, \"truth\": \"{truth}\"}}");
     let line = "POST /api/v1/labels HTTP/1.1\r\ncontent-type: application/json\r\n";
     served.exchange(line, label.as_bytes())
 }
@@ -86,10 +90,19 @@ fn a_run_that_has_ended_is_read_and_labelled() {
     until(&served, "/api/v1/histogram?camera=good", |histogram| {
         histogram["normal"] == 1
     });
+    let rates = "/api/v1/rates?scope=camera/good&window=1m";
     let figure = |rates: &Value| rates["windows"][0]["figures"]["labelled"]["value"].clone();
-    until(&served, "/api/v1/rates?scope=camera/good&window=1m", |rates| {
-        figure(rates) == 1.0
+    until(&served, rates, |rates| figure(rates) == 1.0);
+    // What was said can be taken back, as if it had never been said.
+    assert_eq!(say(&served, 0, "unlabelled"), (202, "{\"labels\":1}".to_owned()));
+    until(&served, rates, |rates| figure(rates) == 0.0);
+    until(&served, "/api/v1/histogram?camera=good", |histogram| {
+        histogram["normal"] == 0
     });
+    assert_eq!(
+        json(&served, "/api/v1/verdicts?labelled=true")["verdicts"],
+        Value::Array(vec![])
+    );
     let line = "PUT /api/v1/cameras/good/threshold HTTP/1.1\r\ncontent-type: application/json\r\n";
     let (status, body) = served.exchange(line, b"{\"threshold\": 1}");
     assert_eq!(status, 409, "{body}");
@@ -150,21 +163,12 @@ fn the_demo_is_shown_until_it_is_interrupted() {
     assert!(run.join("run.sqlite").is_file() && out.join("line.toml").is_file());
 }
 
-/// Only a run that is served keeps pictures: nobody else would look at them.
 #[test]
-fn rejected_frames_of_a_served_run_can_be_looked_at_afterwards() {
+fn rejected_frames_of_a_kept_run_can_be_looked_at_afterwards() {
     let dir = tempdir().unwrap();
     let run = dir.path().join("run");
     let images = SHARED.dataset.join("test/blot");
-    let ran = intakt(&[
-        &"inspect",
-        &SHARED.detector,
-        &images,
-        &"--run",
-        &run,
-        &"--listen",
-        &"127.0.0.1:0",
-    ]);
+    let ran = intakt(&[&"inspect", &SHARED.detector, &images, &"--run", &run]);
     let verdicts = ran.verdicts();
     let rejected = verdicts.iter().find(|verdict| verdict["decision"] == "reject");
     let seq = rejected.expect("blots are rejected")["seq"].as_u64().unwrap();
@@ -172,4 +176,80 @@ fn rejected_frames_of_a_served_run_can_be_looked_at_afterwards() {
     let frame = json(&served, &format!("/api/v1/cameras/blot/frames/{seq}"));
     assert!(frame["width_px"].as_u64() > Some(0), "{frame}");
     assert_eq!(served.get("/api/v1/cameras/blot/frames/9999").0, 404);
+}
+
+#[test]
+fn a_run_and_its_replay_under_another_threshold_are_compared() {
+    let dir = tempdir().unwrap();
+    let [recording, run, replayed] = ["recording", "run", "replayed"].map(|name| dir.path().join(name));
+    let images = SHARED.dataset.join("test");
+    let ran = intakt(&[
+        &"inspect",
+        &SHARED.detector,
+        &images,
+        &"--run",
+        &run,
+        &"--record",
+        &recording,
+    ]);
+    let verdicts = ran.verdicts();
+    let score = |verdict: &Value| verdict["image_score"].as_f64().unwrap();
+    let rejected: Vec<&Value> = verdicts
+        .iter()
+        .filter(|verdict| verdict["decision"] == "reject")
+        .collect();
+    // Between the weakest and the strongest reject: one decision flips, and at least one does not.
+    let mut scores: Vec<f64> = rejected.iter().map(|verdict| score(verdict)).collect();
+    scores.sort_by(f64::total_cmp);
+    assert!(scores.len() > 1 && scores[0] < scores[1], "{scores:?}");
+    let threshold = f64::midpoint(scores[0], scores[1]);
+    let flipped = rejected.iter().find(|verdict| score(verdict) == scores[0]).unwrap();
+    let replay = intakt(&[
+        &"replay",
+        &recording,
+        &"--threshold",
+        &threshold.to_string(),
+        &"--run",
+        &replayed,
+    ]);
+    assert_eq!(replay.verdicts().len(), verdicts.len());
+
+    let mut command = Command::new(INTAKT);
+    command.arg("serve").arg(&run).arg("--compare").arg(&replayed);
+    command.args(["--listen", "127.0.0.1:0"]);
+    let served = Served::spawn(command);
+    let compared = json(&served, "/api/v1/compare");
+    assert_eq!(
+        (&compared["run"], &compared["other"]),
+        (&"run".into(), &"replayed".into())
+    );
+    let total = |key: &str| -> u64 {
+        let cameras = compared["cameras"].as_array().unwrap().iter();
+        cameras.map(|camera| camera[key].as_u64().unwrap()).sum()
+    };
+    assert_eq!(total("both"), verdicts.len() as u64);
+    assert_eq!((total("only_in_run"), total("only_in_other")), (0, 0));
+    let page = json(&served, "/api/v1/compare/flips?before=reject&after=pass");
+    let flips = page["flips"].as_array().unwrap();
+    assert_eq!(flips.len(), 1, "{page}");
+    for key in ["camera", "seq", "image_score"] {
+        assert_eq!(flips[0]["before"][key], flipped[key], "{key}");
+        assert_eq!(flips[0]["after"][key], flipped[key], "{key}");
+    }
+    assert_eq!(json(&served, "/api/v1/compare/flips")["flips"], page["flips"]);
+    assert_eq!(served.get("/api/v1/compare/flips?before=reject").0, 400);
+    assert_eq!(served.get("/api/v1/compare/flips?cursor=flip.x").0, 400);
+    // The replay kept pictures of what it rejected.
+    let kept = rejected.iter().find(|verdict| score(verdict) > threshold).unwrap();
+    let picture = format!(
+        "/api/v1/compare/cameras/{}/frames/{}/heatmap",
+        kept["camera"].as_str().unwrap(),
+        kept["seq"]
+    );
+    assert_eq!(served.get(&picture).0, 200);
+    assert_eq!(served.interrupt(), 0);
+
+    let alone = serve(&run);
+    assert_eq!(alone.get("/api/v1/compare").0, 409);
+    intakt(&[&"serve", &run, &"--compare", &dir.path().join("none")]).expect_error(&["no such file"]);
 }

@@ -21,6 +21,7 @@ pub use live::{
     CameraStatus, DroppedCount, LastVerdict, LiveBoard, LiveStatus, QualityStatus, RunState, StageStatus, TroubleStatus,
 };
 pub use picture_keeper::PictureKeeper;
+pub(crate) use small::small_size;
 pub use status_file::{STATUS_FILE_NAME, STATUS_WRITTEN_EVERY, StatusFile};
 pub use thumbnails::{CameraThumbnails, Thumbnail, Thumbnails};
 

@@ -11,10 +11,7 @@ use intakt_operators::dataflow::JudgedFrame;
 use super::Sink;
 use super::small::{Taken, encode_jpeg, small_frame, small_heatmap};
 use crate::PipelineError;
-use crate::pictures::{KeptPicture, Pictures};
-
-/// The longer side of a picture, pixels.
-const SIDE_PX: u32 = 800;
+use crate::pictures::{KeptPicture, Pictures, SIDE_PX};
 
 /// Quality of its JPEG, of 100.
 const QUALITY: u8 = 85;

@@ -99,7 +99,7 @@ struct Small {
 impl Small {
     fn of(seen: &Seen<'_>, side_px: u32) -> Self {
         let Seen { image, scores, .. } = seen;
-        let [width_px, height_px] = small_size(image, side_px);
+        let [width_px, height_px] = small_size([image.width_px, image.height_px], side_px);
         let scale = [
             f64::from(width_px) / f64::from(image.width_px),
             f64::from(height_px) / f64::from(image.height_px),
@@ -120,13 +120,13 @@ impl Small {
 }
 
 /// At most `side_px` on the longer side, in the frame's shape.
-fn small_size(image: &Image, side_px: u32) -> [u32; 2] {
-    let longest = image.width_px.max(image.height_px);
+pub(crate) fn small_size([width_px, height_px]: [u32; 2], side_px: u32) -> [u32; 2] {
+    let longest = width_px.max(height_px);
     let side = |px: u32| match longest > side_px {
         true => ((u64::from(px) * u64::from(side_px) / u64::from(longest)) as u32).max(1),
         false => px,
     };
-    [side(image.width_px), side(image.height_px)]
+    [side(width_px), side(height_px)]
 }
 
 fn scaled(region: &Region, [x, y]: [f64; 2]) -> Region {

@@ -1,8 +1,8 @@
 //! How the frames of a run look that people should look at.
 //!
 //! A run's store keeps no pixels. Frames that came from files which are still there, or that were recorded, are looked at again with
-//! their detector; the score says whether the file is the one that the run saw. Whoever keeps pictures in the directory of a run
-//! only has to answer before [`Finding::look`].
+//! their detector; the score says whether the file is the one that the run saw. Of the others the picture is shown that was kept beside
+//! the run, which is larger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -11,12 +11,14 @@ use std::sync::Arc;
 
 use intakt_operators::detector::{Detector, DetectorDescription};
 use intakt_operators::{Frame, Verdict};
+use intakt_pipelines::pictures::Pictures;
 use intakt_pipelines::recording::{Played, RecordedEvent, Recording};
 use intakt_pipelines::review::{ReviewPicture, look_again};
 use intakt_pipelines::sources::read_file;
 use intakt_pipelines::store::NotableVerdicts;
 use intakt_pipelines::{RunOptions, load_detector};
 
+use crate::commands::run_directory::RunDirectory;
 use crate::inspected::Inspected;
 
 /// Recordings up to this size are searched for frames, bytes: some seconds of reading.
@@ -41,11 +43,18 @@ pub(super) fn of(
         ),
         options,
     });
-    let picture = |verdict: &Arc<Verdict>| match &finding {
-        Some(finding) => finding.look(verdict),
-        None => Err(
-            "the run was begun by an earlier version of Intakt, which did not note where its detector is.".to_owned(),
-        ),
+    // A file that is damaged holds no picture.
+    let kept = Pictures::look(&RunDirectory(run).pictures()).ok().flatten();
+    let kept = |verdict: &Verdict| kept.as_ref()?.of(&verdict.camera, verdict.seq).ok().flatten();
+    let picture = |verdict: &Arc<Verdict>| {
+        let again = match &finding {
+            Some(finding) => finding.look(verdict),
+            None => Err(
+                "the run was begun by an earlier version of Intakt, which did not note where its detector is."
+                    .to_owned(),
+            ),
+        };
+        again.or_else(|why_not| kept(verdict).map(ReviewPicture::from).ok_or(why_not))
     };
     notable
         .iter()
