@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use intakt_pipelines::sources::StopFlag;
 use serde_json::Value;
@@ -11,6 +11,9 @@ use tempfile::tempdir;
 
 use crate::server::{Served, run_file};
 use crate::support::{INTAKT, SHARED, intakt};
+
+/// What takes longer hangs.
+const HANG: Duration = Duration::from_secs(60);
 
 fn serve(run: &Path) -> Served {
     let mut command = Command::new(INTAKT);
@@ -26,12 +29,13 @@ fn json(served: &Served, path: &str) -> Value {
 
 /// Waits until an answer is as it is to be.
 fn until(served: &Served, path: &str, is_so: impl Fn(&Value) -> bool) -> Value {
-    let never = StopFlag::default();
+    let (never, begun) = (StopFlag::default(), Instant::now());
     loop {
         let answer = json(served, path);
         if is_so(&answer) {
             return answer;
         }
+        assert!(begun.elapsed() < HANG, "{path} stays {answer}");
         never.wait(Duration::from_millis(20));
     }
 }
@@ -95,7 +99,7 @@ fn a_run_that_has_ended_is_read_and_labelled() {
     until(&served, rates, |rates| figure(rates) == 1.0);
     // What was said can be taken back, as if it had never been said.
     assert_eq!(say(&served, 0, "unlabelled"), (202, "{\"labels\":1}".to_owned()));
-    until(&served, rates, |rates| figure(rates) == 0.0);
+    until(&served, rates, |rates| figure(rates) == Value::Null);
     until(&served, "/api/v1/histogram?camera=good", |histogram| {
         histogram["normal"] == 0
     });
