@@ -13,12 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 # How much later the 99th percentile of verdicts may be with viewers.
 BAR = 1.1
-# The first seconds of a phase do not count: what begins then is not what goes on.
+# The first seconds of a turn do not count: what begins then is not what goes on.
 SETTLED_S = 10
 # Frames that the cameras show again and again.
 FRAMES = 40
@@ -30,7 +31,8 @@ def main():
     asked = argparse.ArgumentParser(description=__doc__)
     asked.add_argument("intakt", type=Path, help="the program")
     asked.add_argument("demo", type=Path, help="what `intakt demo` left behind")
-    asked.add_argument("--minutes", type=float, default=5, help="of each phase")
+    asked.add_argument("--minutes", type=float, default=5, help="without viewers, and as many with them")
+    asked.add_argument("--turns", type=int, default=1, help="in so many turns each, on a machine that others use too")
     asked.add_argument("--cameras", type=int, default=16)
     asked.add_argument("--rate", type=float, default=15, help="frames a second of a camera")
     asked.add_argument("--viewers", type=int, default=50)
@@ -72,22 +74,22 @@ async def compare(asked, frames, place):
         while not (found := re.search(r"listening on (http://\S+)", (place / "said").read_text())):
             assert server.returncode is None, (place / "said").read_text()
             await asyncio.sleep(0.1)
-        phases = [
-            await Phase(line, server.pid, found[1], viewers).go(60 * asked.minutes) for viewers in (0, asked.viewers)
-        ]
+        sides = [Side(line, server.pid, found[1], viewers) for viewers in (0, asked.viewers)]
+        for side in sides * asked.turns:
+            await side.look(60 * asked.minutes / asked.turns)
         assert not hearing.done(), hearing.exception()
     finally:
         server.terminate()
         await server.wait()
     print(
-        f"{asked.cameras} cameras of {asked.rate:g} frames a second, {asked.minutes:g} minutes each, on {os.cpu_count()} cores"
+        f"{asked.cameras} cameras, {asked.rate:g} frames a second each, {asked.minutes:g} minutes in {asked.turns} turns"
     )
-    print("| | " + " | ".join(f"{phase.viewers} viewers" for phase in phases) + " |\n|---|---|---|")
-    for row in zip(*(phase.rows() for phase in phases), strict=True):
+    print("| | " + " | ".join(f"{side.viewers} viewers" for side in sides) + " |\n|---|---|---|")
+    for row in zip(*(side.rows() for side in sides), strict=True):
         print(f"| {row[0][0]} | " + " | ".join(said for _, said in row) + " |")
-    without, with_viewers = (phase.latency_ms(0.99) for phase in phases)
-    print(f"99 % with viewers: {with_viewers / without:.2f} of that without (bar: {BAR})")
-    return with_viewers > BAR * without
+    without, looked_at = (side.latency_ms(0.99) for side in sides)
+    print(f"99 % with viewers: {looked_at / without:.2f} of that without (bar: {BAR})")
+    return looked_at > BAR * without
 
 
 class Line:
@@ -130,69 +132,75 @@ class Line:
                 self.took_ms.append((time.monotonic() - sent_at) * 1000)
 
 
-class Phase:
-    """Minutes of the line with so many viewers."""
+class Side:
+    """The line with so many viewers, in one turn or several."""
 
     def __init__(self, line, pid, url, viewers):
         self.line, self.pid, self.url, self.viewers = line, pid, url, viewers
-        self.resident_mb = []
+        self.took_ms, self.resident_mb, self.counted = [], [], Counter()
 
-    async def go(self, seconds):
+    async def look(self, seconds):
         ended = multiprocessing.Event()
         counts = multiprocessing.Array("Q", 3)
         viewing = multiprocessing.Process(target=view, args=(self.url, self.viewers, counts, ended))
         viewing.start()
         await asyncio.sleep(SETTLED_S)
         self.line.took_ms.clear()
-        begun_at, sent, counted, dropped, cpu_s = (
-            time.monotonic(),
-            self.line.sent,
-            list(counts),
-            await self.dropped(),
-            self.cpu_s(),
-        )
-        while (left := begun_at + seconds - time.monotonic()) > 0:
-            self.resident_mb.append(self.memory_mb())
+        before = await self.count(viewing.pid, counts)
+        ends_at = time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0:
             await asyncio.sleep(min(1, left))
-        self.seconds = time.monotonic() - begun_at
-        self.took_ms = sorted(self.line.took_ms)
-        self.sent = self.line.sent - sent
-        self.dropped_frames = await self.dropped() - dropped
-        self.core = (self.cpu_s() - cpu_s) / self.seconds
-        self.events, self.pictures, self.refused = (now - before for now, before in zip(counts, counted, strict=True))
+            self.resident_mb.append(resident_mb(self.pid))
+        self.took_ms += self.line.took_ms
+        after = await self.count(viewing.pid, counts)
+        self.counted.update({name: after[name] - before[name] for name in after})
         ended.set()
         await asyncio.to_thread(viewing.join)
         assert viewing.exitcode == 0
-        return self
 
-    def latency_ms(self, share):
-        return self.took_ms[int(share * (len(self.took_ms) - 1))]
-
-    def rows(self):
-        minute = statistics.mean
-        memory = [f"{minute(self.resident_mb[at : at + 60]):.0f}" for at in range(0, len(self.resident_mb), 60)]
-        yield "frames sent a second", f"{self.sent / self.seconds:.1f}"
-        yield "verdicts a second", f"{len(self.took_ms) / self.seconds:.1f}"
-        yield "dropped", str(self.dropped_frames)
-        yield "frame to verdict, median", f"{self.latency_ms(0.5):.1f} ms"
-        yield "99 %", f"{self.latency_ms(0.99):.1f} ms"
-        yield "the server's share of a core", f"{self.core:.2f}"
-        yield "its memory, MB, minute by minute", " ".join(memory)
-        yield "events a second", f"{self.events / self.seconds:.0f}"
-        yield "pictures a second", f"{self.pictures / self.seconds:.0f}"
-        yield "pictures refused", str(self.refused)
-
-    async def dropped(self):
+    async def count(self, viewing, counts):
         status, body = await ask(*await connect(self.url), "/api/v1/cameras")
         assert status == 200
-        return sum(camera["dropped"] for camera in json.loads(body)["cameras"])
+        return {
+            "seconds": time.monotonic(),
+            "sent": self.line.sent,
+            "dropped": sum(camera["dropped"] for camera in json.loads(body)["cameras"]),
+            "server_s": cpu_s(self.pid),
+            "viewers_s": cpu_s(viewing),
+            "events": counts[0],
+            "pictures": counts[1],
+            "refused": counts[2],
+        }
 
-    def memory_mb(self):
-        return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.pid}/status").read_text())[1]) / 1024
+    def latency_ms(self, share):
+        return sorted(self.took_ms)[int(share * (len(self.took_ms) - 1))]
 
-    def cpu_s(self):
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")")[-1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def rows(self):
+        seconds, counted = self.counted["seconds"], self.counted
+        minutes = [self.resident_mb[at : at + 60] for at in range(0, len(self.resident_mb), 60)]
+        yield "frames a second", f"{counted['sent'] / seconds:.1f}"
+        yield "verdicts a second", f"{len(self.took_ms) / seconds:.1f}"
+        yield "dropped", str(counted["dropped"])
+        yield "from frame to verdict, median", f"{self.latency_ms(0.5):.1f} ms"
+        yield "99 %", f"{self.latency_ms(0.99):.1f} ms"
+        yield "the server's share of a core", f"{counted['server_s'] / seconds:.2f}"
+        yield "the viewers' share of a core", f"{counted['viewers_s'] / seconds:.2f}"
+        yield (
+            "the server's memory, MB, minute by minute",
+            " ".join(f"{statistics.mean(minute):.0f}" for minute in minutes),
+        )
+        yield "events a second", f"{counted['events'] / seconds:.0f}"
+        yield "pictures a second", f"{counted['pictures'] / seconds:.0f}"
+        yield "pictures refused", str(counted["refused"])
+
+
+def resident_mb(pid):
+    return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024
+
+
+def cpu_s(pid):
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")")[-1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def view(url, viewers, counts, ended):
