@@ -122,6 +122,12 @@ document.addEventListener("keydown", (event) => {
   else VIEWS[shown]?.pressed?.(event);
 });
 
+// The address names a view, so that a link within the page is followed here.
+document.querySelector(".skip").addEventListener("click", (event) => {
+  event.preventDefault();
+  document.querySelector("main").focus();
+});
+
 window.addEventListener("hashchange", route);
 route();
 meet();

@@ -2,8 +2,10 @@
 // open tail, and a histogram under a threshold, are all that the page needs.
 import { clock, drawn, element } from "./words.js";
 
-const WIDTH = 560;
+const WIDTH = 380;
 const HEIGHT = 150;
+const HISTOGRAM_WIDTH = 560;
+const HISTOGRAM_HEIGHT = 170;
 const LEFT = 56;
 const RIGHT = 10;
 const TOP = 10;
@@ -19,11 +21,17 @@ export function lineChart({ title, series, write, full = null, note = "" }) {
   const figure = element("figure", { class: "chart" });
   const latest = series.map(({ name, points }) => {
     const last = points.findLast(({ value }) => value != null);
-    return `${series.length > 1 ? `${name} ` : ""}${last ? write(last.value) : "–"}`;
+    return { name, is: last ? write(last.value) : "–" };
   });
-  figure.append(element("figcaption", {}, element("b", { text: title }), element("output", { text: latest.join(" · ") })));
+  const isOne = series.length === 1;
+  figure.append(element("figcaption", {}, element("b", { text: title }), element("output", { text: isOne ? latest[0].is : "" })));
+  const key = isOne ? [] : latest.map(({ name, is }, index) => {
+    const sample = drawn("svg", { viewBox: "0 0 12 12", width: 12, height: 12, class: `line-${index}`, "aria-hidden": "true" });
+    sample.append(mark(MARKS[index % MARKS.length], 6, 6, 4, "dot"));
+    return element("span", {}, sample, `${name} `, element("output", { text: is }));
+  });
   if (!values.length) {
-    figure.append(element("p", { class: "nothing-yet", text: note || "Nothing is known yet." }));
+    figure.append(element("p", { class: "nothing-yet", text: note || "Nothing is known yet." }), element("p", { class: "key" }, ...key));
     return figure;
   }
   const highest = full ?? niceCeiling(Math.max(...values));
@@ -31,7 +39,7 @@ export function lineChart({ title, series, write, full = null, note = "" }) {
   const [first, last] = [Math.min(...times), Math.max(...times)];
   const x = (at_us) => LEFT + 4 + ((at_us - first) / Math.max(1, last - first)) * (WIDTH - LEFT - RIGHT - 8);
   const y = (value) => TOP + (1 - (value - lowest) / Math.max(1e-9, highest - lowest)) * (HEIGHT - TOP - BOTTOM);
-  const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${latest.join(", ")}` });
+  const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${latest.map(({ name, is }) => (isOne ? is : `${name} ${is}`)).join(", ")}` });
   for (const share of [0, 0.5, 1]) {
     const value = lowest + share * (highest - lowest);
     svg.append(
@@ -73,27 +81,18 @@ export function lineChart({ title, series, write, full = null, note = "" }) {
     }
     svg.append(group);
   });
-  figure.append(svg);
-  if (series.length > 1) {
-    const key = series.map(({ name }, index) => {
-      const sample = drawn("svg", { viewBox: "0 0 12 12", width: 12, height: 12, class: `line-${index}`, "aria-hidden": "true" });
-      sample.append(mark(MARKS[index % MARKS.length], 6, 6, 4, "dot"));
-      return element("span", {}, sample, name);
-    });
-    figure.append(element("p", { class: "key" }, ...key));
-  }
+  figure.append(svg, element("p", { class: "key" }, ...key));
   return figure;
 }
 
 // `buckets`: how many scores of each truth lie in each of equal parts of 0 to 1; `at` is the threshold, a share of the width.
 export function histogram({ buckets, at, was }) {
-  const height = 220;
-  const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", class: "histogram", "aria-label": "How many frames have which score" });
+  const svg = drawn("svg", { viewBox: `0 0 ${HISTOGRAM_WIDTH} ${HISTOGRAM_HEIGHT}`, role: "img", class: "histogram", "aria-label": "How many frames have which score" });
   const totals = buckets.map(({ unlabelled, normal, anomalous }) => unlabelled + normal + anomalous);
   // Roots, so that a single reject is still seen beside thousands of good parts.
   const highest = Math.sqrt(Math.max(1, ...totals));
-  const width = (WIDTH - 2 * RIGHT) / buckets.length;
-  const bottom = height - BOTTOM;
+  const width = (HISTOGRAM_WIDTH - 2 * RIGHT) / buckets.length;
+  const bottom = HISTOGRAM_HEIGHT - BOTTOM;
   const up = (number) => (Math.sqrt(number) / highest) * (bottom - TOP);
   buckets.forEach((bucket, index) => {
     let below = 0;
@@ -110,12 +109,12 @@ export function histogram({ buckets, at, was }) {
       svg.append(bar);
     }
   });
-  svg.append(drawn("line", { class: "axis", x1: RIGHT, x2: WIDTH - RIGHT, y1: bottom, y2: bottom }));
+  svg.append(drawn("line", { class: "axis", x1: RIGHT, x2: HISTOGRAM_WIDTH - RIGHT, y1: bottom, y2: bottom }));
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
-    svg.append(drawn("text", { class: "tick", x: RIGHT + share * (WIDTH - 2 * RIGHT), y: height - 6, "text-anchor": share === 0 ? "start" : share === 1 ? "end" : "middle", text: share }));
+    svg.append(drawn("text", { class: "tick", x: RIGHT + share * (HISTOGRAM_WIDTH - 2 * RIGHT), y: HISTOGRAM_HEIGHT - 6, "text-anchor": share === 0 ? "start" : share === 1 ? "end" : "middle", text: share }));
   }
   for (const [share, name] of [[was, "threshold now"], [at, "threshold then"]]) {
-    const place = RIGHT + share * (WIDTH - 2 * RIGHT);
+    const place = RIGHT + share * (HISTOGRAM_WIDTH - 2 * RIGHT);
     svg.append(drawn("line", { class: name.replace(" ", "-"), x1: place, x2: place, y1: TOP - 6, y2: bottom }));
   }
   return svg;

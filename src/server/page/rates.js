@@ -47,6 +47,9 @@ export function hide() {
   clearInterval(timer);
 }
 
+// Nothing moves when the figures come.
+drawCharts([], "…");
+
 for (const select of [scope, window_]) select.addEventListener("change", refresh);
 
 async function refresh() {
@@ -80,6 +83,20 @@ function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
   shown = key;
   const open = tail.filter((window) => !windows.some(({ end_us }) => end_us === window.end_us));
   const inOrder = [...windows].reverse().concat(open);
+  drawCharts(inOrder, "Needs labels, or a longer run.");
+  const newest = inOrder.findLast(({ closed }) => closed) ?? inOrder.at(-1);
+  const caption = document.querySelector("#rates-table caption");
+  if (newest) {
+    caption.textContent = `The newest window, ${clock(newest.start_us, true)} to ${clock(newest.end_us)}`;
+    table.closest(".scrolled").hidden = false;
+    table.replaceChildren(...Object.entries(newest.figures).map(([name, figure]) => row(name, figure)));
+  }
+  status.textContent = closed_up_to_us == null
+    ? "No window is closed yet."
+    : `Closed up to ${clock(closed_up_to_us)}. Labels still correct what ended after ${clock(corrected_from_us, true)}. Dashed and hollow: still open.`;
+}
+
+function drawCharts(inOrder, note) {
   charts.replaceChildren(
     ...CHARTS.map(({ title, names, write, full }) => {
       const series = names.map((name) => ({
@@ -88,18 +105,9 @@ function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
           at_us: window.end_us, is_open: !window.closed, ...window.figures[name],
         })),
       }));
-      return lineChart({ title, series, write, full, note: "Needs labels, or a longer run." });
+      return lineChart({ title, series, write, full, note });
     }),
   );
-  const newest = inOrder.findLast(({ closed }) => closed) ?? inOrder.at(-1);
-  const caption = document.querySelector("#rates-table caption");
-  if (newest) {
-    caption.textContent = `The newest window, ${clock(newest.start_us, true)} to ${clock(newest.end_us)}`;
-    table.replaceChildren(...Object.entries(newest.figures).map(([name, figure]) => row(name, figure)));
-  }
-  status.textContent = closed_up_to_us == null
-    ? "No window is closed yet."
-    : `Closed up to ${clock(closed_up_to_us)}. Labels still correct what ended after ${clock(corrected_from_us, true)}. Dashed and hollow: still open.`;
 }
 
 function row(name, { value, before, first, revision }) {
@@ -117,6 +125,7 @@ function row(name, { value, before, first, revision }) {
 
 async function drawStages() {
   const { stages: all = [] } = await ask("/status").catch(() => ({}));
+  stages.closest(".scrolled").hidden = !all.length;
   stages.replaceChildren(
     ...all.map((stage) => element(
       "tr", {},

@@ -17,6 +17,9 @@ const done = [];
 const said = new Map();
 let timer;
 let heatmapIsOn = true;
+// The figures that are shown, and those that were when the last label was said.
+let figures = {};
+let figuresBefore = {};
 
 const key = ({ camera, seq }) => `${camera}\n${seq}`;
 
@@ -65,12 +68,14 @@ function keep(verdicts) {
     else if (told) verdict.truth = told.truth;
   }
   const known = new Map(frames.map((frame) => [key(frame), frame]));
-  const isSame = verdicts.length === frames.length
-    && verdicts.every((verdict) => known.has(key(verdict)) && known.get(key(verdict)).truth === verdict.truth);
   frames = verdicts;
   const kept = chosen && frames.find((frame) => key(frame) === key(chosen));
   if (kept) chosen = kept;
+  // Newer ones push it out of the list, but not while somebody looks at it.
+  else if (chosen && frames.length) frames.push(chosen);
   if (!chosen && frames.length) choose(frames[0], false);
+  const isSame = frames.length === known.size
+    && frames.every((frame) => known.has(key(frame)) && known.get(key(frame)).truth === frame.truth);
   if (!isSame) drawList();
   if (!frames.length) {
     chosen = null;
@@ -175,6 +180,7 @@ async function send(frame, truth) {
   const before = frame.truth;
   mark(frame, truth);
   try {
+    figuresBefore = figures;
     await tell("POST", "/labels", { camera: frame.camera, seq: frame.seq, truth: truth ?? "unlabelled" });
     return true;
   } catch (refused) {
@@ -247,14 +253,12 @@ async function showFigures() {
   const { windows, tail } = await ask(`/rates${query({ scope, limit: 50 })}`).catch(() => ({ windows: [], tail: [] }));
   const labelled = [...tail, ...windows].filter(({ figures }) => figures.labelled?.value);
   const widest = labelled.sort((a, b) => b.end_us - b.start_us - (a.end_us - a.start_us))[0];
-  const figure = (name) => {
-    const found = widest?.figures[name];
-    if (!found) return "–";
-    const corrected = found.before != null && found.before !== found.value;
-    return `${corrected ? `${percent(found.before)} → ` : ""}${percent(found.value)}`;
-  };
+  figures = { of: `${scope} ${widest?.window}` };
   for (const name of ["precision", "recall", "escape_rate", "false_reject_rate"]) {
-    find(`[data-rate=${name}]`).textContent = figure(name);
+    const { value, before } = widest?.figures[name] ?? {};
+    figures[name] = value;
+    const was = figuresBefore.of === figures.of ? figuresBefore[name] : before;
+    find(`[data-rate=${name}]`).textContent = `${was != null && was !== value ? `${percent(was)} → ` : ""}${percent(value)}`;
   }
   find("[data-rate=labelled]").textContent = widest ? widest.figures.labelled.value.toLocaleString("en") : "0";
   find(".rates-of").textContent = widest ? `${scope === "all" ? "all cameras" : camera}, ${widest.window}` : "no labels yet";

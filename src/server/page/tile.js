@@ -26,6 +26,7 @@ export class Tile {
   show(camera, nowUs) {
     this.showVerdict(camera);
     this.showPictures(camera, nowUs);
+    if (camera.state === "ended") this.find(".nothing").textContent = "the run has ended; what it rejected is in Review";
     this.showRejects(camera);
     const state = this.find(".camera-state");
     if (state.dataset.state !== camera.state) {

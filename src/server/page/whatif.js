@@ -26,7 +26,10 @@ export function hide() {
 }
 
 export function setCameras(names) {
-  fill(find("[name=camera]"), names.map((name) => ({ value: name, text: name })));
+  const camera = find("[name=camera]");
+  const isFirst = !camera.value;
+  fill(camera, names.map((name) => ({ value: name, text: name })));
+  if (isFirst && timer) refresh();
 }
 
 export function setSession(is) {

@@ -1,0 +1,82 @@
+"""What comes to the page, how fast, and what it does while there is no server."""
+
+import re
+import statistics
+import time
+
+import pytest
+from conftest import Server
+from playwright.sync_api import expect
+
+ARRIVED_MS_MAX = 500
+FRAMES = 20
+# A note of when each number of a frame was there to be seen, by the clock that the test goes by.
+WATCH = """
+() => {
+  window.seenAt = {};
+  const frame = document.querySelector(".tile .frame");
+  new MutationObserver(() => requestAnimationFrame(() => (window.seenAt[frame.textContent] ??= Date.now())))
+    .observe(frame, { childList: true, characterData: true, subtree: true });
+}
+"""
+
+
+@pytest.fixture
+def dock(program, fitted, tmp_path):
+    """Starts a run whose camera takes what is posted to it, and the same again."""
+    (tmp_path / "line.toml").write_text(
+        f'detector = "{fitted}/metal.intakt"\n[[camera]]\nname = "dock"\nsource = "http"\n'
+    )
+    started = []
+
+    def start(listen="127.0.0.1:0"):
+        arguments = ["inspect", tmp_path / "line.toml", "--run", tmp_path / "run", "--resume"]
+        started.append(Server(program, *arguments, said=tmp_path / "said", listen=listen))
+        return started[-1]
+
+    yield start
+    started[-1].end()
+
+
+@pytest.fixture
+def part(fitted):
+    return (fitted / "normal/metal/0000.png").read_bytes()
+
+
+def post(server, part):
+    return server.ask("/api/v1/cameras/dock/frames", part)["seq"]
+
+
+def test_a_verdict_is_on_the_page_soon_after_its_frame(dock, part, visit):
+    server = dock()
+    post(server, part)
+    page = visit(server.url)
+    expect(page.locator(".tile .frame")).to_have_text("frame 0")
+    page.evaluate(WATCH)
+    took_ms = []
+    for at in range(FRAMES):
+        # The server speaks four times a second: each frame comes at another moment in between.
+        page.wait_for_timeout(200 + 250 * at / FRAMES)
+        posted_at = time.time()
+        seq = post(server, part)
+        said = f"frame {seq:,}"
+        expect(page.locator(".tile .frame")).to_have_text(said)
+        took_ms.append(page.evaluate("(said) => window.seenAt[said]", said) - posted_at * 1000)
+    print(f"from posting to seeing: median {statistics.median(took_ms):.0f} ms, at most {max(took_ms):.0f} ms")
+    assert max(took_ms) < ARRIVED_MS_MAX
+
+
+def test_the_page_goes_on_when_the_server_does(dock, part, visit):
+    server = dock()
+    post(server, part)
+    page = visit(server.url, forgiven="net::ERR_")
+    state = page.locator("#state")
+    expect(state).to_have_text("running")
+    expect(page.locator(".tile .verdict .text")).to_have_text("pass")
+    server.process.kill()
+    server.process.wait()
+    expect(state).to_have_text(re.compile("no connection"))
+    again = dock(server.url.removeprefix("http://"))
+    expect(state).to_have_text("running")
+    seq = post(again, part)
+    expect(page.locator(".tile .frame")).to_have_text(f"frame {seq:,}")

@@ -1,0 +1,91 @@
+"""Every view shows its data, stays where it is, and can be read by everybody."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from conftest import CAMERAS, DESKTOP, TABLET, shifted
+from playwright.sync_api import expect
+
+# The share of the window that may move by itself. 0.1 counts as good.
+SHIFT_MAX = 0.02
+WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
+
+
+def line(page, is_live):
+    tiles = page.locator(".tile")
+    expect(tiles).to_have_count(len(CAMERAS))
+    for tile in tiles.all():
+        expect(tile.locator(".verdict .text")).to_have_text(re.compile("pass|REJECT"))
+        expect(tile.locator("output")).to_have_text(re.compile(r"0\.\d{3}"))
+        expect(tile.locator("[data-figure=judged]")).to_have_text(re.compile(r"[1-9]"))
+        if is_live:
+            expect(tile.locator(".newest")).to_be_visible()
+    expect(page.locator("[data-total=judged]")).to_have_text(re.compile("[1-9]"))
+
+
+def rates(page, is_live):
+    rejected = page.locator(".chart", has_text="Rejected")
+    expect(rejected.locator("output")).to_have_text(re.compile(r"\d %"))
+    expect(rejected.locator(".dot, .hollow, .corrected").first).to_be_visible()
+    expect(page.locator("#rates-table tbody tr")).not_to_have_count(0)
+    if is_live:
+        expect(page.locator("#rates-stages tbody tr")).not_to_have_count(0)
+
+
+def review(page, is_live):
+    expect(page.locator("#review [role=option]")).not_to_have_count(0)
+    expect(page.locator("#review .picture .plain")).to_be_visible()
+    expect(page.locator("#review .outlines rect")).not_to_have_count(0)
+    expect(page.locator("#review .decision")).to_have_text(re.compile(r"REJECT at 0\.\d{3}"))
+
+
+def whatif(page, is_live):
+    expect(page.locator("#whatif .histogram rect")).not_to_have_count(0)
+    expect(page.locator("#whatif tbody td").first).to_have_text(re.compile(r"\d of \d"))
+
+
+def compare(page, is_live):
+    if is_live:
+        expect(page.locator("#compare .how")).to_contain_text("--compare")
+        return
+    expect(page.locator("#compare caption")).to_have_text(
+        re.compile(r"^monday and stricter: [1-9]\d* of \d+ decisions flip")
+    )
+    expect(page.locator("#compare [role=option]")).not_to_have_count(0)
+    expect(page.locator("#compare .side .plain:visible")).not_to_have_count(0)
+
+
+VIEWS = [line, rates, review, whatif, compare]
+
+
+SIZES = {"desktop": DESKTOP, "tablet": TABLET}
+LOOKS = [
+    ("ended", "desktop", "light"),
+    ("ended", "tablet", "dark"),
+    ("demo", "desktop", "light"),
+    ("demo", "desktop", "dark"),
+    ("demo", "tablet", "light"),
+    ("demo", "tablet", "dark"),
+]
+
+
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: view.__name__)
+@pytest.mark.parametrize(("run", "size", "scheme"), LOOKS)
+def test_a_view_shows_its_data_and_can_be_read_by_everybody(run, size, scheme, view, request, visit, pytestconfig):
+    server = request.getfixturevalue(run)
+    page = visit(server.url, view.__name__, scheme, SIZES[size])
+    view(page, is_live=run == "demo")
+    page.wait_for_timeout(600)
+
+    where = request.node.callspec.id
+    shots = pytestconfig.getoption("shots")
+    page.screenshot(path=shots / f"{where}.png")
+    moved, shifts = shifted(page)
+    print(f"{where}: layout shift {moved:.4f}")
+    assert moved <= SHIFT_MAX, shifts
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= SIZES[size]["width"], f"it is {width} px wide"
+    found = Axe().run(page, options=WCAG).response["violations"]
+    said = [f"{of['impact']} {of['id']}: {[node['html'] for node in of['nodes']]}" for of in found]
+    assert not said

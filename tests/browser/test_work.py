@@ -1,0 +1,143 @@
+"""The page is worked by keys alone, and says what they did."""
+
+import re
+
+from playwright.sync_api import expect
+
+MINUTES = "/api/v1/rates?scope=camera/metal&window=1m"
+PERCENT = r"\d+\.\d %"
+
+
+def focused(page):
+    return page.evaluate("document.activeElement.textContent.trim()")
+
+
+def test_a_label_corrects_a_run_that_has_ended_and_is_taken_back(ended, visit):
+    page = visit(ended.url, "review")
+    expect(page.locator("#review .frame .truth")).to_have_text(re.compile("●"))
+    precision = page.locator("[data-rate=precision]")
+    expect(precision).to_have_text(re.compile(PERCENT))
+    before = precision.text_content().split(" → ")[-1]
+    page.keyboard.press("n")
+    expect(precision).to_have_text(re.compile(f"^{before} → "))
+    after = precision.text_content().split(" → ")[-1]
+    assert after != before
+
+    page.keyboard.press("2")
+    row = page.locator("#rates-table tr", has_text="precision").locator("td")
+    expect(row.nth(0)).to_have_text(after)
+    expect(row.nth(1)).to_have_text(f"{before} → {after}")
+
+    page.keyboard.press("3")
+    page.keyboard.press("u")
+    expect(precision).to_have_text(f"{after} → {before}")
+
+
+def test_views_are_reached_by_keys(demo, visit):
+    page = visit(demo.url)
+    expect(page.locator(".tile")).to_have_count(3)
+    for at, name in enumerate(page.locator("nav a").all_text_contents(), 1):
+        page.keyboard.press(str(at))
+        expect(page.locator("nav [aria-current=page]")).to_have_text(name)
+        expect(page.locator("main > section:visible")).to_have_attribute("aria-label", name)
+    page.reload()
+    page.keyboard.press("Tab")
+    assert focused(page).startswith("Skip")
+    page.keyboard.press("Tab")
+    assert focused(page) == "Line"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#rates")).to_be_visible()
+
+
+def test_the_skip_link_goes_past_the_header(demo, visit):
+    page = visit(demo.url, "review")
+    expect(page.locator("#review [role=option]")).not_to_have_count(0)
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#review")).to_be_visible()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.closest('main') != null")
+
+
+def test_arrows_go_from_tile_to_tile(demo, visit):
+    page = visit(demo.url)
+    first = page.locator(".tile").first
+    first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.locator(".tile").nth(1)).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(first).to_be_focused()
+
+
+def test_frames_are_gone_through_and_labels_taken_back_by_keys(demo, visit):
+    page = visit(demo.url, "review")
+    told = []
+    page.on("request", lambda request: request.method == "POST" and told.append(request.post_data_json))
+    title = page.locator("#review h3")
+    expect(title).to_have_text(re.compile("frame"))
+    first = title.text_content()
+    page.keyboard.press("j")
+    expect(title).not_to_have_text(first)
+    page.keyboard.press("k")
+    expect(title).to_have_text(first)
+
+    heatmap = page.locator("#review .heatmap")
+    expect(heatmap).to_be_visible()
+    page.keyboard.press("h")
+    expect(heatmap).to_be_hidden()
+    page.keyboard.press("h")
+    expect(heatmap).to_be_visible()
+
+    page.keyboard.press("n")
+    expect(title).not_to_have_text(first)
+    page.keyboard.press("u")
+    expect(title).to_have_text(first)
+    expect(page.locator("#review .frame .truth")).to_have_text("nobody said")
+    expect(page.locator("#review .status")).to_contain_text("unlabelled again")
+    assert [label["truth"] for label in told] == ["normal", "unlabelled"]
+    assert told[0]["seq"] == told[1]["seq"]
+
+
+def test_the_slider_says_what_another_threshold_would_do(demo, visit):
+    page = visit(demo.url, "whatif")
+    slider = page.locator("#whatif input[type=range]")
+    now, then = (page.locator("#whatif tbody tr").first.locator("td").nth(at) for at in (0, 1))
+    expect(now).to_have_text(re.compile(r"\d of \d"))
+    before = page.locator("#whatif output").text_content()
+
+    def rejected(cell):
+        return int(cell.text_content().split(" of ")[0].replace(",", ""))
+
+    slider.focus()
+    page.keyboard.press("PageDown")
+    expect(page.locator("#whatif output")).not_to_have_text(before)
+    page.keyboard.press("Home")
+    assert rejected(then) > rejected(now)
+    page.keyboard.press("End")
+    assert rejected(then) < rejected(now)
+
+
+def test_a_label_corrects_the_rates_in_front_of_the_user(demo, visit):
+    # The forty-fifth frame that is listed is of half a minute before: its minute is over when the next one begins.
+    demo.until(lambda: any(window["closed"] for window in demo.ask(MINUTES)["windows"]))
+    demo.until(lambda: demo.ask(MINUTES)["closed_up_to_us"] % 60_000_000 < 20_000_000)
+    page = visit(demo.url, "review")
+    page.locator("#review [name=camera]").select_option("metal")
+    expect(page.locator("#review h3")).to_have_text(re.compile("^metal"))
+    precision, labelled = page.locator("[data-rate=precision]"), page.locator("[data-rate=labelled]")
+    expect(labelled).to_have_text("0")
+    page.locator("#review [role=option]").nth(44).click()
+    page.keyboard.press("a")
+    expect(precision).to_have_text("100.0 %")
+    page.keyboard.press("n")
+    expect(precision).to_have_text("100.0 % → 50.0 %")
+    expect(labelled).to_have_text("2")
+
+    page.keyboard.press("2")
+    page.locator("#rates-scope").select_option("camera/metal")
+    page.locator("#rates-window").select_option("1m")
+    corrected = page.locator(".chart", has_text="Precision and recall").locator(
+        "title", has_text="corrected from 100.0 %"
+    )
+    expect(corrected).to_have_text(re.compile(r": 50.0 %; corrected from 100.0 % \(revision \d+\)"))
