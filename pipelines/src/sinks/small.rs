@@ -80,6 +80,12 @@ pub(crate) fn small_heatmap(seen: &Seen<'_>, side_px: u32) -> Image {
     )
 }
 
+/// An image, at most `side_px` wide and high.
+pub(crate) fn small_image(image: &Image, side_px: u32) -> Image {
+    let [width_px, height_px] = small_size(image, side_px);
+    resize(image, width_px, height_px)
+}
+
 /// The JPEG file of an image.
 pub(crate) fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, String> {
     let mut jpeg = Vec::new();
