@@ -171,8 +171,9 @@ pub(crate) fn exchange(address: &str, line: &str, body: &[u8]) -> io::Result<(u1
     let head = format!("{line}host: {address}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all(head.as_bytes())?;
     stream.write_all(body)?;
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply)?;
+    let mut reply = Vec::new();
+    stream.read_to_end(&mut reply)?;
+    let reply = String::from_utf8_lossy(&reply);
     let (head, body) = reply.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
     Ok((head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned()))
 }
