@@ -171,6 +171,7 @@ fn stitching(criterion: &mut Criterion) {
             width: 32,
             distances,
             weights: None,
+            nearest: None,
         },
     )];
     let mut group = criterion.benchmark_group("score/stitch 32x32 to 256x256");

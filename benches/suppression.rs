@@ -158,6 +158,7 @@ fn scores(recipe: &Recipe, width_px: u32, height_px: u32) -> FrameScores {
         weight: 1.0,
     };
     FrameScores {
+        nearest: Vec::new(),
         patches: (0..map.len() / 64).map(patch).collect(),
         map: AnomalyMap::new(layout.map_height, layout.map_width, map),
         product_px: RectPx {

@@ -1,6 +1,6 @@
 //! What there is to say of a detector, for people.
 
-use intakt_operators::detector::{Detector, DetectorDescription, ScoreScale};
+use intakt_operators::detector::{Detector, DetectorDescription, Provenance, ScoreScale};
 
 use crate::document::detectors::{ignored, image_score, scorer};
 
@@ -86,5 +86,21 @@ pub(crate) fn facts(detector: &Detector) -> Vec<(&'static str, String)> {
             }
             .to_owned(),
         ),
+        (
+            "provenance",
+            detector.provenance().map_or("not kept".to_owned(), provenance),
+        ),
     ]
+}
+
+/// How much of a detector is there to say where its normal patches come from.
+fn provenance(provenance: &Provenance) -> String {
+    let images = provenance.images();
+    let pictures = images.iter().filter(|image| !image.jpeg.is_empty()).count();
+    format!(
+        "kept: {} rows of the memory bank from {} images, {pictures} of them with pictures of {} kB in all",
+        provenance.n_rows(),
+        images.len(),
+        provenance.picture_bytes().div_ceil(1000)
+    )
 }

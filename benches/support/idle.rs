@@ -67,6 +67,7 @@ pub(crate) fn busy_detector(busy: Duration) -> Detector {
         threshold: 10.0,
     };
     let parts = DetectorParts {
+        provenance: None,
         recipe: Recipe {
             backbone: BackboneRecipe {
                 name: "idle".into(),

@@ -1,5 +1,8 @@
 //! Pictures of the frames of a run that people should look at, in one SQLite file beside the run's store: rejected and borderline
-//! frames, the newest of them. Losing it loses no verdict, so it is written without waiting for the disk.
+//! frames, the newest of them, with the normal patches nearest to what was found in them. Losing it loses no verdict, so it is written
+//! without waiting for the disk.
+
+mod nearest;
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,8 +26,10 @@ const APPLICATION_ID: i32 = 0x4970_6963;
 
 const BUSY: Duration = Duration::from_secs(5);
 
+pub use nearest::{NearestPatch, TrainingPicture};
+
 /// A frame as it was, and with its heatmap and regions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeptPicture {
     /// Size of the frame, of which the pictures may be smaller copies.
     pub frame_px: [u32; 2],
@@ -32,6 +37,8 @@ pub struct KeptPicture {
     pub frame_jpeg: Vec<u8>,
     /// A JPEG file of the same size.
     pub heatmap_jpeg: Vec<u8>,
+    /// The normal patches nearest to what was found in it; none of a detector that knows none.
+    pub nearest: Vec<NearestPatch>,
 }
 
 impl From<KeptPicture> for ReviewPicture {
@@ -64,12 +71,14 @@ impl Pictures {
             connection.busy_timeout(BUSY)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "OFF")?;
+            connection.pragma_update(None, "foreign_keys", "ON")?;
             connection.execute_batch(
                 "CREATE TABLE IF NOT EXISTS pictures (
                     id INTEGER PRIMARY KEY, camera TEXT NOT NULL, seq INTEGER NOT NULL,
                     width_px INTEGER NOT NULL, height_px INTEGER NOT NULL, frame BLOB NOT NULL, heatmap BLOB NOT NULL,
                     UNIQUE (camera, seq))",
             )?;
+            nearest::create(&connection)?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
             Ok(Self { connection })
         };
@@ -118,7 +127,9 @@ impl Pictures {
                 ],
             )?;
             let newest = transaction.last_insert_rowid();
+            nearest::keep(&transaction, newest, &picture.nearest)?;
             transaction.execute("DELETE FROM pictures WHERE id <= ?", [newest - i64::from(PICTURES_MAX)])?;
+            nearest::forget_unused(&transaction)?;
             transaction.commit()
         };
         keep(&mut self.connection).map_err(|error| format!("cannot keep a picture: {error}"))
@@ -129,19 +140,25 @@ impl Pictures {
     /// # Errors
     /// A sentence: the file is damaged.
     pub fn of(&self, camera: &str, seq: u64) -> Result<Option<KeptPicture>, String> {
-        let picture = self.connection.query_row(
-            "SELECT width_px, height_px, frame, heatmap FROM pictures
-            WHERE camera = ? AND seq = ? AND length(frame) <= ? AND length(heatmap) <= ?",
-            params![camera, seq.cast_signed(), PICTURE_BYTES_MAX, PICTURE_BYTES_MAX],
-            |row| {
-                Ok(KeptPicture {
-                    frame_px: [row.get(0)?, row.get(1)?],
-                    frame_jpeg: row.get(2)?,
-                    heatmap_jpeg: row.get(3)?,
-                })
-            },
-        );
-        picture
+        let read = |connection: &Connection| -> rusqlite::Result<KeptPicture> {
+            let (id, picture) = connection.query_row(
+                "SELECT id, width_px, height_px, frame, heatmap FROM pictures
+                WHERE camera = ? AND seq = ? AND length(frame) <= ? AND length(heatmap) <= ?",
+                params![camera, seq.cast_signed(), PICTURE_BYTES_MAX, PICTURE_BYTES_MAX],
+                |row| {
+                    let picture = KeptPicture {
+                        frame_px: [row.get(1)?, row.get(2)?],
+                        frame_jpeg: row.get(3)?,
+                        heatmap_jpeg: row.get(4)?,
+                        nearest: Vec::new(),
+                    };
+                    Ok((row.get(0)?, picture))
+                },
+            )?;
+            let nearest = nearest::of(connection, id)?;
+            Ok(KeptPicture { nearest, ..picture })
+        };
+        read(&self.connection)
             .optional()
             .map_err(|error| format!("cannot read a picture: {error}"))
     }
@@ -156,6 +173,7 @@ mod tests {
             frame_px: [4, 3],
             frame_jpeg: vec![of; 5],
             heatmap_jpeg: vec![of; 6],
+            nearest: Vec::new(),
         }
     }
 

@@ -1,4 +1,5 @@
-//! `GET /api/v1/cameras/{camera}/frames/{seq}`, and `/image` and `/heatmap` below it: how a frame looked that people should look at.
+//! `GET /api/v1/cameras/{camera}/frames/{seq}`, and `/image`, `/heatmap` and `/nearest/{rank}` below it: how a frame looked that people
+//! should look at, and the normal patches nearest to what was found in it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use intakt_pipelines::pictures::{KeptPicture, Pictures};
+use intakt_pipelines::pictures::{KeptPicture, NearestPatch, Pictures};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -17,6 +18,7 @@ use super::asked::Named;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::{KeptRun, blocking};
+use super::verdicts::Rect;
 
 /// A frame whose pictures are kept.
 #[derive(Serialize, ToSchema)]
@@ -27,6 +29,46 @@ pub(super) struct PicturedFrame {
     width_px: u32,
     /// Rows of the frame.
     height_px: u32,
+    /// At most three, for the strongest regions, or for the highest patch of a frame without regions. Empty where the detector does not
+    /// score by nearest normal patches, or was fitted before it kept where they come from.
+    nearest: Vec<Nearest>,
+}
+
+/// A patch of the frame and the normal patch of the detector's memory bank that is nearest to it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Nearest {
+    /// Index of the region whose peak the patch is at, in `regions` of the verdict; none of a frame without regions.
+    region: Option<u32>,
+    /// The patch in the frame.
+    rect_px: Rect,
+    /// How far it is from what is normal, in the detector's own unit.
+    distance: f64,
+    /// Name of the training image that the normal patch is in.
+    image: String,
+    /// Columns of the training image. Its picture may be smaller.
+    image_width_px: u32,
+    /// Rows of the training image.
+    image_height_px: u32,
+    /// The normal patch in the training image.
+    image_rect_px: Rect,
+    /// Whether there is a picture of the training image.
+    has_picture: bool,
+}
+
+impl From<NearestPatch> for Nearest {
+    fn from(patch: NearestPatch) -> Self {
+        let image = patch.training.image;
+        Self {
+            region: patch.region,
+            rect_px: patch.rect_px.into(),
+            distance: patch.distance,
+            image: image.name,
+            image_width_px: image.width_px,
+            image_height_px: image.height_px,
+            image_rect_px: patch.training_rect_px.into(),
+            has_picture: !image.jpeg.is_empty(),
+        }
+    }
 }
 
 /// A frame whose pictures are kept: rejected and borderline ones are, the newest of them.
@@ -49,6 +91,7 @@ pub(super) async fn frame(
         seq,
         width_px,
         height_px,
+        nearest: picture.nearest.into_iter().map(Nearest::from).collect(),
     }))
 }
 
@@ -88,6 +131,35 @@ pub(super) async fn heatmap(
 ) -> Result<Response, Refusal> {
     let picture = picture(&shared, kept.pictures, camera, seq).await?;
     Ok(kept_picture(&headers, seq, "heatmap", picture.heatmap_jpeg))
+}
+
+/// The training image of a nearest normal patch, at most 320 px wide and high.
+#[utoipa::path(get, path = "/cameras/{camera}/frames/{seq}/nearest/{rank}", tag = "frames",
+    params(("camera" = String, Path), ("seq" = u64, Path), ("rank" = usize, Path, description = "Index in `nearest` of the frame")),
+    responses(
+        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        (status = 304, description = "It is the one that `If-None-Match` names"),
+        (status = 404, description = "No picture of it is kept"),
+        (status = 409, description = "The run is not kept"),
+))]
+pub(super) async fn nearest(
+    State(shared): State<Shared>,
+    KeptRun(kept): KeptRun,
+    Named((camera, seq, rank)): Named<(Arc<str>, u64, usize)>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let mut picture = picture(&shared, kept.pictures, camera, seq).await?;
+    let found = picture
+        .nearest
+        .get_mut(rank)
+        .map(|patch| std::mem::take(&mut patch.training.image.jpeg));
+    match found.filter(|file| !file.is_empty()) {
+        Some(file) => Ok(kept_picture(&headers, seq, &format!("nearest-{rank}"), file)),
+        None => Err(Refusal::new(
+            StatusCode::NOT_FOUND,
+            format!("frame {seq} has no picture of a training image {rank}"),
+        )),
+    }
 }
 
 /// The pictures of a frame that are kept in the file `pictures`.

@@ -103,6 +103,7 @@ fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
         .routes(routes!(frames::frame))
         .routes(routes!(frames::image))
         .routes(routes!(frames::heatmap))
+        .routes(routes!(frames::nearest))
         .routes(routes!(verdicts::verdicts))
         .routes(routes!(histogram::histogram))
         .routes(routes!(compare::compare))

@@ -120,8 +120,9 @@ pub(super) struct Region {
     centroid_px: [f64; 2],
 }
 
+/// A rectangle of pixels.
 #[derive(Debug, Serialize, ToSchema)]
-struct Rect {
+pub(super) struct Rect {
     x: u32,
     y: u32,
     width: u32,
@@ -296,11 +297,16 @@ impl KeptVerdict {
     }
 }
 
+impl From<RectPx> for Rect {
+    fn from(RectPx { x, y, width, height }: RectPx) -> Self {
+        Self { x, y, width, height }
+    }
+}
+
 impl From<&intakt_operators::Region> for Region {
     fn from(region: &intakt_operators::Region) -> Self {
-        let RectPx { x, y, width, height } = region.bbox_px;
         Self {
-            bbox_px: Rect { x, y, width, height },
+            bbox_px: region.bbox_px.into(),
             area_px: region.area_px,
             peak: region.peak,
             mean: region.mean,

@@ -24,6 +24,7 @@ mod kept;
 mod kept_live;
 mod live;
 mod live_cluster;
+mod nearest;
 mod network_camera;
 mod packaging;
 mod pictures;

@@ -15,13 +15,15 @@ use crate::support::{INTAKT, SHARED, intakt};
 /// What takes longer hangs.
 const HANG: Duration = Duration::from_secs(60);
 
-fn serve(run: &Path) -> Served {
+/// Serves a run that is kept.
+pub(crate) fn serve(run: &Path) -> Served {
     let mut command = Command::new(INTAKT);
     command.arg("serve").arg(run).args(["--listen", "127.0.0.1:0"]);
     Served::spawn(command)
 }
 
-fn json(served: &Served, path: &str) -> Value {
+/// A JSON answer.
+pub(crate) fn json(served: &Served, path: &str) -> Value {
     let (status, body) = served.get(path);
     assert_eq!(status, 200, "{path}: {body}");
     serde_json::from_str(&body).unwrap()

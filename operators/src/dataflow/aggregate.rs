@@ -12,7 +12,7 @@ use timely::dataflow::operators::generic::Operator;
 
 use super::{DecodedFrame, Offload, Resources, ScoredTile, UnreadableFrame};
 use crate::detector::PatchScores;
-use crate::postprocess::{FrameScores, stitch};
+use crate::postprocess::{FrameScores, TileRows, stitch};
 
 /// A frame with its anomaly map.
 #[derive(Clone, Debug)]
@@ -71,6 +71,7 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
                     product_px,
                     map,
                     patches,
+                    nearest: TileRows::of(tiles),
                 }),
             })
         };

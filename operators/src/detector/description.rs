@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Calibration, Detector, ImageRole, Recipe, Scorer};
+use super::{Calibration, Detector, ImageRole, Recipe};
 
 /// All of a detector but its numbers: what it does, how its threshold came about, and the hashes that tell it from others.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -43,11 +43,7 @@ impl DetectorDescription {
             manifest_sha256: detector.manifest_hash(),
             n_train: images(ImageRole::Train),
             n_calibrate: images(ImageRole::Calibrate),
-            bank_rows: match detector.scorer() {
-                Scorer::Patchcore(scorer) => Some(scorer.bank_rows()),
-                Scorer::GlobalKnn(scorer) => Some(scorer.bank_rows()),
-                Scorer::Padim(_) | Scorer::Gaussian(_) => None,
-            },
+            bank_rows: detector.scorer().bank_rows(),
             keeps_sums: detector.sums().is_some(),
             computed_by: detector.backbone().computed_by().map(str::to_owned),
         }

@@ -1,6 +1,6 @@
 //! A fitted detector: everything needed to score frames, and where it came from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::backbone::{Backbone, hash};
 use super::tensor_file::hexadecimal;
-use super::{Calibration, ImageScore, Recipe, Scorer, Tensor};
+use super::{Calibration, ImageScore, Provenance, Recipe, Scorer, Tensor};
 use crate::imaging::check_input;
 use crate::metrics::ScoreReference;
 
@@ -50,6 +50,8 @@ pub struct DetectorParts {
     pub manifest: Vec<ManifestEntry>,
     /// The exact sums of the scorer by name, where they are kept so that an image can be taken out again.
     pub sums: Option<BTreeMap<String, Tensor>>,
+    /// Where the rows of the scorer's memory bank come from, where it has one and that is known. Shared as the scorer is.
+    pub provenance: Option<Arc<Provenance>>,
     /// Version of the program that fitted it.
     pub intakt_version: String,
 }
@@ -119,6 +121,11 @@ impl Detector {
         self.parts.sums.as_ref()
     }
 
+    /// Where the rows of its memory bank come from, where that is known.
+    pub fn provenance(&self) -> Option<&Provenance> {
+        self.parts.provenance.as_deref()
+    }
+
     /// Version of the program that fitted it.
     pub fn intakt_version(&self) -> &str {
         &self.parts.intakt_version
@@ -145,6 +152,7 @@ impl Detector {
             manifest: parts.manifest.clone(),
             // It looks at frames; nobody takes training images out of it.
             sums: None,
+            provenance: parts.provenance.clone(),
             intakt_version: parts.intakt_version.clone(),
         })
     }
@@ -189,7 +197,8 @@ fn check(parts: &DetectorParts) -> Result<(), String> {
              that is meant, and do not mix the parts of two detectors"
         ));
     }
-    check_grid(parts)
+    check_grid(parts)?;
+    check_provenance(parts)
 }
 
 /// A Gaussian per position holds for one grid only: that of the first layer at the recipe's input size.
@@ -208,6 +217,37 @@ fn check_grid(parts: &DetectorParts) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Every row of the bank comes from an image that the scorer was fitted on.
+fn check_provenance(parts: &DetectorParts) -> Result<(), String> {
+    let Some(provenance) = &parts.provenance else {
+        return Ok(());
+    };
+    let (named, held) = (provenance.n_rows(), parts.scorer.bank_rows());
+    if held != Some(named) {
+        return Err(format!(
+            "it says where {named} rows of its memory bank come from, and the bank holds {}",
+            held.unwrap_or(0)
+        ));
+    }
+    let trained: BTreeSet<&str> = parts
+        .manifest
+        .iter()
+        .filter(|entry| entry.role == ImageRole::Train)
+        .map(|entry| entry.name.as_str())
+        .collect();
+    match provenance
+        .images()
+        .iter()
+        .find(|image| !trained.contains(image.name.as_str()))
+    {
+        None => Ok(()),
+        Some(image) => Err(format!(
+            "it was not fitted on \"{}\", which rows of its bank come from",
+            image.name
+        )),
+    }
 }
 
 fn check_backbone(parts: &DetectorParts) -> Result<(), String> {

@@ -11,14 +11,14 @@ use thiserror::Error;
 use super::backbone::{Backbone, backbone_from_tensors};
 use super::detector::{Detector, DetectorParts, ManifestEntry, id_from_hash, manifest_hash};
 use super::tensor_file::{Contents, content_hash, open, write};
-use super::{BackboneRecipe, Precision, Recipe, Scorer, Tensor};
+use super::{BackboneRecipe, Precision, Provenance, Recipe, Scorer, Tensor};
 
 /// What `format` says in the metadata of our files.
 pub const FORMAT: &str = "intakt-detector";
 
-/// The newest format that is read, and that of networks in 8 or 16 bits. All others are still written in format 1, so that a
-/// detector keeps its id and older programs read it.
-pub const FORMAT_VERSION: u32 = 2;
+/// The newest format that is read: that of memory banks whose rows say where they come from. Without that, networks in 8 or 16 bits
+/// are still written in format 2 and all others in format 1, so that a detector keeps its id and older programs read it.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Why bytes are not a detector: sentences to follow `cannot load detector "…": `.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -95,17 +95,16 @@ fn contents(parts: &DetectorParts) -> Contents {
     let mut contents = Contents::default();
     let mut put = |key: &str, value: String| contents.metadata.insert(key.into(), value);
     put("format", FORMAT.into());
-    let version = match parts.recipe.backbone.precision {
-        Precision::F32 => 1,
-        Precision::Bf16 | Precision::Int8 => FORMAT_VERSION,
-    };
-    put("format_version", version.to_string());
+    put("format_version", version_of(parts).to_string());
     put("intakt_version", parts.intakt_version.clone());
     put("recipe", json(&parts.recipe));
     put("calibration", json(&parts.calibration));
     put("manifest", json(&parts.manifest));
     put("manifest_sha256", manifest_hash(&parts.manifest));
     put("keeps_sums", parts.sums.is_some().to_string());
+    if let Some(provenance) = &parts.provenance {
+        put("provenance", provenance.described());
+    }
     let named = |prefix: &'static str, tensors: BTreeMap<String, Tensor>| {
         tensors
             .into_iter()
@@ -116,10 +115,22 @@ fn contents(parts: &DetectorParts) -> Contents {
     contents
         .tensors
         .extend(named("sums.", parts.sums.clone().unwrap_or_default()));
+    let provenance = parts.provenance.as_ref().map(|provenance| provenance.tensors());
+    contents
+        .tensors
+        .extend(named("provenance.", provenance.unwrap_or_default()));
     // Last, because it covers the rest.
     let hash = content_hash(&contents);
     contents.metadata.insert("content_sha256".into(), hash);
     contents
+}
+
+fn version_of(parts: &DetectorParts) -> u32 {
+    match (&parts.provenance, parts.recipe.backbone.precision) {
+        (Some(_), _) => FORMAT_VERSION,
+        (None, Precision::Bf16 | Precision::Int8) => 2,
+        (None, Precision::F32) => 1,
+    }
 }
 
 fn check_format(metadata: &BTreeMap<String, String>) -> Result<(), DetectorFileError> {
@@ -161,7 +172,15 @@ fn parts(contents: Contents, backbone: &RebuildBackbone<'_>) -> Result<DetectorP
     let backbone = backbone(&recipe.backbone, &taken(&mut tensors, "backbone.")).map_err(inconsistent)?;
     let scorer = Scorer::from_tensors(&recipe.scorer, &taken(&mut tensors, "scorer."))
         .map_err(|error| DetectorFileError::Inconsistent(format!("scorer: {error}")))?;
+    let placed = taken(&mut tensors, "provenance.");
+    let provenance = metadata
+        .get("provenance")
+        .map(|described| Provenance::from_file(described, &placed));
+    let provenance = provenance
+        .transpose()
+        .map_err(|error| DetectorFileError::Inconsistent(format!("provenance: {error}")))?;
     Ok(DetectorParts {
+        provenance: provenance.map(Arc::new),
         calibration: parsed(&metadata, "calibration")?,
         intakt_version: text(&metadata, "intakt_version")?.into(),
         sums: keeps_sums.then_some(sums),

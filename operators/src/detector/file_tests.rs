@@ -1,11 +1,11 @@
 //! Claims about detector files, on small detectors over a stand-in backbone.
 
 use super::*;
-use crate::FeatureMap;
 use crate::detector::backbone::{Layer, hash};
 use crate::detector::tensor_file::HEADER_BYTES_MAX;
 use crate::detector::*;
 use crate::imaging::Image;
+use crate::{FeatureMap, RectPx};
 
 /// A network of two layers with two dimensions each, at every second pixel.
 struct Toy {
@@ -165,6 +165,7 @@ fn parts_with(scorer_recipe: ScorerRecipe, scorer: Scorer) -> DetectorParts {
             entry("good/b \"quoted\" ü.png", ImageRole::Calibrate),
             entry("good/a.png", ImageRole::Train),
         ],
+        provenance: None,
         sums: Some(BTreeMap::from([(
             "images".to_string(),
             Tensor::i64(&[2], vec![i64::MIN, 209]),
@@ -194,6 +195,99 @@ fn a_detector_survives_its_file_bit_for_bit() {
             parts = detector.into_parts();
         }
     }
+}
+
+/// Of the bank of five rows that `parts` has.
+fn placed(name: &str, n_rows: usize) -> DetectorParts {
+    let image = TrainingImage {
+        name: name.into(),
+        width_px: 64,
+        height_px: 48,
+        jpeg: super::super::scorer_testing::jpeg(32, 24),
+    };
+    let place = |row: u32| RowPlace {
+        image: 0,
+        rect_px: RectPx {
+            x: 8 * row,
+            y: 0,
+            width: 8,
+            height: 8,
+        },
+    };
+    let rows = (0..n_rows as u32).map(place).collect();
+    let mut placed = parts();
+    placed.provenance = Some(Arc::new(Provenance::new(vec![image], rows).unwrap()));
+    placed
+}
+
+#[test]
+fn where_the_rows_come_from_survives_the_file_and_another_threshold() {
+    let detector = Detector::new(placed("good/a.png", 5)).unwrap();
+    let bytes = detector.to_bytes();
+    let again = load(&bytes).unwrap();
+    assert_eq!(again.to_bytes(), bytes);
+    let (image, rect_px) = again.provenance().unwrap().of(3).unwrap();
+    assert_eq!((image.name.as_str(), rect_px.x), ("good/a.png", 24));
+    assert_eq!(again.provenance(), detector.provenance());
+    let stricter = again.with_image_threshold(0.1).unwrap();
+    assert_eq!(stricter.provenance(), detector.provenance());
+    assert_ne!(stricter.id(), detector.id());
+}
+
+#[test]
+fn only_what_older_programs_cannot_read_has_a_newer_format() {
+    let version = |parts| contents(&parts).metadata["format_version"].clone();
+    assert_eq!(
+        (version(parts()), version(placed("good/a.png", 5))),
+        ("1".into(), "3".into())
+    );
+    assert!(Detector::new(parts()).unwrap().provenance().is_none());
+    let pretended = forged(placed("good/a.png", 5), |contents| {
+        contents.metadata.insert("format_version".into(), "1".into());
+    });
+    assert!(matches!(pretended.unwrap_err(), DetectorFileError::Damaged(_)));
+}
+
+#[test]
+fn rows_that_come_from_nowhere_are_refused() {
+    for (name, n_rows, sentence) in [
+        (
+            "good/a.png",
+            4,
+            "where 4 rows of its memory bank come from, and the bank holds 5",
+        ),
+        ("good/c.png", 5, "was not fitted on \"good/c.png\""),
+        ("good/b \"quoted\" ü.png", 5, "was not fitted on"),
+    ] {
+        let error = Detector::new(placed(name, n_rows)).unwrap_err();
+        assert!(error.contains(sentence), "{error}");
+    }
+    let mut without_bank = all_parts().swap_remove(1);
+    without_bank.provenance = placed("good/a.png", 5).provenance;
+    assert!(Detector::new(without_bank).unwrap_err().contains("the bank holds 0"));
+    let bytes = Detector::new(placed("good/a.png", 5)).unwrap().to_bytes();
+    for length in 0..bytes.len() {
+        assert!(load(&bytes[..length]).is_err(), "{length}");
+    }
+    for name in ["provenance.rows", "provenance.pictures"] {
+        for tensor in [
+            None,
+            Some(Tensor::u8(vec![0; 9])),
+            Some(Tensor::i64(&[5, 1], vec![i64::MAX; 5])),
+        ] {
+            let loaded = forged(placed("good/a.png", 5), |contents| {
+                contents.tensors.remove(name);
+                contents
+                    .tensors
+                    .extend(tensor.clone().map(|tensor| (name.to_owned(), tensor)));
+            });
+            assert!(loaded.is_err(), "{name}: {tensor:?}");
+        }
+    }
+    let undescribed = forged(placed("good/a.png", 5), |contents| {
+        drop(contents.metadata.remove("provenance"))
+    });
+    assert!(matches!(undescribed.unwrap_err(), DetectorFileError::Damaged(_)));
 }
 
 #[test]
@@ -320,9 +414,9 @@ fn newer_formats_are_refused_with_the_version_that_wrote_them() {
             contents.metadata.insert("intakt_version".into(), "3.2.1".into());
         })
     };
-    let error = set("3").unwrap_err().to_string();
+    let error = set("4").unwrap_err().to_string();
     assert!(
-        error.contains("format 3, written by intakt 3.2.1") && error.contains("up to 2"),
+        error.contains("format 4, written by intakt 3.2.1") && error.contains("up to 3"),
         "{error}"
     );
     for version in ["0", "-1", "one", ""] {

@@ -38,6 +38,7 @@ impl Gaussian {
             width: embedding.width,
             distances: self.shared.whitened_norms(&embedding.data),
             weights: None,
+            nearest: None,
         })
     }
 

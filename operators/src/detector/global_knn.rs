@@ -80,6 +80,7 @@ impl GlobalKnn {
             width: 1,
             distances: vec![(sum / neighbours.len() as f64) as f32],
             weights: None,
+            nearest: Some(neighbours.iter().take(1).map(|neighbour| neighbour.index).collect()),
         })
     }
 
@@ -133,6 +134,9 @@ mod tests {
             let expected = nearest.iter().sum::<f64>() / nearest.len() as f64;
             assert_close(&scores.distances, &[expected as f32], 1e-5);
             assert_eq!((scores.height, scores.width, scores.weights), (1, 1, None));
+            let row = scores.nearest.unwrap()[0] as usize;
+            let alone = GlobalKnn::new(dims, bank[row * dims..][..dims].to_vec(), 1).unwrap();
+            assert_close(&alone.score(&embedding).unwrap().distances, &[all[0] as f32], 1e-5);
         }
     }
 

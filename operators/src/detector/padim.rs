@@ -39,6 +39,7 @@ impl Padim {
             width: self.width,
             distances: self.gaussians.whitened_norms(&embedding.data),
             weights: None,
+            nearest: None,
         })
     }
 

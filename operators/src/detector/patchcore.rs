@@ -90,6 +90,7 @@ impl Patchcore {
             width: embedding.width,
             distances: nearest.iter().map(|nearest| nearest.squared_distance.sqrt()).collect(),
             weights: Some(weights),
+            nearest: Some(nearest.iter().map(|nearest| nearest.index).collect()),
         })
     }
 
@@ -195,6 +196,15 @@ mod tests {
                 .map(|patch| naive(bank, dims, b, patch))
                 .collect();
             assert_eq!((scores.height, scores.width), (5, 4));
+            let nearest = scores.nearest.unwrap();
+            for (patch, (row, distance)) in embedding
+                .data
+                .chunks_exact(dims)
+                .zip(nearest.iter().zip(&scores.distances))
+            {
+                let to_row = distance_to(patch, &bank[*row as usize * dims..][..dims]);
+                assert_close(&[to_row as f32], &[*distance], 1e-5);
+            }
             assert_close(
                 &scores.distances,
                 &expected.iter().map(|e| e.0).collect::<Vec<_>>(),

@@ -46,6 +46,15 @@ impl Scorer {
         }
     }
 
+    /// Rows of its memory bank, where it has one.
+    pub fn bank_rows(&self) -> Option<usize> {
+        match self {
+            Scorer::Patchcore(scorer) => Some(scorer.bank_rows()),
+            Scorer::GlobalKnn(scorer) => Some(scorer.bank_rows()),
+            Scorer::Padim(_) | Scorer::Gaussian(_) => None,
+        }
+    }
+
     /// Height and width of the embeddings it scores, where it does not take any.
     pub fn grid(&self) -> Option<(usize, usize)> {
         match self {

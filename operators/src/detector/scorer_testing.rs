@@ -27,3 +27,17 @@ pub(super) fn assert_close(found: &[f32], expected: &[f32], tolerance: f32) {
         );
     }
 }
+
+/// A black JPEG.
+pub(super) fn jpeg(width_px: u32, height_px: u32) -> Vec<u8> {
+    let mut jpeg = Vec::new();
+    image::codecs::jpeg::JpegEncoder::new(&mut jpeg)
+        .encode(
+            &vec![0; (3 * width_px * height_px) as usize],
+            width_px,
+            height_px,
+            image::ExtendedColorType::Rgb8,
+        )
+        .unwrap();
+    jpeg
+}

@@ -11,4 +11,6 @@ pub struct PatchScores {
     pub distances: Vec<f32>,
     /// PatchCore's weight of every patch (eq. 7), where the image score is re-weighted.
     pub weights: Option<Vec<f32>>,
+    /// The row of the memory bank that is nearest to every patch, where the scorer has a bank.
+    pub nearest: Option<Vec<u32>>,
 }

@@ -14,8 +14,10 @@ pub struct Tensor {
 pub enum TensorData {
     /// Weights, embeddings, factors.
     F32(Vec<f32>),
-    /// Exact sums.
+    /// Exact sums, and places.
     I64(Vec<i64>),
+    /// Pictures.
+    U8(Vec<u8>),
 }
 
 impl Tensor {
@@ -34,6 +36,14 @@ impl Tensor {
         Self {
             shape: shape.to_vec(),
             data: TensorData::I64(data),
+        }
+    }
+
+    /// A tensor of bytes, along one axis.
+    pub fn u8(data: Vec<u8>) -> Self {
+        Self {
+            shape: vec![data.len()],
+            data: TensorData::U8(data),
         }
     }
 }

@@ -42,8 +42,8 @@ struct TensorInfo {
     data_offsets: [usize; 2],
 }
 
-/// Passes the file's bytes to `out`, piece by piece: a pure function of the content. Integers come before floats, so that
-/// every value is aligned to its size, and names ascend.
+/// Passes the file's bytes to `out`, piece by piece: a pure function of the content. Integers come before floats and those before
+/// bytes, so that every value is aligned to its size, and names ascend.
 ///
 /// # Errors
 /// A sentence, where the header is above [`HEADER_BYTES_MAX`].
@@ -106,6 +106,7 @@ impl Opened<'_> {
             let bytes = &values[info.data_offsets[0]..info.data_offsets[1]];
             let data = match info.dtype.as_str() {
                 "I64" => TensorData::I64(decoded(bytes, i64::from_le_bytes)),
+                "U8" => TensorData::U8(bytes.to_vec()),
                 _ => TensorData::F32(decoded(bytes, f32::from_le_bytes)),
             };
             let shape = info.shape;
@@ -208,18 +209,15 @@ fn infos(tensors: &BTreeMap<String, Tensor>) -> BTreeMap<String, TensorInfo> {
 }
 
 fn in_file_order(tensors: &BTreeMap<String, Tensor>) -> impl Iterator<Item = (&String, &Tensor)> {
-    let of = |integers: bool| {
-        tensors
-            .iter()
-            .filter(move |(_, tensor)| matches!(tensor.data, TensorData::I64(_)) == integers)
-    };
-    of(true).chain(of(false))
+    let of = |kind: &'static str| tensors.iter().filter(move |(_, tensor)| dtype(&tensor.data) == kind);
+    of("I64").chain(of("F32")).chain(of("U8"))
 }
 
 fn dtype(data: &TensorData) -> &'static str {
     match data {
         TensorData::F32(_) => "F32",
         TensorData::I64(_) => "I64",
+        TensorData::U8(_) => "U8",
     }
 }
 
@@ -227,6 +225,7 @@ fn value_bytes(dtype: &str) -> Option<usize> {
     match dtype {
         "F32" => Some(4),
         "I64" => Some(8),
+        "U8" => Some(1),
         _ => None,
     }
 }
@@ -245,6 +244,7 @@ fn pass_values(data: &TensorData, out: &mut dyn FnMut(&[u8])) {
             values.iter().for_each(|value| piece.extend(value.to_le_bytes()));
             out(&piece);
         }),
+        TensorData::U8(values) => out(values),
     }
 }
 
@@ -267,6 +267,7 @@ mod tests {
                 ("b.sums".to_string(), Tensor::i64(&[3], vec![i64::MIN, -1, i64::MAX])),
                 ("c.nothing".to_string(), Tensor::f32(&[0, 7], vec![])),
                 ("d.scalar".to_string(), Tensor::f32(&[], vec![0.25])),
+                ("a.bytes".to_string(), Tensor::u8(vec![1, 2, 3])),
             ]),
         }
     }
@@ -292,7 +293,7 @@ mod tests {
         assert_eq!(header_length % 8, 0);
         assert_eq!(metadata.metadata().as_ref().unwrap()["key 3"], "value \"3\" ü");
         let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-        assert_eq!(file.len(), 4);
+        assert_eq!(file.len(), 5);
         let floats = file.tensor("a.floats").unwrap();
         assert_eq!(
             (floats.dtype(), floats.shape()),
@@ -301,6 +302,8 @@ mod tests {
         assert_eq!(floats.data()[4 * 7..4 * 8], (7.0_f32 * 0.1 - 3.0).to_le_bytes());
         let sums = file.tensor("b.sums").unwrap();
         assert_eq!((sums.dtype(), sums.data().len()), (safetensors::Dtype::I64, 24));
+        let bytes = file.tensor("a.bytes").unwrap();
+        assert_eq!((bytes.dtype(), bytes.data()), (safetensors::Dtype::U8, &[1, 2, 3][..]));
     }
 
     #[test]

@@ -129,6 +129,13 @@ pub fn sixteen_bit_range(bytes: &[u8]) -> Result<Option<u16>, DecodeError> {
     })
 }
 
+/// Columns and rows of a JPEG that reaches its end, from its header; none of anything else.
+pub fn jpeg_size(bytes: &[u8]) -> Option<[u32; 2]> {
+    let (format, decoder) = open(bytes).ok()?;
+    let (width, height) = decoder.dimensions();
+    (format == ImageFormat::Jpeg).then_some([width, height])
+}
+
 /// The smallest range of a sensor (8, 10, 12, 14 or 16 bits) that holds `max_value`: what `sixteen_bit_max` should be for
 /// frames whose highest value that is.
 pub fn real_range(max_value: u16) -> u16 {

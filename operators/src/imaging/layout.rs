@@ -167,18 +167,38 @@ impl FrameLayout {
 
     /// The smallest rectangle of frame pixels that holds all of a rectangle of map pixels, cut at the frame's edges.
     pub fn map_rect_to_frame(&self, rect: RectPx) -> RectPx {
-        let [x, width] = self.map_span_to_frame(0, rect.x, rect.width, self.frame_width_px);
-        let [y, height] = self.map_span_to_frame(1, rect.y, rect.height, self.frame_height_px);
+        let span = |start: u32, len: u32| [f64::from(start), f64::from(start) + f64::from(len)];
+        self.map_spans_to_frame([span(rect.x, rect.width), span(rect.y, rect.height)])
+    }
+
+    /// The frame pixels of one patch, as [`FrameLayout::map_rect_to_frame`] gives them: its cell of the tile, which `grid`
+    /// (rows, columns) divides evenly. What the patch is made of reaches further.
+    ///
+    /// Panics unless the layout has the tile and the grid the patch (bugs of ours).
+    pub fn patch_rect_to_frame(&self, tile_idx: usize, grid: [usize; 2], patch_idx: usize) -> RectPx {
+        let (tile, [rows, columns]) = (self.tiles[tile_idx], grid);
+        assert!(patch_idx < rows * columns, "patch {patch_idx} of {rows}x{columns}");
+        let cell = |start: u32, len: u32, idx: usize, n: usize| {
+            [idx, idx + 1].map(|idx| f64::from(start) + f64::from(len) * idx as f64 / n as f64)
+        };
+        self.map_spans_to_frame([
+            cell(tile.x, tile.width, patch_idx % columns, columns),
+            cell(tile.y, tile.height, patch_idx / columns, rows),
+        ])
+    }
+
+    /// Of spans [from, to] along x and y.
+    fn map_spans_to_frame(&self, [x, y]: [[f64; 2]; 2]) -> RectPx {
+        let [x, width] = self.map_span_to_frame(0, x, self.frame_width_px);
+        let [y, height] = self.map_span_to_frame(1, y, self.frame_height_px);
         RectPx { x, y, width, height }
     }
 
-    fn map_span_to_frame(&self, axis: usize, start: u32, len: u32, frame_len: u32) -> [u32; 2] {
+    fn map_span_to_frame(&self, axis: usize, [from, to]: [f64; 2], frame_len: u32) -> [u32; 2] {
         let to_frame = |at: f64| self.map_origin_in_frame_px[axis] + at * self.frame_px_per_map_px[axis];
         // A hair of tolerance, or a border at 300.00000000000006 would take in one more pixel.
-        let first = (to_frame(f64::from(start)) + 1e-6).floor().min(f64::from(frame_len));
-        let last = (to_frame(f64::from(start) + f64::from(len)) - 1e-6)
-            .ceil()
-            .clamp(first, f64::from(frame_len));
+        let first = (to_frame(from) + 1e-6).floor().min(f64::from(frame_len));
+        let last = (to_frame(to) - 1e-6).ceil().clamp(first, f64::from(frame_len));
         [first as u32, (last - first) as u32]
     }
 

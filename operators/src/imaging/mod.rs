@@ -6,7 +6,7 @@ mod jpeg;
 mod layout;
 mod margin;
 mod resize;
-pub use decode::{DecodeError, FRAME_PIXELS_MAX, decode, decode_mask, real_range, sixteen_bit_range};
+pub use decode::{DecodeError, FRAME_PIXELS_MAX, decode, decode_mask, jpeg_size, real_range, sixteen_bit_range};
 pub use image::Image;
 pub use layout::{FrameLayout, TILES_MAX, check_input};
 pub use margin::product_rect;

@@ -242,6 +242,7 @@ mod tests {
             map: AnomalyMap::new(width, width, vec![0.0; width * width]),
             patches,
             product_px: whole,
+            nearest: Vec::new(),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use intakt_kernels::{gaussian_blur, resize_bilinear};
 
+use super::nearest::TileRows;
 use crate::detector::{PatchScores, Recipe};
 use crate::imaging::FrameLayout;
 use crate::{AnomalyMap, RectPx};
@@ -30,6 +31,8 @@ pub struct FrameScores {
     pub patches: Vec<ScoredPatch>,
     /// The product in the frame, without the dark margin: frame pixels. The whole frame where no margin is excluded.
     pub product_px: RectPx,
+    /// The rows of the memory bank nearest to the patches, a tile an entry; empty where the scorer has no bank.
+    pub nearest: Vec<TileRows>,
 }
 
 impl Recipe {
@@ -228,6 +231,7 @@ mod tests {
             width,
             distances: positions.collect(),
             weights: None,
+            nearest: None,
         }
     }
 

@@ -284,4 +284,4 @@ fn grow_line(line: &mut [bool], radius: usize) {
 
 #[cfg(test)]
 #[path = "suppress_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -11,7 +11,7 @@ use crate::{AnomalyMap, Decision, RectPx, fixed_point};
 const WIDTH: usize = 64;
 const HEIGHT: usize = 48;
 
-fn recipe(how: ImageScore, suppression: SuppressionRules) -> Recipe {
+pub(in crate::postprocess) fn recipe(how: ImageScore, suppression: SuppressionRules) -> Recipe {
     Recipe {
         backbone: BackboneRecipe {
             name: "builtin".into(),
@@ -39,7 +39,7 @@ fn recipe(how: ImageScore, suppression: SuppressionRules) -> Recipe {
 }
 
 /// Normal level 1, threshold 2 for images and pixels.
-fn calibration() -> Calibration {
+pub(in crate::postprocess) fn calibration() -> Calibration {
     let scale = ScoreScale {
         normal_level: 1.0,
         threshold: 2.0,
@@ -72,6 +72,7 @@ fn scores(of: impl Fn(usize, usize) -> f32) -> FrameScores {
     });
     let (width, height) = (2 * WIDTH as u32, 2 * HEIGHT as u32);
     FrameScores {
+        nearest: Vec::new(),
         layout: FrameLayout {
             frame_width_px: width,
             frame_height_px: height,
@@ -483,6 +484,7 @@ fn milliseconds_per_frame() {
                 .map(|i| 1.0 + ((i * 37 + tile * 11) % 101) as f32 * 0.012)
                 .collect(),
             weights: None,
+            nearest: None,
         };
         let scored: Vec<_> = (0..layout.tiles.len()).map(|tile| (tile, patch_scores(tile))).collect();
         let recipe = recipe(ImageScore::Max, SuppressionRules::default());
@@ -498,6 +500,7 @@ fn milliseconds_per_frame() {
             let (map, patches) = crate::postprocess::stitch(&layout, &scored, 4.0).unwrap();
             stitching.push(start.elapsed());
             let scores = FrameScores {
+                nearest: Vec::new(),
                 layout: layout.clone(),
                 map,
                 patches,

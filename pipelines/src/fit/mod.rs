@@ -4,6 +4,7 @@ mod backbone;
 mod calibrate;
 mod global_knn;
 mod patchcore;
+mod provenance;
 mod recipe;
 mod sums;
 mod survey;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use intakt_operators::Truth;
 use intakt_operators::detector::backbone::Backbone;
 use intakt_operators::detector::{
-    CalibrationMethod, Detector, DetectorParts, ImageRole, Precision, Scorer, ScorerRecipe, Tensor,
+    CalibrationMethod, Detector, DetectorParts, ImageRole, Precision, Provenance, Scorer, ScorerRecipe, Tensor,
 };
 
 pub use backbone::BackboneChoice;
@@ -26,6 +27,7 @@ pub use without::fit_without;
 
 use crate::datasets::{Dataset, Item, Need, Split};
 use crate::{PipelineError, Progress, RunOptions};
+use provenance::RowSource;
 use survey::{Surveyed, survey};
 use training::Training;
 
@@ -81,9 +83,9 @@ pub fn fit(
         options,
         progress,
     };
-    let (scorer, sums) = fit_scorer(&training, &fitted_on)?;
-    let sums = if settings.keep_sums { sums } else { None };
-    finish(&training, scorer, sums, &fitted_on, &held_out, settings.calibration)
+    let mut fitted = fit_scorer(&training, &fitted_on)?;
+    fitted.sums = fitted.sums.filter(|_| settings.keep_sums);
+    finish(&training, fitted, &fitted_on, &held_out, settings.calibration)
 }
 
 /// The images to fit on and those to calibrate on.
@@ -121,30 +123,49 @@ fn refuse_too_few(fitted_on: &[Surveyed], held_out: &[Surveyed]) -> Result<(), P
     )))
 }
 
-type FittedScorer = (Scorer, Option<BTreeMap<String, Tensor>>);
+/// A scorer, and what is known of how it came about.
+struct Fitted {
+    scorer: Scorer,
+    sums: Option<BTreeMap<String, Tensor>>,
+    provenance: Option<Provenance>,
+}
 
-fn fit_scorer(training: &Training<'_>, images: &[Surveyed]) -> Result<FittedScorer, PipelineError> {
+fn fit_scorer(training: &Training<'_>, images: &[Surveyed]) -> Result<Fitted, PipelineError> {
     match training.recipe.scorer {
-        ScorerRecipe::Patchcore { .. } => Ok((patchcore::fit(training, images)?, None)),
-        ScorerRecipe::GlobalKnn { .. } => Ok((global_knn::fit(training, images)?, None)),
+        ScorerRecipe::Patchcore { .. } => with_provenance(training, images, patchcore::fit(training, images)?),
+        ScorerRecipe::GlobalKnn { .. } => with_provenance(training, images, global_knn::fit(training, images)?),
         ScorerRecipe::Padim { .. } | ScorerRecipe::Gaussian { .. } => {
             let sums = sums::accumulate(training, images)?;
-            let scorer = sums::fit(training, &sums)?;
-            Ok((scorer, Some(sums.tensors())))
+            Ok(Fitted {
+                scorer: sums::fit(training, &sums)?,
+                sums: Some(sums.tensors()),
+                provenance: None,
+            })
         }
     }
+}
+
+fn with_provenance(
+    training: &Training<'_>,
+    images: &[Surveyed],
+    (scorer, sources): (Scorer, Vec<RowSource>),
+) -> Result<Fitted, PipelineError> {
+    Ok(Fitted {
+        scorer,
+        sums: None,
+        provenance: Some(provenance::keep(training, images, &sources)?),
+    })
 }
 
 /// Calibrates, and puts the detector together.
 fn finish(
     training: &Training<'_>,
-    scorer: Scorer,
-    sums: Option<BTreeMap<String, Tensor>>,
+    fitted: Fitted,
     fitted_on: &[Surveyed],
     held_out: &[Surveyed],
     method: CalibrationMethod,
 ) -> Result<Detector, PipelineError> {
-    let (scorer, calibration) = calibrate::calibrate(training, scorer, held_out, method)?;
+    let (scorer, calibration) = calibrate::calibrate(training, fitted.scorer, held_out, method)?;
     let entries = |images: &[Surveyed], role: ImageRole| -> Vec<_> {
         images.iter().map(|image| image.manifest_entry(role)).collect()
     };
@@ -156,7 +177,8 @@ fn finish(
         scorer,
         calibration,
         manifest,
-        sums,
+        sums: fitted.sums,
+        provenance: fitted.provenance.map(Arc::new),
         intakt_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     Detector::new(parts).map_err(PipelineError::Refused)

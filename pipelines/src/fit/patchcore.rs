@@ -2,13 +2,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use intakt_operators::FeatureMap;
 use intakt_operators::dataflow::{CoresetPick, Tile, k_center};
 use intakt_operators::detector::coreset::{CoresetShard, Farthest, Projection, first_pick};
 use intakt_operators::detector::{Patchcore, Scorer, ScorerRecipe};
+use intakt_operators::{FeatureMap, RectPx};
 use timely::dataflow::operators::Inspect;
 use timely::dataflow::operators::vec::Map;
 
+use super::provenance::RowSource;
 use super::survey::Surveyed;
 use super::training::{FirstFailure, Training, patches_on_product};
 use crate::PipelineError;
@@ -22,6 +23,8 @@ struct Shard {
     embeddings: Vec<f32>,
     /// Their projections, one after the other.
     projected: Vec<f32>,
+    /// Where they lie in their frames.
+    rects_px: Vec<RectPx>,
 }
 
 impl Shard {
@@ -32,6 +35,9 @@ impl Shard {
         for (patch_idx, _) in kept.iter().enumerate().filter(|(_, kept)| **kept) {
             let row = |dims: usize| patch_idx * dims..(patch_idx + 1) * dims;
             self.row_ids.push(row_id(tile, patch_idx));
+            let grid = [embedding.height, embedding.width];
+            let rect_px = tile.frame.layout.patch_rect_to_frame(tile.tile_idx, grid, patch_idx);
+            self.rects_px.push(rect_px);
             self.embeddings.extend_from_slice(&embedding.data[row(embedding.dims)]);
             self.projected
                 .extend_from_slice(&projected[row(projection.projected_dims())]);
@@ -54,8 +60,13 @@ fn row_id(tile: &Tile, patch_idx: usize) -> u64 {
     (tile.frame.frame.seq * TILES_MAX + tile_idx) * PATCHES_MAX + patch_idx
 }
 
-/// Fits PatchCore on `images`.
-pub(crate) fn fit(training: &Training<'_>, images: &[Surveyed]) -> Result<Scorer, PipelineError> {
+/// The index of the image that a row comes from.
+fn image_of(row_id: u64) -> usize {
+    (row_id / PATCHES_MAX / TILES_MAX) as usize
+}
+
+/// Fits PatchCore on `images`, and says where the rows of its bank come from.
+pub(crate) fn fit(training: &Training<'_>, images: &[Surveyed]) -> Result<(Scorer, Vec<RowSource>), PipelineError> {
     let ScorerRecipe::Patchcore {
         coreset_ratio,
         n_neighbors,
@@ -78,10 +89,9 @@ pub(crate) fn fit(training: &Training<'_>, images: &[Surveyed]) -> Result<Scorer
         .find_map(|shard| shard.embeddings.len().checked_div(shard.row_ids.len()))
         .unwrap_or(0);
     let picks = choose(training, &shards, size, seed)?;
-    let bank = gather(&shards, &picks, dims);
-    Patchcore::new(dims, bank, n_neighbors)
-        .map(Scorer::Patchcore)
-        .map_err(PipelineError::Refused)
+    let (bank, sources) = gather(&shards, &picks, dims);
+    let scorer = Patchcore::new(dims, bank, n_neighbors).map_err(PipelineError::Refused)?;
+    Ok((Scorer::Patchcore(scorer), sources))
 }
 
 /// The patches of all training images, by the worker that embedded them.
@@ -179,7 +189,8 @@ fn locate(shards: &[Shard], row_id: u64) -> (&Shard, usize) {
     found.expect("a picked row lies in some shard")
 }
 
-fn gather(shards: &[Shard], picks: &[CoresetPick], dims: usize) -> Vec<f32> {
+/// The bank, and where its rows come from.
+fn gather(shards: &[Shard], picks: &[CoresetPick], dims: usize) -> (Vec<f32>, Vec<RowSource>) {
     let index: std::collections::BTreeMap<u64, (usize, usize)> = shards
         .iter()
         .enumerate()
@@ -190,9 +201,15 @@ fn gather(shards: &[Shard], picks: &[CoresetPick], dims: usize) -> Vec<f32> {
                 .map(move |(row, id)| (*id, (shard, row)))
         })
         .collect();
-    let embedding = |pick: &CoresetPick| {
-        let (shard, row) = index[&pick.row_id];
-        shards[shard].embeddings[row * dims..(row + 1) * dims].iter().copied()
-    };
-    picks.iter().flat_map(embedding).collect()
+    let mut bank = Vec::with_capacity(picks.len() * dims);
+    let mut sources = Vec::with_capacity(picks.len());
+    for CoresetPick { row_id, .. } in picks {
+        let (shard, row) = index[row_id];
+        bank.extend_from_slice(&shards[shard].embeddings[row * dims..(row + 1) * dims]);
+        sources.push(RowSource {
+            image_idx: image_of(*row_id),
+            rect_px: shards[shard].rects_px[row],
+        });
+    }
+    (bank, sources)
 }

@@ -8,6 +8,7 @@ use intakt_operators::dataflow::Tile;
 use intakt_operators::detector::{Detector, ImageRole, PadimSums};
 use timely::dataflow::operators::vec::Map;
 
+use super::Fitted;
 use super::sums::{Sums, fit};
 use super::survey::{Surveyed, hold_out, sixteen_bit_max, survey};
 use super::training::Training;
@@ -69,15 +70,12 @@ pub fn fit_without(
         }
     }
     let sums = Sums::Padim(sums);
-    let scorer = fit(&training, &sums)?;
-    super::finish(
-        &training,
-        scorer,
-        Some(sums.tensors()),
-        &fitted_on,
-        &held_out,
-        detector.calibration().method,
-    )
+    let fitted = Fitted {
+        scorer: fit(&training, &sums)?,
+        sums: Some(sums.tensors()),
+        provenance: None,
+    };
+    super::finish(&training, fitted, &fitted_on, &held_out, detector.calibration().method)
 }
 
 /// The image of this name, or at this path.

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use intakt_operators::Decision;
 use intakt_operators::dataflow::JudgedFrame;
+use intakt_operators::postprocess::{NearestRow, nearest_rows};
+use intakt_operators::{Decision, fixed_point};
 
 use super::Sink;
-use super::small::{Taken, encode_jpeg, small_frame, small_heatmap};
+use super::small::{Seen, Taken, encode_jpeg, small_frame, small_heatmap};
 use crate::PipelineError;
-use crate::pictures::{KeptPicture, Pictures, SIDE_PX};
+use crate::pictures::{KeptPicture, NearestPatch, Pictures, SIDE_PX, TrainingPicture};
 
 /// Quality of its JPEG, of 100.
 const QUALITY: u8 = 85;
@@ -132,7 +133,31 @@ fn drawn(waiting: &Taken) -> Result<KeptPicture, String> {
         frame_px: [seen.image.width_px, seen.image.height_px],
         frame_jpeg: encode_jpeg(&small_frame(&seen, None, SIDE_PX), QUALITY)?,
         heatmap_jpeg: encode_jpeg(&small_heatmap(&seen, SIDE_PX), QUALITY)?,
+        nearest: nearest_patches(&seen),
     })
+}
+
+/// The normal patches nearest to what was found, of a detector that knows where its normal patches come from.
+fn nearest_patches(seen: &Seen<'_>) -> Vec<NearestPatch> {
+    let Some(provenance) = seen.detector.provenance() else {
+        return Vec::new();
+    };
+    let (recipe, scale) = (seen.detector.recipe(), &seen.detector.calibration().pixel);
+    let nearest = nearest_rows(seen.scores, &seen.verdict.regions, recipe, scale);
+    let patch = |nearest: NearestRow| {
+        let (image, training_rect_px) = provenance.of(nearest.row)?;
+        Some(NearestPatch {
+            region: nearest.region.map(|idx| idx as u32),
+            rect_px: nearest.rect_px,
+            distance: fixed_point(nearest.distance),
+            training: TrainingPicture {
+                detector: seen.detector.id().to_string(),
+                image: image.clone(),
+            },
+            training_rect_px,
+        })
+    };
+    nearest.into_iter().filter_map(patch).collect()
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 // Frames that people should look at: one after the other, labelled by a key.
 import { ask, picturePath, query, tell } from "./api.js";
+import { hideNearest, showNearest } from "./nearest.js";
 import { DECISIONS, clock, drawn, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
@@ -130,6 +131,7 @@ function drawFrame() {
     image.dataset.path = path;
     image.hidden = heatmap.hidden = true;
     find(".picture .outlines").replaceChildren();
+    hideNearest();
     find(".picture .nothing").textContent = "…";
     image.alt = `frame ${frame.seq} of ${frame.camera}`;
     image.src = path;
@@ -157,11 +159,13 @@ image.addEventListener("error", () => {
   find(".picture .nothing").textContent = "The picture of this frame was not kept: rejected and borderline frames are, the newest of them.";
 });
 
-function drawOutlines(frame, { width_px, height_px }) {
+function drawOutlines(frame, size) {
+  const { width_px, height_px } = size;
   const outlines = find(".picture .outlines");
   outlines.setAttribute("viewBox", `0 0 ${width_px} ${height_px}`);
   const outline = (name) => ({ bbox_px: { x, y, width, height } }) => drawn("rect", { class: name, x, y, width, height, "vector-effect": "non-scaling-stroke" });
   outlines.replaceChildren(...(frame.regions ?? []).map(outline("region")), ...(frame.suppressed ?? []).map(outline("suppressed")));
+  showNearest(frame, size, outlines);
 }
 
 async function label(truth) {

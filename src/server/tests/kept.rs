@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use intakt_operators::{Decision, Label, Outcome, Truth, Verdict};
-use intakt_pipelines::pictures::{KeptPicture, Pictures};
+use intakt_operators::detector::TrainingImage;
+use intakt_operators::{Decision, Label, Outcome, RectPx, Truth, Verdict};
+use intakt_pipelines::pictures::{KeptPicture, NearestPatch, Pictures, TrainingPicture};
 use intakt_pipelines::sinks::{LiveStatus, RunState};
 use intakt_pipelines::store::{Alert, Commit, Counted, Metric, Store, StoreOptions, TimedLabel, TimedOutcome};
 use serde_json::{Value, json};
@@ -124,6 +125,7 @@ fn serve(directory: &Path, limits: Limits) -> Server {
     let served = Served {
         run: Run::Elsewhere(Arc::new(Seen(directory.join("run.sqlite")))),
         keeper: super::Keeper::Here(kept(directory)),
+        other: None,
         audit: None,
     };
     Server::start(Listen::new("127.0.0.1:0", None).unwrap(), served, limits).unwrap()
@@ -462,6 +464,25 @@ fn what_needs_a_run_that_goes_on_says_so_and_labels_are_taken() {
     run.server.finish();
 }
 
+fn nearest(region: Option<u32>, jpeg: &[u8]) -> NearestPatch {
+    let rect = |[x, y, width, height]: [u32; 4]| RectPx { x, y, width, height };
+    NearestPatch {
+        region,
+        rect_px: rect([1, 2, 3, 4]),
+        distance: 1.5,
+        training: TrainingPicture {
+            detector: "0123456789ab".to_owned(),
+            image: TrainingImage {
+                name: format!("good/{}.png", jpeg.len()),
+                width_px: 640,
+                height_px: 480,
+                jpeg: jpeg.to_vec(),
+            },
+        },
+        training_rect_px: rect([5, 6, 7, 8]),
+    }
+}
+
 #[test]
 fn kept_pictures_of_frames_are_shown() {
     let ended = Ended::start();
@@ -474,13 +495,24 @@ fn kept_pictures_of_frames_are_shown() {
         frame_px: [900, 600],
         frame_jpeg: b"a frame".to_vec(),
         heatmap_jpeg: b"a heatmap".to_vec(),
+        nearest: vec![nearest(Some(0), b"a training image"), nearest(None, b"")],
     };
     pictures.keep("dock", 7, &picture).unwrap();
+    let nearest = |region: Option<u32>, name: &str, has_picture: bool| {
+        json!({"region": region, "rect_px": {"x": 1, "y": 2, "width": 3, "height": 4}, "distance": 1.5,
+            "image": name, "image_width_px": 640, "image_height_px": 480,
+            "image_rect_px": {"x": 5, "y": 6, "width": 7, "height": 8}, "has_picture": has_picture})
+    };
     assert_eq!(
         ended.json(&path("")),
-        json!({"camera": "dock", "seq": 7, "width_px": 900, "height_px": 600})
+        json!({"camera": "dock", "seq": 7, "width_px": 900, "height_px": 600,
+            "nearest": [nearest(Some(0), "good/16.png", true), nearest(None, "good/0.png", false)]})
     );
-    for (what, body) in [("/image", "a frame"), ("/heatmap", "a heatmap")] {
+    for (what, body) in [
+        ("/image", "a frame"),
+        ("/heatmap", "a heatmap"),
+        ("/nearest/0", "a training image"),
+    ] {
         let reply = ended.get(&path(what));
         assert_eq!((reply.status, reply.body.as_str()), (200, body));
         let tag = reply.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
@@ -497,6 +529,9 @@ fn kept_pictures_of_frames_are_shown() {
         "/api/v1/cameras/dock/frames/8/image",
         "/api/v1/cameras/left/frames/7/image",
         "/api/v1/cameras/..%2f..%2fetc/frames/7/image",
+        "/api/v1/cameras/dock/frames/7/nearest/1",
+        "/api/v1/cameras/dock/frames/7/nearest/2",
+        "/api/v1/cameras/dock/frames/8/nearest/0",
     ] {
         assert_eq!(ended.get(path).status, 404, "{path}");
     }

@@ -117,6 +117,7 @@ pub fn hash(backbone: &dyn Backbone) -> String {
         match tensor.data {
             TensorData::F32(values) => values.iter().for_each(|value| sha.update(value.to_le_bytes())),
             TensorData::I64(values) => values.iter().for_each(|value| sha.update(value.to_le_bytes())),
+            TensorData::U8(values) => sha.update(values),
         }
     }
     sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()

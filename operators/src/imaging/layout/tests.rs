@@ -185,6 +185,26 @@ fn map_geometry_leads_back_to_the_frame() {
 }
 
 #[test]
+fn a_patch_lies_in_the_frame_where_its_cell_of_the_tile_does() {
+    let rect = |x, y, width, height| RectPx { x, y, width, height };
+    // 1024 × 512 pixels seen at 256, of which the middle 224 in a grid of 28 × 28: 8 map pixels a patch.
+    let layout = FrameLayout::new(&whole(256, Some(224)), 1024, 512).unwrap();
+    assert_eq!(layout.patch_rect_to_frame(0, [28, 28], 0), rect(64, 32, 32, 16));
+    assert_eq!(layout.patch_rect_to_frame(0, [28, 28], 29), rect(96, 48, 32, 16));
+    assert_eq!(layout.patch_rect_to_frame(0, [28, 28], 783), rect(928, 464, 32, 16));
+    // Tiles of 100 in a grid of 8 × 8: 12.5 pixels a patch, of which all are taken that it touches.
+    let layout = FrameLayout::new(&tiled(64, 100, 0), 200, 100).unwrap();
+    assert_eq!(layout.patch_rect_to_frame(1, [8, 8], 9), rect(112, 12, 13, 13));
+    assert_eq!(layout.patch_rect_to_frame(1, [1, 1], 0), rect(100, 0, 100, 100));
+    // A frame smaller than the map: no patch is empty.
+    let layout = FrameLayout::new(&whole(256, None), 20, 30).unwrap();
+    for patch_idx in 0..32 * 32 {
+        let rect = layout.patch_rect_to_frame(0, [32, 32], patch_idx);
+        assert!(rect.width > 0 && rect.height > 0 && rect.x + rect.width <= 20 && rect.y + rect.height <= 30);
+    }
+}
+
+#[test]
 fn enlarged_map_pixel_is_at_least_one_frame_pixel() {
     let layout = FrameLayout::new(&whole(256, None), 100, 100).unwrap();
     assert_eq!(layout.area_to_frame(1), 1);

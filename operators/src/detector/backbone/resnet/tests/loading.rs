@@ -68,7 +68,7 @@ fn wrong_shapes_name_the_key_and_both_shapes() {
 fn set(tensors: &mut BTreeMap<String, Tensor>, key: &str, index: usize, value: f32) {
     match &mut tensors.get_mut(key).unwrap().data {
         TensorData::F32(values) => values[index] = value,
-        TensorData::I64(_) => panic!("{key} holds integers"),
+        TensorData::I64(_) | TensorData::U8(_) => panic!("{key} holds integers"),
     }
 }
 
