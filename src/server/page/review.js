@@ -1,6 +1,6 @@
 // Frames that people should look at: one after the other, labelled by a key.
 import { ask, picturePath, query, tell } from "./api.js";
-import { DECISIONS, clock, drawn, element, fill, percent, score } from "./words.js";
+import { DECISIONS, NOT_PICTURED, clock, drawn, element, fill, isPictured, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
 const LISTED = 60;
@@ -130,10 +130,15 @@ function drawFrame() {
     image.dataset.path = path;
     image.hidden = heatmap.hidden = true;
     find(".picture .outlines").replaceChildren();
-    find(".picture .nothing").textContent = "…";
     image.alt = `frame ${frame.seq} of ${frame.camera}`;
-    image.src = path;
-    heatmap.src = picturePath(frame.camera, frame.seq, "heatmap");
+    if (isPictured(frame)) {
+      find(".picture .nothing").textContent = "…";
+      image.src = path;
+      heatmap.src = picturePath(frame.camera, frame.seq, "heatmap");
+    } else {
+      find(".picture .nothing").textContent = NOT_PICTURED;
+      for (const picture of [image, heatmap]) picture.removeAttribute("src");
+    }
   }
   const regions = frame.regions ?? [];
   const suppressed = frame.suppressed ?? [];
@@ -154,7 +159,7 @@ image.addEventListener("load", async () => {
   if (size && chosen && key(chosen) === key(frame)) drawOutlines(frame, size);
 });
 image.addEventListener("error", () => {
-  find(".picture .nothing").textContent = "The picture of this frame was not kept: rejected and borderline frames are, the newest of them.";
+  find(".picture .nothing").textContent = NOT_PICTURED;
 });
 
 function drawOutlines(frame, { width_px, height_px }) {
