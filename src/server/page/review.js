@@ -172,13 +172,16 @@ function drawOutlines(frame, { width_px, height_px }) {
 async function label(truth) {
   const frame = chosen;
   if (!frame || frame.decision === "dropped") return;
-  const before = frame.truth;
-  const isTaken = send(frame, truth);
-  move(1);
-  if (!(await isTaken)) return;
-  done.push({ frame, before });
-  status.textContent = `${frame.camera} ${frame.seq} is ${truth}. U takes it back.`;
+  const told = { frame, before: frame.truth, isTaken: send(frame, truth) };
+  done.push(told);
   find(".undo").disabled = false;
+  move(1);
+  if (await told.isTaken) {
+    status.textContent = `${frame.camera} ${frame.seq} is ${truth}. U takes it back.`;
+  } else if (done.includes(told)) {
+    done.splice(done.indexOf(told), 1);
+    find(".undo").disabled = !done.length;
+  }
 }
 
 async function send(frame, truth) {
@@ -208,7 +211,8 @@ function mark(frame, truth) {
 async function undo() {
   const last = done.pop();
   find(".undo").disabled = !done.length;
-  if (!last) return;
+  // It may not be taken yet, or not at all.
+  if (!last || !(await last.isTaken)) return;
   const { frame, before } = last;
   if (!(await send(frame, before))) {
     done.push(last);
