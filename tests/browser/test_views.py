@@ -50,7 +50,7 @@ def compare(page, is_live):
         expect(page.locator("#compare .how")).to_contain_text("--compare")
         return
     expect(page.locator("#compare caption")).to_have_text(
-        re.compile(r"^monday and stricter: [1-9]\d* of \d+ decisions flip")
+        re.compile(r"^monday and laxer: [1-9]\d* of \d+ decisions flip")
     )
     expect(page.locator("#compare [role=option]")).not_to_have_count(0)
     expect(page.locator("#compare .side .plain:visible")).not_to_have_count(0)

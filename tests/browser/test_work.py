@@ -141,3 +141,12 @@ def test_a_label_corrects_the_rates_in_front_of_the_user(demo, visit):
         "title", has_text="corrected from 100.0 %"
     )
     expect(corrected).to_have_text(re.compile(r": 50.0 %; corrected from 100.0 % \(revision \d+\)"))
+
+
+def test_a_frame_of_which_no_picture_was_kept_says_so(ended, visit):
+    page = visit(ended.url, "review")
+    page.locator("#review [name=which]").select_option("all")
+    passed = page.locator("#review [role=option][data-decision=pass]", has_text=re.compile(r"0\.[0-3]")).first
+    passed.click()
+    expect(page.locator("#review .picture .nothing")).to_contain_text("No picture of this frame was kept")
+    expect(page.locator("#review .picture .plain")).to_be_hidden()

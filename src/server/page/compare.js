@@ -1,6 +1,6 @@
 // Two runs of the same frames: how many decisions flip, and each of these frames in both.
 import { ask, picturePath, query } from "./api.js";
-import { DECISIONS, clock, count, element, fill, percent, score } from "./words.js";
+import { DECISIONS, NOT_PICTURED, clock, count, element, fill, isPictured, percent, score } from "./words.js";
 
 const EVERY_MS = 5000;
 const LISTED = 50;
@@ -24,7 +24,7 @@ const change = ({ before, after }) => `${DECISIONS[before][0]} ${DECISIONS[befor
 export function setSession(session) {
   compares = session.compares;
   find(".how").hidden = compares;
-  find(".two-runs").hidden = !compares;
+  if (!compares) find(".two-runs").hidden = true;
 }
 
 export function show() {
@@ -46,6 +46,7 @@ async function refresh() {
     runs = [run, other];
     fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...cameras.map(({ camera }) => ({ value: camera, text: camera }))]);
     drawTable(cameras);
+    find(".two-runs").hidden = false;
     const filter = wanted();
     const asked = JSON.stringify([filter, cameras]);
     if (asked === listedFor) return;
@@ -55,6 +56,7 @@ async function refresh() {
     await listMore(filter);
   } catch (refused) {
     listedFor = null;
+    find(".two-runs").hidden = false;
     status.textContent = refused.message;
   }
 }
@@ -166,10 +168,14 @@ function side(run, frame, of) {
     within(".nothing").textContent = "";
   });
   image.addEventListener("error", () => {
-    within(".nothing").textContent = "No picture was kept here: rejected and borderline frames are, the newest of them.";
+    within(".nothing").textContent = NOT_PICTURED;
   });
-  image.src = picturePath(frame.camera, frame.seq, "image", of);
-  heatmap.src = picturePath(frame.camera, frame.seq, "heatmap", of);
+  if (isPictured(frame)) {
+    image.src = picturePath(frame.camera, frame.seq, "image", of);
+    heatmap.src = picturePath(frame.camera, frame.seq, "heatmap", of);
+  } else {
+    within(".nothing").textContent = NOT_PICTURED;
+  }
   return made;
 }
 

@@ -1,7 +1,7 @@
 // Frames that people should look at: one after the other, labelled by a key.
 import { ask, picturePath, query, tell } from "./api.js";
 import { hideNearest, showNearest } from "./nearest.js";
-import { DECISIONS, clock, drawn, element, fill, percent, score } from "./words.js";
+import { DECISIONS, NOT_PICTURED, clock, drawn, element, fill, isPictured, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
 const LISTED = 60;
@@ -132,10 +132,15 @@ function drawFrame() {
     image.hidden = heatmap.hidden = true;
     find(".picture .outlines").replaceChildren();
     hideNearest();
-    find(".picture .nothing").textContent = "…";
     image.alt = `frame ${frame.seq} of ${frame.camera}`;
-    image.src = path;
-    heatmap.src = picturePath(frame.camera, frame.seq, "heatmap");
+    if (isPictured(frame)) {
+      find(".picture .nothing").textContent = "…";
+      image.src = path;
+      heatmap.src = picturePath(frame.camera, frame.seq, "heatmap");
+    } else {
+      find(".picture .nothing").textContent = NOT_PICTURED;
+      for (const picture of [image, heatmap]) picture.removeAttribute("src");
+    }
   }
   const regions = frame.regions ?? [];
   const suppressed = frame.suppressed ?? [];
@@ -156,7 +161,7 @@ image.addEventListener("load", async () => {
   if (size && chosen && key(chosen) === key(frame)) drawOutlines(frame, size);
 });
 image.addEventListener("error", () => {
-  find(".picture .nothing").textContent = "The picture of this frame was not kept: rejected and borderline frames are, the newest of them.";
+  find(".picture .nothing").textContent = NOT_PICTURED;
 });
 
 function drawOutlines(frame, size) {
@@ -171,13 +176,16 @@ function drawOutlines(frame, size) {
 async function label(truth) {
   const frame = chosen;
   if (!frame || frame.decision === "dropped") return;
-  const before = frame.truth;
-  const isTaken = send(frame, truth);
-  move(1);
-  if (!(await isTaken)) return;
-  done.push({ frame, before });
-  status.textContent = `${frame.camera} ${frame.seq} is ${truth}. U takes it back.`;
+  const told = { frame, before: frame.truth, isTaken: send(frame, truth) };
+  done.push(told);
   find(".undo").disabled = false;
+  move(1);
+  if (await told.isTaken) {
+    status.textContent = `${frame.camera} ${frame.seq} is ${truth}. U takes it back.`;
+  } else if (done.includes(told)) {
+    done.splice(done.indexOf(told), 1);
+    find(".undo").disabled = !done.length;
+  }
 }
 
 async function send(frame, truth) {
@@ -207,7 +215,8 @@ function mark(frame, truth) {
 async function undo() {
   const last = done.pop();
   find(".undo").disabled = !done.length;
-  if (!last) return;
+  // It may not be taken yet, or not at all.
+  if (!last || !(await last.isTaken)) return;
   const { frame, before } = last;
   if (!(await send(frame, before))) {
     done.push(last);

@@ -4,6 +4,11 @@ export const DECISIONS = {
   pass: ["✓", "pass"], reject: ["✕", "REJECT"], unreadable: ["?", "unreadable"], dropped: ["–", "dropped"],
 };
 
+// Whether a picture of a frame is kept: of those that pass, only where they were borderline (`picture_keeper.rs`). The oldest go at last.
+const BORDERLINE_FROM = 0.4;
+export const isPictured = ({ decision, calibrated_score }) => decision === "reject" || calibrated_score >= BORDERLINE_FROM;
+export const NOT_PICTURED = "No picture of this frame was kept: rejected and borderline frames are, the newest of them.";
+
 export const percent = (share, digits = 1) => (share == null ? "–" : `${(100 * share).toFixed(digits)} %`);
 export const count = (number) => (number == null ? "–" : number.toLocaleString("en"));
 export const score = (value) => (value == null ? "–" : value.toFixed(3));

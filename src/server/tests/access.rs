@@ -173,7 +173,7 @@ fn a_page_is_told_who_it_is_and_its_cookie_is_no_more_than_its_token() {
     let shown = as_role(&run, Role::Inspector, "GET", "/api/v1/session", b"").json();
     assert_eq!(
         shown,
-        serde_json::json!({"role": "inspector", "name": "Inspector of the shift", "token": true, "live": true, "kept": true})
+        serde_json::json!({"role": "inspector", "name": "Inspector of the shift", "token": true, "live": true, "kept": true, "compares": false})
     );
     assert_eq!(run.get("/api/v1/session").status, 401);
     let body = format!("{{\"token\": \"{}\"}}", secret(Role::Viewer));
