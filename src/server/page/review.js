@@ -154,11 +154,16 @@ function drawFrame() {
 const image = find(".picture .plain");
 image.addEventListener("load", async () => {
   image.hidden = false;
-  find(".picture .heatmap").hidden = !heatmapIsOn;
   find(".picture .nothing").textContent = "";
   const frame = chosen;
   const size = await ask(`/cameras/${encodeURIComponent(frame.camera)}/frames/${frame.seq}`).catch(() => null);
   if (size && chosen && key(chosen) === key(frame)) drawOutlines(frame, size);
+});
+// Until it is there, the one of the frame before would be seen.
+const heatmap = find(".picture .heatmap");
+heatmap.addEventListener("load", () => {
+  heatmap.dataset.loaded = heatmap.getAttribute("src");
+  heatmap.hidden = !heatmapIsOn;
 });
 image.addEventListener("error", () => {
   find(".picture .nothing").textContent = NOT_PICTURED;
@@ -235,7 +240,7 @@ function move(by) {
 
 function toggleHeatmap() {
   heatmapIsOn = !heatmapIsOn;
-  find(".picture .heatmap").hidden = !heatmapIsOn || image.hidden;
+  heatmap.hidden = !heatmapIsOn || heatmap.dataset.loaded !== heatmap.getAttribute("src");
   find(".toggle").setAttribute("aria-pressed", String(heatmapIsOn));
 }
 

@@ -114,19 +114,26 @@ function inOwnUnit(t) {
   return threshold + (bounded / (1 - bounded) - 1) * span;
 }
 
+// What is to be confirmed, whatever is known when it is.
+let asked = null;
+
 find(".set").addEventListener("click", () => {
   const then = outcome(known.all, Number(slider.value));
   dialog.querySelector("p").textContent =
     `${known.camera} rejects from ${score(Number(slider.value) / BUCKETS)} on: of the frames of this run ${count(then.rejected)} of ${count(then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
+  asked = { camera: known.camera, threshold: inOwnUnit(Number(slider.value) / BUCKETS) };
+  // What was answered the last time is no answer: Escape leaves it as it is.
+  dialog.returnValue = "";
+  dialog.querySelector("input").value = "";
   dialog.showModal();
 });
 
 dialog.addEventListener("close", async () => {
   if (dialog.returnValue !== "set") return;
   const atSeq = dialog.querySelector("input").value;
-  const body = { threshold: inOwnUnit(Number(slider.value) / BUCKETS), ...(atSeq ? { at_seq: Number(atSeq) } : {}) };
+  const body = { threshold: asked.threshold, ...(atSeq ? { at_seq: Number(atSeq) } : {}) };
   try {
-    await tell("PUT", `/cameras/${encodeURIComponent(known.camera)}/threshold`, body);
+    await tell("PUT", `/cameras/${encodeURIComponent(asked.camera)}/threshold`, body);
     status.textContent = `Told. It takes effect ${atSeq ? `at frame ${atSeq}` : "at the next frame"}; scores of later frames are seen from the new threshold.`;
     known = null;
     setTimeout(refresh, 2000);

@@ -189,7 +189,7 @@ fn a_page_is_told_who_it_is_and_its_cookie_is_no_more_than_its_token() {
     assert_eq!(ask(run.address, "POST", FRAMES, &cookie, &image()).status, 403);
     run.end();
     let alone = Going::start(LIMITS, None, false);
-    let local = serde_json::json!({"role": "admin", "name": "local", "token": false, "live": true, "kept": false});
+    let local = serde_json::json!({"role": "admin", "name": "local", "token": false, "live": true, "kept": false, "compares": false});
     assert_eq!(alone.json("/api/v1/session"), local);
     alone.end();
 }
