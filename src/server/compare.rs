@@ -6,12 +6,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use intakt_pipelines::store::{ComparedCamera, FlipFilter, Flips, Store, StoreOptions};
+use intakt_pipelines::store::{ComparedCamera, FlipFilter, Flips};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{Named, Wanted, cursor, forged, limit};
-use super::frames::{kept_picture, picture};
+use super::frames::{Which, show};
 use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::Shared;
@@ -108,11 +108,9 @@ pub(super) async fn compare(
     TwoRuns(kept, other): TwoRuns,
 ) -> Result<Json<Comparison>, Refusal> {
     let compared = shared.compared.clone();
-    let path = other.store.clone();
-    let compared = shared.read(&kept, move |store| {
-        let other = Store::open_read_only(&path, StoreOptions::default())?;
+    let compared = shared.read_both(&kept, &other, move |store, other| {
         let mut compared = lock(&compared);
-        store.compare_on(&other, &mut compared)?;
+        store.compare_on(other, &mut compared)?;
         Ok(compared.cameras())
     });
     let cameras = compared
@@ -153,9 +151,8 @@ pub(super) async fn flips(
             _ => return Err(Refusal::bad("before and after: they go together".to_owned())),
         },
     };
-    let read = shared.read(&kept, move |store| {
-        let other = Store::open_read_only(&other.store, StoreOptions::default())?;
-        store.flips(&other, &filter, end, limit)
+    let read = shared.read_both(&kept, &other, move |store, other| {
+        store.flips(other, &filter, end, limit)
     });
     Ok(Json(FlipPage::from(read.await?)))
 }
@@ -175,8 +172,7 @@ pub(super) async fn image(
     Named((camera, seq)): Named<(Arc<str>, u64)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let picture = picture(&shared, other.pictures, camera, seq).await?;
-    Ok(kept_picture(&headers, seq, "image", picture.frame_jpeg))
+    show(&shared, other.pictures, camera, seq, Which::Frame, &headers).await
 }
 
 /// The same picture with its heatmap and regions.
@@ -194,8 +190,7 @@ pub(super) async fn heatmap(
     Named((camera, seq)): Named<(Arc<str>, u64)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let picture = picture(&shared, other.pictures, camera, seq).await?;
-    Ok(kept_picture(&headers, seq, "heatmap", picture.heatmap_jpeg))
+    show(&shared, other.pictures, camera, seq, Which::Heatmap, &headers).await
 }
 
 impl CameraComparison {

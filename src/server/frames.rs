@@ -110,8 +110,7 @@ pub(super) async fn image(
     Named((camera, seq)): Named<(Arc<str>, u64)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let picture = picture(&shared, kept.pictures, camera, seq).await?;
-    Ok(kept_picture(&headers, seq, "image", picture.frame_jpeg))
+    show(&shared, kept.pictures, camera, seq, Which::Frame, &headers).await
 }
 
 /// The same picture with its heatmap and regions.
@@ -129,8 +128,7 @@ pub(super) async fn heatmap(
     Named((camera, seq)): Named<(Arc<str>, u64)>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let picture = picture(&shared, kept.pictures, camera, seq).await?;
-    Ok(kept_picture(&headers, seq, "heatmap", picture.heatmap_jpeg))
+    show(&shared, kept.pictures, camera, seq, Which::Heatmap, &headers).await
 }
 
 /// The training image of a nearest normal patch, at most 320 px wide and high.
@@ -162,13 +160,31 @@ pub(super) async fn nearest(
     }
 }
 
-/// The pictures of a frame that are kept in the file `pictures`.
-pub(super) async fn picture(
+/// Which picture of a frame.
+#[derive(Clone, Copy)]
+pub(super) enum Which {
+    Frame,
+    Heatmap,
+}
+
+/// One of the two pictures of a frame that are kept in the file `pictures`.
+pub(super) async fn show(
     shared: &SharedState,
     pictures: PathBuf,
     camera: Arc<str>,
     seq: u64,
-) -> Result<KeptPicture, Refusal> {
+    which: Which,
+    headers: &HeaderMap,
+) -> Result<Response, Refusal> {
+    let picture = picture(shared, pictures, camera, seq).await?;
+    Ok(match which {
+        Which::Frame => kept_picture(headers, seq, "image", picture.frame_jpeg),
+        Which::Heatmap => kept_picture(headers, seq, "heatmap", picture.heatmap_jpeg),
+    })
+}
+
+/// What is kept of a frame in the file `pictures`.
+async fn picture(shared: &SharedState, pictures: PathBuf, camera: Arc<str>, seq: u64) -> Result<KeptPicture, Refusal> {
     let _place = shared.place_to_read().await?;
     let none = format!(
         "no picture of frame {seq} of camera \"{camera}\" is kept: rejected and borderline frames are, the newest of them"
@@ -186,7 +202,7 @@ pub(super) async fn picture(
 }
 
 /// A picture that is kept. A frame's picture is rarely drawn again, as when a run goes on from where it was cut.
-pub(super) fn kept_picture(headers: &HeaderMap, seq: u64, which: &str, file: Vec<u8>) -> Response {
+fn kept_picture(headers: &HeaderMap, seq: u64, which: &str, file: Vec<u8>) -> Response {
     let tag = format!("\"{which}-{seq}-{}\"", file.len());
     jpeg(headers, tag, "private, max-age=60", file.into())
 }

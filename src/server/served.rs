@@ -206,6 +206,18 @@ impl SharedState {
         })
     }
 
+    /// The same of two runs.
+    pub(super) async fn read_both<T: Send + 'static>(
+        &self,
+        kept: &Kept,
+        other: &OtherRun,
+        work: impl FnOnce(&Store, &Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let path = other.store.clone();
+        let read = move |store: &Store| work(store, &Store::open_read_only(&path, StoreOptions::default())?);
+        self.read(kept, read).await
+    }
+
     /// The same, with what was counted so far, which is counted on.
     pub(super) async fn read_counted<T: Send + 'static>(
         &self,

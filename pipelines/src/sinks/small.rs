@@ -105,7 +105,8 @@ struct Small {
 impl Small {
     fn of(seen: &Seen<'_>, side_px: u32) -> Self {
         let Seen { image, scores, .. } = seen;
-        let [width_px, height_px] = small_size([image.width_px, image.height_px], side_px);
+        let small = small_image(image, side_px);
+        let [width_px, height_px] = [small.width_px, small.height_px];
         let scale = [
             f64::from(width_px) / f64::from(image.width_px),
             f64::from(height_px) / f64::from(image.height_px),
@@ -118,7 +119,7 @@ impl Small {
             ..scores.layout.clone()
         };
         Self {
-            image: resize(image, width_px, height_px),
+            image: small,
             layout,
             scale,
         }

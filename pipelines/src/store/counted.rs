@@ -7,6 +7,7 @@ use intakt_operators::metrics::{SCORE_BUCKETS, score_bucket};
 use rusqlite::Row;
 
 use super::error::{StoreError, Trouble};
+use super::schema::TAKEN_BACK;
 use super::sql_value::{bits_in, from_key, score_in};
 use super::store::Store;
 
@@ -145,13 +146,15 @@ impl Store {
     /// The store cannot be read.
     pub fn labelled_scores(&self, camera: &str, counted: &Counted) -> Result<LabelledScores, StoreError> {
         let read = || -> Result<LabelledScores, Trouble> {
-            let sql = "SELECT calibrated_score, anomalous FROM (
+            let sql = format!(
+                "SELECT calibrated_score, anomalous FROM (
                     SELECT seq, anomalous, row_number() OVER (PARTITION BY seq ORDER BY time_us DESC, ordinal DESC) AS nth
                     FROM labels WHERE camera = ?1
                 ) AS said JOIN outcomes INDEXED BY outcomes_frame ON outcomes.camera = ?2 AND outcomes.seq = said.seq
-                WHERE nth = 1 AND anomalous >= 0 AND decision IN ('pass', 'reject') AND outcomes.id <= ?3";
+                WHERE nth = 1 AND anomalous <> {TAKEN_BACK} AND decision IN ('pass', 'reject') AND outcomes.id <= ?3"
+            );
             let mut found = LabelledScores::default();
-            let mut statement = self.connection.prepare(sql)?;
+            let mut statement = self.connection.prepare(&sql)?;
             let mut rows = statement.query((camera, self.number(camera)?, counted.up_to))?;
             while let Some(row) = rows.next()? {
                 let side = match row.get(1)? {

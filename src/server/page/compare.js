@@ -1,5 +1,6 @@
 // Two runs of the same frames: how many decisions flip, and each of these frames in both.
 import { ask, picturePath, query } from "./api.js";
+import { neighbour, perform, select, steps } from "./queue.js";
 import { DECISIONS, NOT_PICTURED, clock, count, element, fill, isPictured, percent, score } from "./words.js";
 
 const EVERY_MS = 5000;
@@ -140,9 +141,7 @@ function choose(flip, isAsked = true) {
   chosen = flip;
   const { before, after } = flip;
   const id = `flip-${before.camera}-${before.seq}`;
-  for (const item of list.children) item.setAttribute("aria-selected", String(item.id === id));
-  if (isAsked) document.getElementById(id)?.scrollIntoView({ block: "nearest" });
-  list.setAttribute("aria-activedescendant", id);
+  select(list, id, isAsked);
   find(".pair").hidden = false;
   find(".pair h3").textContent = `${before.camera}, frame ${before.seq}${before.truth == null ? "" : `: ${before.truth}`}`;
   find(".pair .when").textContent = clock(before.captured_at_us, true);
@@ -180,8 +179,7 @@ function side(run, frame, of) {
 }
 
 function move(by) {
-  const at = flips.findIndex((flip) => chosen && key(flip) === key(chosen));
-  const found = flips[Math.min(flips.length - 1, Math.max(0, at + by))];
+  const found = neighbour(flips, chosen, key, by);
   if (found) choose(found);
 }
 
@@ -195,10 +193,5 @@ function toggleHeatmap() {
 find(".toggle").addEventListener("click", toggleHeatmap);
 
 export function pressed(event) {
-  const does = {
-    h: toggleHeatmap, j: () => move(1), k: () => move(-1), ArrowDown: () => move(1), ArrowUp: () => move(-1),
-  }[event.key];
-  if (!does) return;
-  event.preventDefault();
-  does();
+  perform(event, { h: toggleHeatmap, ...steps(move) });
 }

@@ -1,6 +1,7 @@
 // Frames that people should look at: one after the other, labelled by a key.
 import { ask, picturePath, query, tell } from "./api.js";
 import { hideNearest, showNearest } from "./nearest.js";
+import { neighbour, perform, select, steps } from "./queue.js";
 import { DECISIONS, NOT_PICTURED, clock, drawn, element, fill, isPictured, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
@@ -10,6 +11,8 @@ const TAKEN_IN_MS = 20000;
 const find = (selector) => document.querySelector(`#review ${selector}`);
 const list = find(".queue");
 const status = find(".status");
+const image = find(".picture .plain");
+const heatmap = find(".picture .heatmap");
 
 let frames = [];
 let chosen = null;
@@ -108,9 +111,7 @@ const truthOf = ({ truth }) => (truth == null ? "" : truth === "normal" ? "○ n
 
 function choose(frame, isAsked = true) {
   chosen = frame;
-  for (const item of list.children) item.setAttribute("aria-selected", String(item.id === `frame-${frame.camera}-${frame.seq}`));
-  if (isAsked) document.getElementById(`frame-${frame.camera}-${frame.seq}`)?.scrollIntoView({ block: "nearest" });
-  list.setAttribute("aria-activedescendant", `frame-${frame.camera}-${frame.seq}`);
+  select(list, `frame-${frame.camera}-${frame.seq}`, isAsked);
   find(".frame").hidden = false;
   drawFrame();
 }
@@ -124,8 +125,6 @@ function drawFrame() {
   decision.dataset.decision = frame.decision;
   decision.textContent = `${mark} ${word}${frame.calibrated_score == null ? "" : ` at ${score(frame.calibrated_score)}`}`;
   find(".frame .truth").textContent = truthWord(frame.truth);
-  const image = find(".picture .plain");
-  const heatmap = find(".picture .heatmap");
   const path = picturePath(frame.camera, frame.seq, "image");
   if (image.dataset.path !== path) {
     image.dataset.path = path;
@@ -151,7 +150,6 @@ function drawFrame() {
   find(".regions-none").hidden = regions.length + suppressed.length > 0;
 }
 
-const image = find(".picture .plain");
 image.addEventListener("load", async () => {
   image.hidden = false;
   find(".picture .nothing").textContent = "";
@@ -160,7 +158,6 @@ image.addEventListener("load", async () => {
   if (size && chosen && key(chosen) === key(frame)) drawOutlines(frame, size);
 });
 // Until it is there, the one of the frame before would be seen.
-const heatmap = find(".picture .heatmap");
 heatmap.addEventListener("load", () => {
   heatmap.dataset.loaded = heatmap.getAttribute("src");
   heatmap.hidden = !heatmapIsOn;
@@ -233,8 +230,7 @@ async function undo() {
 }
 
 function move(by) {
-  const at = frames.findIndex((frame) => chosen && key(frame) === key(chosen));
-  const next = frames[Math.min(frames.length - 1, Math.max(0, at + by))];
+  const next = neighbour(frames, chosen, key, by);
   if (next) choose(next);
 }
 
@@ -254,14 +250,7 @@ const defect = () => {
 };
 
 export function pressed(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) return;
-  const does = {
-    n: () => label("normal"), a: () => label(defect()), u: undo, h: toggleHeatmap,
-    j: () => move(1), k: () => move(-1), ArrowDown: () => move(1), ArrowUp: () => move(-1),
-  }[event.key];
-  if (!does) return;
-  event.preventDefault();
-  does();
+  perform(event, { n: () => label("normal"), a: () => label(defect()), u: undo, h: toggleHeatmap, ...steps(move) });
 }
 
 // What the labels did to the figures of this camera, or of all.

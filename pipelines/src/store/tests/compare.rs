@@ -1,22 +1,17 @@
 //! Two runs beside plain recounting.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use intakt_operators::{Decision, Outcome, Verdict};
 
-use super::support::{CAMERAS, HOP_US, create, run, small_commit};
-use crate::store::{
-    Commit, Compared, ComparedCamera, DecisionKind, Flip, FlipFilter, OutcomeFilter, Store, TimedOutcome,
-};
+use super::support::{CAMERAS, HOP_US, all, create, kind, run, small_commit};
+use crate::store::{Commit, Compared, ComparedCamera, DecisionKind, Flip, FlipFilter, Store, TimedOutcome};
 
 const FRAMES: u64 = 60;
 
 type Frames = BTreeMap<(Arc<str>, u64), Outcome>;
-
-fn all(store: &Store) -> Vec<TimedOutcome> {
-    store.query(&OutcomeFilter::default()).map(Result::unwrap).collect()
-}
 
 /// The same frames in another run, whose cameras have other numbers: some are missing, some have another decision or score.
 fn another(outcomes: &[TimedOutcome]) -> Commit {
@@ -50,17 +45,6 @@ fn another(outcomes: &[TimedOutcome]) -> Commit {
 
 fn judged(verdict: Verdict) -> Outcome {
     Outcome::Judged(Arc::new(verdict))
-}
-
-fn kind(outcome: &Outcome) -> DecisionKind {
-    match outcome {
-        Outcome::Dropped(_) => DecisionKind::Dropped,
-        Outcome::Judged(verdict) => match verdict.decision {
-            Decision::Pass => DecisionKind::Pass,
-            Decision::Reject => DecisionKind::Reject,
-            Decision::Unreadable { .. } => DecisionKind::Unreadable,
-        },
-    }
 }
 
 /// The frames that were judged.
@@ -115,13 +99,18 @@ fn paged(here: &Store, there: &Store, filter: &FlipFilter) -> Vec<Flip> {
     }
 }
 
+/// A run and [`another`] of it.
+fn two_runs(directory: &Path) -> [Store; 2] {
+    let [mut here, mut there] = ["here.sqlite", "there.sqlite"].map(|name| create(&directory.join(name)));
+    run(&mut here, FRAMES, || ());
+    there.commit(&another(&all(&here))).unwrap();
+    [here, there]
+}
+
 #[test]
 fn two_runs_are_compared_frame_by_frame() {
     let directory = tempfile::tempdir().unwrap();
-    let mut here = create(&directory.path().join("here.sqlite"));
-    let mut there = create(&directory.path().join("there.sqlite"));
-    run(&mut here, FRAMES, || ());
-    there.commit(&another(&all(&here))).unwrap();
+    let [mut here, mut there] = two_runs(directory.path());
 
     let mut compared = Compared::default();
     here.compare_on(&there, &mut compared).unwrap();
@@ -149,10 +138,7 @@ fn two_runs_are_compared_frame_by_frame() {
 #[test]
 fn flips_are_listed_page_by_page_the_newest_first() {
     let directory = tempfile::tempdir().unwrap();
-    let mut here = create(&directory.path().join("here.sqlite"));
-    let mut there = create(&directory.path().join("there.sqlite"));
-    run(&mut here, FRAMES, || ());
-    there.commit(&another(&all(&here))).unwrap();
+    let [here, there] = two_runs(directory.path());
     let others = frames(&there);
     for camera in [None, Some(CAMERAS[1]), Some("nobody")] {
         for change in [None, Some((DecisionKind::Pass, DecisionKind::Reject))] {

@@ -6,17 +6,13 @@ use intakt_operators::dataflow::Scope;
 use intakt_operators::metrics::score_bucket;
 use intakt_operators::{Decision, Outcome, Truth};
 
-use super::support::{CAMERAS, HOP_US, create, run, small_commit};
+use super::support::{CAMERAS, HOP_US, all, create, kind, run, small_commit};
 use crate::store::{
     Commit, Counted, DecisionKind, Listed, Listing, Metric, Order, OutcomeFilter, Position, RevisedFigure, Store,
     TimedOutcome, WindowFilter, WindowKind,
 };
 
 const FRAMES: u64 = 60;
-
-fn all(store: &Store) -> Vec<TimedOutcome> {
-    store.query(&OutcomeFilter::default()).map(Result::unwrap).collect()
-}
 
 /// All pages of a listing; before each is read, `meanwhile` happens.
 fn paged(store: &Store, listing: &Listing, order: Order, mut meanwhile: impl FnMut()) -> Vec<TimedOutcome> {
@@ -116,7 +112,7 @@ fn listings_are_in_order_and_hold_what_passes_the_filter() {
                         .filter(|timed| {
                             let score = score(timed);
                             camera.is_none_or(|camera| **timed.outcome.camera() == *camera)
-                                && decision.is_none_or(|decision| is(&timed.outcome, decision))
+                                && decision.is_none_or(|decision| kind(&timed.outcome) == decision)
                                 && (since_us..until_us).contains(&timed.time_us)
                                 && min_score.is_none_or(|min| score.is_some_and(|score| score >= min))
                                 && max_score.is_none_or(|max| score.is_some_and(|score| score <= max))
@@ -138,17 +134,6 @@ fn listings_are_in_order_and_hold_what_passes_the_filter() {
     let Listed { outcomes, .. } = store.list(&Listing::default(), Order::Newest, None, 10_000).unwrap();
     for listed in outcomes {
         assert_eq!(listed.truth.as_ref(), truth(&listed.timed), "what was said last");
-    }
-}
-
-fn is(outcome: &Outcome, kind: DecisionKind) -> bool {
-    match outcome {
-        Outcome::Dropped(_) => kind == DecisionKind::Dropped,
-        Outcome::Judged(verdict) => match verdict.decision {
-            Decision::Pass => kind == DecisionKind::Pass,
-            Decision::Reject => kind == DecisionKind::Reject,
-            Decision::Unreadable { .. } => kind == DecisionKind::Unreadable,
-        },
     }
 }
 
@@ -187,7 +172,7 @@ fn counting_on_comes_to_what_counting_anew_does() {
     let all = all(&store);
     for camera in CAMERAS {
         let of_camera: Vec<_> = all.iter().filter(|timed| **timed.outcome.camera() == *camera).collect();
-        let count = |kind| of_camera.iter().filter(|timed| is(&timed.outcome, kind)).count() as u64;
+        let count = |wanted| of_camera.iter().filter(|timed| kind(&timed.outcome) == wanted).count() as u64;
         let found = counted.camera(camera).unwrap();
         assert_eq!(
             (found.passed, found.rejected, found.unreadable, found.dropped),

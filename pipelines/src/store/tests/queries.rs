@@ -1,20 +1,7 @@
 //! Queries against a naive filter over everything.
 
-use intakt_operators::{Decision, Outcome};
-
-use super::support::{CAMERAS, HOP_US, Random, create, run, small_commit};
+use super::support::{CAMERAS, HOP_US, Random, create, kind, run, small_commit};
 use crate::store::{DecisionKind, OutcomeFilter, Store, StoreOptions, TimedOutcome};
-
-fn kind(outcome: &Outcome) -> DecisionKind {
-    match outcome {
-        Outcome::Dropped(_) => DecisionKind::Dropped,
-        Outcome::Judged(verdict) => match verdict.decision {
-            Decision::Pass => DecisionKind::Pass,
-            Decision::Reject => DecisionKind::Reject,
-            Decision::Unreadable { .. } => DecisionKind::Unreadable,
-        },
-    }
-}
 
 fn naive(all: &[TimedOutcome], filter: &OutcomeFilter) -> Vec<(u64, String, u64)> {
     let of = |timed: &TimedOutcome| (timed.outcome.camera().clone(), timed.outcome.seq());

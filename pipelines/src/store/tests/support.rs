@@ -9,7 +9,7 @@ use intakt_operators::{
 };
 use rusqlite::types::ValueRef;
 
-use crate::store::{Commit, HopBuffer, Metric, Store, StoreOptions, TimedOutcome};
+use crate::store::{Commit, DecisionKind, HopBuffer, Metric, OutcomeFilter, Store, StoreOptions, TimedOutcome};
 
 pub(super) const HOP_US: u64 = 1_000_000;
 pub(super) const CAMERAS: [&str; 3] = ["line 2/top", "käfer", "a"];
@@ -202,6 +202,22 @@ pub(super) fn run(store: &mut Store, frames: u64, mut committed: impl FnMut()) {
 
 pub(super) fn create(path: &Path) -> Store {
     Store::create(path, "test", StoreOptions::default()).unwrap()
+}
+
+/// All that is in a store.
+pub(super) fn all(store: &Store) -> Vec<TimedOutcome> {
+    store.query(&OutcomeFilter::default()).map(Result::unwrap).collect()
+}
+
+pub(super) fn kind(outcome: &Outcome) -> DecisionKind {
+    match outcome {
+        Outcome::Dropped(_) => DecisionKind::Dropped,
+        Outcome::Judged(verdict) => match verdict.decision {
+            Decision::Pass => DecisionKind::Pass,
+            Decision::Reject => DecisionKind::Reject,
+            Decision::Unreadable { .. } => DecisionKind::Unreadable,
+        },
+    }
 }
 
 /// A commit of the first `frames` frames of camera 0, up to `frontier_us`.

@@ -1,0 +1,24 @@
+// A list of frames of which one is looked at: a listbox, whose options have ids.
+
+// Marks the option as the one that is looked at; `isShown`: and brings it into sight.
+export function select(list, id, isShown) {
+  for (const item of list.children) item.setAttribute("aria-selected", String(item.id === id));
+  if (isShown) document.getElementById(id)?.scrollIntoView({ block: "nearest" });
+  list.setAttribute("aria-activedescendant", id);
+}
+
+// The one that is `by` places after the chosen one, or the last or first one on the way there.
+export function neighbour(items, chosen, key, by) {
+  const at = items.findIndex((item) => chosen && key(item) === key(chosen));
+  return items[Math.min(items.length - 1, Math.max(0, at + by))];
+}
+
+// What the keys that go through a list do.
+export const steps = (move) => ({ j: () => move(1), k: () => move(-1), ArrowDown: () => move(1), ArrowUp: () => move(-1) });
+
+// Does what a key stands for, if it stands for anything.
+export function perform(event, does) {
+  if (!does[event.key]) return;
+  event.preventDefault();
+  does[event.key]();
+}
