@@ -9,7 +9,7 @@ use super::routes::Shared;
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Where each file is, what it is, and its bytes.
-const ASSETS: [(&str, &str, &[u8]); 15] = [
+const ASSETS: [(&str, &str, &[u8]); 16] = [
     ("/", "text/html; charset=utf-8", include_bytes!("page/index.html")),
     (
         "/assets/style.css",
@@ -23,6 +23,7 @@ const ASSETS: [(&str, &str, &[u8]); 15] = [
     ("/assets/compare.js", SCRIPT, include_bytes!("page/compare.js")),
     ("/assets/line.js", SCRIPT, include_bytes!("page/line.js")),
     ("/assets/nearest.js", SCRIPT, include_bytes!("page/nearest.js")),
+    ("/assets/poll.js", SCRIPT, include_bytes!("page/poll.js")),
     ("/assets/queue.js", SCRIPT, include_bytes!("page/queue.js")),
     ("/assets/rates.js", SCRIPT, include_bytes!("page/rates.js")),
     ("/assets/review.js", SCRIPT, include_bytes!("page/review.js")),

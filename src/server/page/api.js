@@ -14,10 +14,12 @@ export async function ask(path, options = {}) {
   try {
     answer = await fetch(ROOT + path, options);
   } catch {
+    options.signal?.throwIfAborted();
     throw new Refused(0, "The server does not answer.");
   }
   const isJson = /json/.test(answer.headers.get("content-type") ?? "");
   const body = isJson ? await answer.json() : null;
+  options.signal?.throwIfAborted();
   if (!answer.ok) throw new Refused(answer.status, body?.detail ?? answer.statusText);
   return body;
 }

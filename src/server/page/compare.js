@@ -1,5 +1,6 @@
 // Two runs of the same frames: how many decisions flip, and each of these frames in both.
 import { ask, picturePath, query } from "./api.js";
+import { poll } from "./poll.js";
 import { neighbour, perform, select, steps } from "./queue.js";
 import { DECISIONS, NOT_PICTURED, clock, count, element, fill, isPictured, percent, score } from "./words.js";
 
@@ -13,11 +14,15 @@ let runs = ["", ""];
 let flips = [];
 let next = null;
 let chosen = null;
-let timer;
 let compares = false;
 let heatmapIsOn = true;
 // What the listed flips were asked for: they are asked for anew when it, or what was counted, changes.
 let listedFor = null;
+let nWanted = LISTED;
+const refreshing = poll(refresh, EVERY_MS, (refused) => {
+  find(".two-runs").hidden = false;
+  status.textContent = refused.message;
+});
 
 const key = ({ before }) => `${before.camera}\n${before.seq}`;
 const change = ({ before, after }) => `${DECISIONS[before][0]} ${DECISIONS[before][1]} → ${DECISIONS[after][0]} ${DECISIONS[after][1]}`;
@@ -30,36 +35,37 @@ export function setSession(session) {
 
 export function show() {
   if (!compares) return;
-  refresh();
-  timer = setInterval(refresh, EVERY_MS);
+  refreshing.now();
 }
 
 export function hide() {
-  clearInterval(timer);
+  refreshing.stop();
 }
 
-for (const select of document.querySelectorAll("#compare .filters select")) select.addEventListener("change", refresh);
-find(".more").addEventListener("click", () => listMore(wanted()));
+for (const select of document.querySelectorAll("#compare .filters select")) select.addEventListener("change", refreshing.now);
+find(".more").addEventListener("click", () => {
+  nWanted += LISTED;
+  refreshing.now();
+});
 
-async function refresh() {
-  try {
-    const { run, other, cameras } = await ask("/compare");
-    runs = [run, other];
-    fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...cameras.map(({ camera }) => ({ value: camera, text: camera }))]);
-    drawTable(cameras);
-    find(".two-runs").hidden = false;
-    const filter = wanted();
-    const asked = JSON.stringify([filter, cameras]);
-    if (asked === listedFor) return;
-    listedFor = asked;
+async function refresh(signal) {
+  const { run, other, cameras } = await ask("/compare", { signal });
+  runs = [run, other];
+  fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...cameras.map(({ camera }) => ({ value: camera, text: camera }))]);
+  drawTable(cameras);
+  find(".two-runs").hidden = false;
+  const filter = wanted();
+  const asked = JSON.stringify([filter, cameras]);
+  if (asked !== listedFor) {
+    listedFor = null;
     flips = [];
     next = null;
-    await listMore(filter);
-  } catch (refused) {
-    listedFor = null;
-    find(".two-runs").hidden = false;
-    status.textContent = refused.message;
+    nWanted = LISTED;
+  } else if (flips.length >= nWanted || !next) {
+    return;
   }
+  await listMore(filter, signal);
+  listedFor = asked;
 }
 
 function wanted() {
@@ -68,14 +74,12 @@ function wanted() {
 }
 
 // A page may be empty although there is another one.
-async function listMore(filter) {
-  const first = flips.length;
+async function listMore(filter, signal) {
   do {
-    const page = await ask(`/compare/flips${query({ ...filter, limit: LISTED, cursor: next })}`);
-    if (JSON.stringify(filter) !== JSON.stringify(wanted())) return;
+    const page = await ask(`/compare/flips${query({ ...filter, limit: LISTED, cursor: next })}`, { signal });
     flips.push(...page.flips);
     next = page.next;
-  } while (next && flips.length === first);
+  } while (next && flips.length < nWanted);
   find(".more").hidden = !next;
   drawList();
   const kept = chosen && flips.find((flip) => key(flip) === key(chosen));

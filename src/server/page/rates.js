@@ -1,6 +1,7 @@
 // Rolling figures: what the run knows of windows that are closed, how labels corrected it, and the open end.
 import { ask, query } from "./api.js";
 import { lineChart } from "./chart.js";
+import { poll } from "./poll.js";
 import { clock, count, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
@@ -33,42 +34,38 @@ const table = document.querySelector("#rates-table tbody");
 const stages = document.querySelector("#rates-stages tbody");
 const status = document.querySelector("#rates-status");
 
-let timer;
 let shown = "";
 let askedAt = -Infinity;
+const refreshing = poll(refresh, EVERY_MS, (refused) => {
+  status.textContent = refused.message;
+});
 
 export function show() {
   askedAt = -Infinity;
-  refresh();
-  timer = setInterval(refresh, EVERY_MS);
+  refreshing.now();
 }
 
 export function hide() {
-  clearInterval(timer);
+  refreshing.stop();
 }
 
 // Nothing moves when the figures come.
 drawCharts([], "…");
 
-for (const select of [scope, window_]) select.addEventListener("change", refresh);
+for (const select of [scope, window_]) select.addEventListener("change", refreshing.now);
 
-async function refresh() {
-  try {
-    if (performance.now() - askedAt >= CHOICES_EVERY_MS && !(await askForChoices())) {
-      status.textContent = "No window has ended yet.";
-      return;
-    }
-    const rates = await ask(`/rates${query({ scope: scope.value, window: window_.value, limit: SHOWN_MAX })}`);
-    draw(rates);
-    await drawStages();
-  } catch (refused) {
-    status.textContent = refused.message;
+async function refresh(signal) {
+  if (performance.now() - askedAt >= CHOICES_EVERY_MS && !(await askForChoices(signal))) {
+    status.textContent = "No window has ended yet.";
+    return;
   }
+  draw(await ask(`/rates${query({ scope: scope.value, window: window_.value, limit: SHOWN_MAX })}`, { signal }));
+  drawStages(await ask("/status", { signal }));
 }
 
 // Which scopes and windows there are, which changes rarely; whether there are any.
-async function askForChoices() {
-  const all = await ask(`/rates${query({ limit: WINDOWS_MAX })}`);
+async function askForChoices(signal) {
+  const all = await ask(`/rates${query({ limit: WINDOWS_MAX })}`, { signal });
   const known = [...all.tail, ...all.windows];
   const distinct = (of) => [...new Set(known.map((window) => window[of]))].map((value) => ({ value, text: value.replace("camera/", "") }));
   fill(scope, distinct("scope").sort((a, b) => (b.value === "all") - (a.value === "all") || a.text.localeCompare(b.text)));
@@ -123,8 +120,7 @@ function row(name, { value, before, first, revision }) {
   );
 }
 
-async function drawStages() {
-  const { stages: all = [] } = await ask("/status").catch(() => ({}));
+function drawStages({ stages: all }) {
   stages.closest(".scrolled").hidden = !all.length;
   stages.replaceChildren(
     ...all.map((stage) => element(

@@ -1,11 +1,14 @@
 // Frames that people should look at: one after the other, labelled by a key.
 import { ask, picturePath, query, tell } from "./api.js";
 import { hideNearest, showNearest } from "./nearest.js";
+import { poll } from "./poll.js";
 import { neighbour, perform, select, steps } from "./queue.js";
 import { DECISIONS, NOT_PICTURED, clock, drawn, element, fill, isPictured, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
 const LISTED = 60;
+// Those nearest to the threshold are looked for among all.
+const UNCERTAIN_EVERY_MS = 15_000;
 // A run takes labels in within seconds; what it does not take in is not shown for ever.
 const TAKEN_IN_MS = 20000;
 const find = (selector) => document.querySelector(`#review ${selector}`);
@@ -15,25 +18,30 @@ const image = find(".picture .plain");
 const heatmap = find(".picture .heatmap");
 
 let frames = [];
+// Where the page behind the listed frames begins.
+let next = null;
+let listedAt = -Infinity;
 let chosen = null;
 // Labels that can be taken back, and those that the run may not have taken in yet, by frame.
 const done = [];
 const said = new Map();
-let timer;
 let heatmapIsOn = true;
 // The figures that are shown, and those that were when the last label was said.
 let figures = {};
 let figuresBefore = {};
 
+const refreshing = poll(refresh, EVERY_MS, (refused) => {
+  status.textContent = refused.message;
+});
+
 const key = ({ camera, seq }) => `${camera}\n${seq}`;
 
 export function show() {
-  refresh();
-  timer = setInterval(refresh, EVERY_MS);
+  refreshing.now();
 }
 
 export function hide() {
-  clearInterval(timer);
+  refreshing.stop();
 }
 
 export function setCameras(names) {
@@ -43,40 +51,66 @@ export function setCameras(names) {
 for (const select of document.querySelectorAll("#review .filters select")) {
   select.addEventListener("change", () => {
     chosen = null;
-    refresh();
+    frames = [];
+    listedAt = -Infinity;
+    refreshing.now();
   });
 }
 
-async function refresh() {
-  const which = find("[name=which]").value;
+function wanted() {
   const filters = {
     rejected: { decision: "reject", order: "newest" },
     uncertain: { order: "uncertain" },
     unlabelled: { order: "uncertain", labelled: false },
     all: { order: "newest" },
-  }[which];
+  }[find("[name=which]").value];
+  return { camera: find("[name=camera]").value, limit: LISTED, ...filters };
+}
+
+async function refresh(signal) {
+  const filters = wanted();
+  const everyMs = filters.order === "uncertain" ? UNCERTAIN_EVERY_MS : 0;
+  if (performance.now() - listedAt >= everyMs) {
+    const page = await ask(`/verdicts${query(filters)}`, { signal });
+    listedAt = performance.now();
+    const rest = behind(page.verdicts);
+    next = rest.length ? next : page.next;
+    keep(page.verdicts, rest);
+  }
+  await showFigures(signal);
+}
+
+// What stays of the list behind its first page: nobody who goes through it is carried off by what is newer, and there is a way back.
+function behind(verdicts) {
+  const isListed = new Set(verdicts.map(key));
+  const at = chosen ? frames.findIndex((frame) => key(frame) === key(chosen)) : frames.length;
+  return frames.slice(Math.max(0, at - LISTED)).filter((frame) => !isListed.has(key(frame)));
+}
+
+async function listMore() {
+  const filters = wanted();
+  const cursor = next;
   try {
-    const { verdicts } = await ask(`/verdicts${query({ camera: find("[name=camera]").value, limit: LISTED, ...filters })}`);
-    keep(verdicts);
-    await showFigures();
+    const page = await ask(`/verdicts${query({ ...filters, cursor })}`);
+    if (next !== cursor || JSON.stringify(filters) !== JSON.stringify(wanted())) return;
+    next = page.next;
+    const isListed = new Set(frames.map(key));
+    keep(frames, page.verdicts.filter((frame) => !isListed.has(key(frame))));
   } catch (refused) {
     status.textContent = refused.message;
   }
 }
 
-// What is looked at stays where it is while others come and go.
-function keep(verdicts) {
-  for (const verdict of verdicts) {
-    const told = said.get(key(verdict));
-    if (told?.truth === verdict.truth || told?.until < Date.now()) said.delete(key(verdict));
-    else if (told) verdict.truth = told.truth;
-  }
+function keep(first, rest) {
   const known = new Map(frames.map((frame) => [key(frame), frame]));
-  frames = verdicts;
-  const kept = chosen && frames.find((frame) => key(frame) === key(chosen));
-  if (kept) chosen = kept;
-  // Newer ones push it out of the list, but not while somebody looks at it.
-  else if (chosen && frames.length) frames.push(chosen);
+  frames = [...first, ...rest];
+  for (const frame of frames) {
+    const told = said.get(key(frame));
+    if (told?.truth === frame.truth || told?.until < Date.now()) said.delete(key(frame));
+    else if (told) frame.truth = told.truth;
+  }
+  find(".more").hidden = !next;
+  chosen = (chosen && frames.find((frame) => key(frame) === key(chosen))) ?? chosen;
   if (!chosen && frames.length) choose(frames[0], false);
   const isSame = frames.length === known.size
     && frames.every((frame) => known.has(key(frame)) && known.get(key(frame)).truth === frame.truth);
@@ -230,8 +264,9 @@ async function undo() {
 }
 
 function move(by) {
-  const next = neighbour(frames, chosen, key, by);
-  if (next) choose(next);
+  const found = neighbour(frames, chosen, key, by);
+  if (found) choose(found);
+  if (next && by > 0 && found === frames.at(-1)) listMore();
 }
 
 function toggleHeatmap() {
@@ -240,6 +275,7 @@ function toggleHeatmap() {
   find(".toggle").setAttribute("aria-pressed", String(heatmapIsOn));
 }
 
+find(".more").addEventListener("click", listMore);
 find(".normal").addEventListener("click", () => label("normal"));
 find(".anomalous").addEventListener("click", () => label(defect()));
 find(".undo").addEventListener("click", undo);
@@ -254,10 +290,10 @@ export function pressed(event) {
 }
 
 // What the labels did to the figures of this camera, or of all.
-async function showFigures() {
+async function showFigures(signal) {
   const camera = find("[name=camera]").value;
   const scope = camera ? `camera/${camera}` : "all";
-  const { windows, tail } = await ask(`/rates${query({ scope, limit: 50 })}`).catch(() => ({ windows: [], tail: [] }));
+  const { windows, tail } = await ask(`/rates${query({ scope, limit: 50 })}`, { signal });
   const labelled = [...tail, ...windows].filter(({ figures }) => figures.labelled?.value);
   const widest = labelled.sort((a, b) => b.end_us - b.start_us - (a.end_us - a.start_us))[0];
   figures = { of: `${scope} ${widest?.window}` };

@@ -1,6 +1,7 @@
 // What another threshold would have done to the frames of this run, and how it is set.
 import { ask, query, tell } from "./api.js";
 import { histogram } from "./chart.js";
+import { poll } from "./poll.js";
 import { count, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 5000;
@@ -12,24 +13,29 @@ const slider = find("input[type=range]");
 const status = find(".status");
 const dialog = document.querySelector("#apply");
 
-let timer;
 let known = null;
 let session = { role: "viewer", live: false };
 
+const refreshing = poll(refresh, EVERY_MS, (refused) => {
+  status.textContent = refused.message;
+});
+let isShown = false;
+
 export function show() {
-  refresh();
-  timer = setInterval(refresh, EVERY_MS);
+  isShown = true;
+  refreshing.now();
 }
 
 export function hide() {
-  clearInterval(timer);
+  isShown = false;
+  refreshing.stop();
 }
 
 export function setCameras(names) {
   const camera = find("[name=camera]");
   const isFirst = !camera.value;
   fill(camera, names.map((name) => ({ value: name, text: name })));
-  if (isFirst && timer) refresh();
+  if (isFirst && isShown) refreshing.now();
 }
 
 export function setSession(is) {
@@ -39,26 +45,21 @@ export function setSession(is) {
 
 find("[name=camera]").addEventListener("change", () => {
   known = null;
-  refresh();
+  refreshing.now();
 });
 slider.addEventListener("input", draw);
 
-async function refresh() {
+async function refresh(signal) {
   const camera = find("[name=camera]").value;
   if (!camera) return;
-  try {
-    const is = await ask(`/histogram${query({ camera, buckets: BUCKETS })}`);
-    if (camera !== find("[name=camera]").value) return;
-    const isFirst = !known;
-    known = { ...is, camera, all: dense(is) };
-    if (isFirst) slider.value = known.threshold * BUCKETS;
-    status.textContent = is.frames_under_other_settings
-      ? `${count(is.frames_under_other_settings)} frames were judged under another detector or threshold; their scores are on its scale.`
-      : "";
-    draw();
-  } catch (refused) {
-    status.textContent = refused.message;
-  }
+  const is = await ask(`/histogram${query({ camera, buckets: BUCKETS })}`, { signal });
+  const isFirst = !known;
+  known = { ...is, camera, all: dense(is) };
+  if (isFirst) slider.value = known.threshold * BUCKETS;
+  status.textContent = is.frames_under_other_settings
+    ? `${count(is.frames_under_other_settings)} frames were judged under another detector or threshold; their scores are on its scale.`
+    : "";
+  draw();
 }
 
 function dense({ counts }) {
@@ -136,7 +137,7 @@ dialog.addEventListener("close", async () => {
     await tell("PUT", `/cameras/${encodeURIComponent(asked.camera)}/threshold`, body);
     status.textContent = `Told. It takes effect ${atSeq ? `at frame ${atSeq}` : "at the next frame"}; scores of later frames are seen from the new threshold.`;
     known = null;
-    setTimeout(refresh, 2000);
+    setTimeout(() => isShown && refreshing.now(), 2000);
   } catch (refused) {
     status.textContent = refused.message;
   }
