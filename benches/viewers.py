@@ -242,7 +242,7 @@ async def look(url, counts):
 @functools.lru_cache(maxsize=8)
 def paths_of_pictures(text):
     return [
-        f"/api/v1/cameras/{quote(camera['camera'])}/picture?which={which}&seq={picture['seq']}"
+        f"/api/v1/cameras/{quote(camera['camera'])}/picture?which={which}&drawn_at_us={picture['drawn_at_us']}"
         for camera in json.loads(text[5:])["cameras"]
         for which, picture in (("newest", camera["picture"]), ("rejected", camera["rejected_picture"]))
         if picture

@@ -1,5 +1,5 @@
 //! Pictures of the frames of a run that people should look at, in one SQLite file beside the run's store: rejected and borderline
-//! frames, the newest of them, with the normal patches nearest to what was found in them. Losing it loses no verdict, so it is written
+//! frames, the newest of each camera, with the normal patches nearest to what was found in them. Losing it loses no verdict, so it is written
 //! without waiting for the disk.
 
 mod nearest;
@@ -7,12 +7,12 @@ mod nearest;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use crate::review::ReviewPicture;
 use crate::sinks::small_size;
 
-/// Frames that are kept: some 300 MB of pictures.
+/// Frames that are kept of all cameras: some 300 MB of pictures.
 pub const PICTURES_MAX: u32 = 2_000;
 
 /// The longer side of a picture, pixels.
@@ -23,6 +23,9 @@ const PICTURE_BYTES_MAX: u32 = 16 << 20;
 
 /// "Ipic": what the file says that it is.
 const APPLICATION_ID: i32 = 0x4970_6963;
+
+/// How its tables are laid out. Pictures that are laid out otherwise are forgotten.
+const VERSION: i32 = 2;
 
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -39,6 +42,28 @@ pub struct KeptPicture {
     pub heatmap_jpeg: Vec<u8>,
     /// The normal patches nearest to what was found in it; none of a detector that knows none.
     pub nearest: Vec<NearestPatch>,
+    /// What is told of it without looking at it.
+    pub about: AboutPicture,
+}
+
+/// What is told of a frame's pictures without looking at them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AboutPicture {
+    /// Position of the frame in the camera's stream.
+    pub seq: u64,
+    /// What was decided.
+    pub is_rejected: bool,
+    /// When they were drawn, wall clock, microseconds since 1970.
+    pub drawn_at_us: u64,
+}
+
+/// The newest frames of a camera whose pictures are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NewestPictures {
+    /// The newest.
+    pub newest: Option<AboutPicture>,
+    /// The newest that was rejected.
+    pub rejected: Option<AboutPicture>,
 }
 
 impl From<KeptPicture> for ReviewPicture {
@@ -71,15 +96,21 @@ impl Pictures {
             connection.busy_timeout(BUSY)?;
             connection.pragma_update(None, "journal_mode", "WAL")?;
             connection.pragma_update(None, "synchronous", "OFF")?;
+            if version(&connection)? != VERSION {
+                nearest::drop(&connection)?;
+                connection.execute_batch("DROP TABLE IF EXISTS pictures")?;
+            }
             connection.pragma_update(None, "foreign_keys", "ON")?;
             connection.execute_batch(
                 "CREATE TABLE IF NOT EXISTS pictures (
-                    id INTEGER PRIMARY KEY, camera TEXT NOT NULL, seq INTEGER NOT NULL,
-                    width_px INTEGER NOT NULL, height_px INTEGER NOT NULL, frame BLOB NOT NULL, heatmap BLOB NOT NULL,
-                    UNIQUE (camera, seq))",
+                    id INTEGER PRIMARY KEY, camera TEXT NOT NULL, seq INTEGER NOT NULL, rejected INTEGER NOT NULL,
+                    drawn_at_us INTEGER NOT NULL, width_px INTEGER NOT NULL, height_px INTEGER NOT NULL,
+                    frame BLOB NOT NULL, heatmap BLOB NOT NULL, UNIQUE (camera, seq));
+                CREATE INDEX IF NOT EXISTS pictures_newest ON pictures (camera, rejected)",
             )?;
             nearest::create(&connection)?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+            connection.pragma_update(None, "user_version", VERSION)?;
             Ok(Self { connection })
         };
         open().map_err(|error| format!("cannot open {}: {error}", path.display()))
@@ -93,33 +124,39 @@ impl Pictures {
         if !path.is_file() {
             return Ok(None);
         }
-        let open = || -> rusqlite::Result<(Self, i32)> {
+        let open = || -> rusqlite::Result<(Self, i32, i32)> {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let connection = Connection::open_with_flags(path, flags)?;
             connection.busy_timeout(BUSY)?;
             let id = connection.query_row("PRAGMA application_id", [], |row| row.get(0))?;
-            Ok((Self { connection }, id))
+            let version = version(&connection)?;
+            Ok((Self { connection }, id, version))
         };
         match open() {
-            Ok((pictures, APPLICATION_ID)) => Ok(Some(pictures)),
+            Ok((pictures, APPLICATION_ID, VERSION)) => Ok(Some(pictures)),
+            Ok((_, APPLICATION_ID, _)) => Ok(None),
             Ok(_) => Err(format!("{} holds no pictures of a run", path.display())),
             Err(error) => Err(format!("cannot open {}: {error}", path.display())),
         }
     }
 
-    /// Keeps the pictures of a frame, in place of those that it had, and forgets the oldest frames beyond [`PICTURES_MAX`].
+    /// Keeps the pictures of a frame, in place of those that it had. Beyond [`PICTURES_MAX`] the oldest frame goes of the camera and
+    /// decision of which most are kept, so that no camera and no flood of borderline frames pushes the others out.
     ///
     /// # Errors
     /// A sentence: the disk is full, or another process writes.
-    pub fn keep(&mut self, camera: &str, seq: u64, picture: &KeptPicture) -> Result<(), String> {
+    pub fn keep(&mut self, camera: &str, picture: &KeptPicture) -> Result<(), String> {
         let keep = |connection: &mut Connection| -> rusqlite::Result<()> {
             let transaction = connection.transaction()?;
             let [width_px, height_px] = picture.frame_px;
+            let about = picture.about;
             transaction.execute(
-                "INSERT OR REPLACE INTO pictures VALUES (NULL, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO pictures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
                     camera,
-                    seq.cast_signed(),
+                    about.seq.cast_signed(),
+                    about.is_rejected,
+                    about.drawn_at_us.cast_signed(),
                     width_px,
                     height_px,
                     picture.frame_jpeg,
@@ -128,7 +165,12 @@ impl Pictures {
             )?;
             let newest = transaction.last_insert_rowid();
             nearest::keep(&transaction, newest, &picture.nearest)?;
-            transaction.execute("DELETE FROM pictures WHERE id <= ?", [newest - i64::from(PICTURES_MAX)])?;
+            transaction.execute(
+                "DELETE FROM pictures WHERE id IN (
+                    SELECT min(id) FROM pictures WHERE (SELECT count(*) FROM pictures) > ?
+                    GROUP BY camera, rejected ORDER BY count(*) DESC, min(id) LIMIT 1)",
+                [PICTURES_MAX],
+            )?;
             nearest::forget_unused(&transaction)?;
             transaction.commit()
         };
@@ -142,7 +184,7 @@ impl Pictures {
     pub fn of(&self, camera: &str, seq: u64) -> Result<Option<KeptPicture>, String> {
         let read = |connection: &Connection| -> rusqlite::Result<KeptPicture> {
             let (id, picture) = connection.query_row(
-                "SELECT id, width_px, height_px, frame, heatmap FROM pictures
+                "SELECT id, width_px, height_px, frame, heatmap, seq, rejected, drawn_at_us FROM pictures
                 WHERE camera = ? AND seq = ? AND length(frame) <= ? AND length(heatmap) <= ?",
                 params![camera, seq.cast_signed(), PICTURE_BYTES_MAX, PICTURE_BYTES_MAX],
                 |row| {
@@ -151,6 +193,7 @@ impl Pictures {
                         frame_jpeg: row.get(3)?,
                         heatmap_jpeg: row.get(4)?,
                         nearest: Vec::new(),
+                        about: about(row, 5)?,
                     };
                     Ok((row.get(0)?, picture))
                 },
@@ -158,22 +201,84 @@ impl Pictures {
             let nearest = nearest::of(connection, id)?;
             Ok(KeptPicture { nearest, ..picture })
         };
-        read(&self.connection)
-            .optional()
-            .map_err(|error| format!("cannot read a picture: {error}"))
+        read(&self.connection).optional().map_err(cannot_read)
     }
+
+    /// Whether there are pictures of each of these frames, camera and position.
+    ///
+    /// # Errors
+    /// A sentence: the file is damaged.
+    pub fn have<'a>(&self, frames: impl IntoIterator<Item = (&'a str, u64)>) -> Result<Vec<bool>, String> {
+        let sql = "SELECT 1 FROM pictures WHERE camera = ? AND seq = ?";
+        let read = || -> rusqlite::Result<Vec<bool>> {
+            let mut statement = self.connection.prepare(sql)?;
+            let frames = frames.into_iter();
+            frames
+                .map(|(camera, seq)| statement.exists(params![camera, seq.cast_signed()]))
+                .collect()
+        };
+        read().map_err(cannot_read)
+    }
+
+    /// The newest frames of a camera.
+    ///
+    /// # Errors
+    /// A sentence: the file is damaged.
+    pub fn newest(&self, camera: &str) -> Result<NewestPictures, String> {
+        let newest = |is_rejected: bool| {
+            let sql = "SELECT seq, rejected, drawn_at_us, id FROM pictures WHERE camera = ? AND rejected = ? ORDER BY id DESC LIMIT 1";
+            let mut statement = self.connection.prepare(sql)?;
+            let found = statement.query_row(params![camera, is_rejected], |row| {
+                Ok((about(row, 0)?, row.get::<_, i64>(3)?))
+            });
+            found.optional()
+        };
+        let read = || -> rusqlite::Result<NewestPictures> {
+            let (rejected, passed) = (newest(true)?, newest(false)?);
+            let latest = [rejected, passed].into_iter().flatten().max_by_key(|(_, id)| *id);
+            Ok(NewestPictures {
+                newest: latest.map(|(about, _)| about),
+                rejected: rejected.map(|(about, _)| about),
+            })
+        };
+        read().map_err(cannot_read)
+    }
+}
+
+/// The version of a file; 0 of one that is new.
+fn version(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
+}
+
+/// Of the columns `seq`, `rejected` and `drawn_at_us`, from `first` on.
+fn about(row: &Row<'_>, first: usize) -> rusqlite::Result<AboutPicture> {
+    Ok(AboutPicture {
+        seq: row.get::<_, i64>(first)?.cast_unsigned(),
+        is_rejected: row.get(first + 1)?,
+        drawn_at_us: row.get::<_, i64>(first + 2)?.cast_unsigned(),
+    })
+}
+
+fn cannot_read(error: rusqlite::Error) -> String {
+    format!("cannot read a picture: {error}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn picture(of: u8) -> KeptPicture {
+    fn picture(seq: u64, is_rejected: bool) -> KeptPicture {
+        let of = seq as u8;
         KeptPicture {
             frame_px: [4, 3],
             frame_jpeg: vec![of; 5],
             heatmap_jpeg: vec![of; 6],
             nearest: Vec::new(),
+            about: AboutPicture {
+                seq,
+                is_rejected,
+                drawn_at_us: 1_000 + seq,
+            },
         }
     }
 
@@ -183,16 +288,66 @@ mod tests {
         let path = folder.path().join("pictures.sqlite");
         assert!(Pictures::look(&path).unwrap().is_none());
         let mut pictures = Pictures::open(&path).unwrap();
-        for seq in 0..u64::from(PICTURES_MAX) + 3 {
-            pictures.keep("dock", seq, &picture(seq as u8)).unwrap();
+        for seq in 0..4 {
+            pictures.keep("left", &picture(seq, seq == 2)).unwrap();
         }
-        pictures.keep("left", 1, &picture(9)).unwrap();
-        pictures.keep("left", 1, &picture(10)).unwrap();
+        for seq in 0..u64::from(PICTURES_MAX) + 3 {
+            pictures.keep("dock", &picture(seq, true)).unwrap();
+        }
+        let redrawn = KeptPicture {
+            heatmap_jpeg: vec![7],
+            ..picture(1, false)
+        };
+        pictures.keep("left", &redrawn).unwrap();
         let seen = Pictures::look(&path).unwrap().unwrap();
-        assert_eq!(seen.of("dock", 2).unwrap(), None, "the oldest");
-        assert_eq!(seen.of("dock", 5).unwrap(), Some(picture(5)));
-        assert_eq!(seen.of("left", 1).unwrap(), Some(picture(10)));
+        assert_eq!(
+            seen.of("dock", 6).unwrap(),
+            None,
+            "the oldest of those of which there are most"
+        );
+        assert_eq!(seen.of("dock", 7).unwrap(), Some(picture(7, true)));
+        assert_eq!(
+            seen.have([("dock", 7), ("dock", 6), ("left", 7)]).unwrap(),
+            [true, false, false]
+        );
+        assert_eq!(seen.of("left", 0).unwrap(), Some(picture(0, false)));
+        assert_eq!(seen.of("left", 1).unwrap(), Some(redrawn));
         assert_eq!(seen.of("left", u64::MAX).unwrap(), None);
+    }
+
+    #[test]
+    fn the_newest_of_a_camera_are_told_without_their_pictures() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut pictures = Pictures::open(&folder.path().join("pictures.sqlite")).unwrap();
+        assert_eq!(pictures.newest("dock").unwrap(), NewestPictures::default());
+        for (seq, is_rejected) in [(1, true), (2, true), (3, false)] {
+            pictures.keep("dock", &picture(seq, is_rejected)).unwrap();
+        }
+        pictures.keep("left", &picture(9, true)).unwrap();
+        let expected = NewestPictures {
+            newest: Some(picture(3, false).about),
+            rejected: Some(picture(2, true).about),
+        };
+        assert_eq!(pictures.newest("dock").unwrap(), expected);
+    }
+
+    #[test]
+    fn pictures_of_another_version_are_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pictures.sqlite");
+        let older = Connection::open(&path).unwrap();
+        older
+            .execute_batch(&format!(
+                "CREATE TABLE pictures (id INTEGER PRIMARY KEY); PRAGMA application_id = {APPLICATION_ID}"
+            ))
+            .unwrap();
+        assert!(Pictures::look(&path).unwrap().is_none());
+        let mut pictures = Pictures::open(&path).unwrap();
+        pictures.keep("dock", &picture(1, true)).unwrap();
+        assert_eq!(
+            Pictures::look(&path).unwrap().unwrap().have([("dock", 1)]).unwrap(),
+            [true]
+        );
     }
 
     #[test]

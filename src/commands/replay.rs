@@ -6,7 +6,7 @@ use std::sync::Arc;
 use intakt_operators::detector::Detector;
 use intakt_pipelines::recording::Recording;
 use intakt_pipelines::sinks::{PictureKeeper, Sink};
-use intakt_pipelines::sources::{OnChange, ReplayOptions, Source, recorded_cameras};
+use intakt_pipelines::sources::{OnChange, ReplayOptions, Source, SystemClock, recorded_cameras};
 use intakt_pipelines::{Camera, Detectors, Inspection, Intake, PipelineError, Progress, inspect, load_detector};
 
 use super::flips::Flips;
@@ -99,7 +99,10 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
     }
     let mut sinks = sinks(args, process, kept.as_ref(), flips.as_ref(), &progress)?;
     let pictures = match &args.keep.run {
-        Some(run) => Some(Arc::new(PictureKeeper::start(&RunDirectory(run).pictures())?)),
+        Some(run) => Some(Arc::new(PictureKeeper::start(
+            &RunDirectory(run).pictures(),
+            Arc::new(SystemClock),
+        )?)),
         None => None,
     };
     sinks.extend(pictures.clone().map(|pictures| pictures as Arc<dyn Sink>));

@@ -83,13 +83,17 @@ struct Directory(PathBuf);
 impl Shown for Directory {
     fn status(&self, counted: &mut Counted) -> Result<LiveStatus, String> {
         let now_us = SystemClock.now_us();
-        if let Some(status) = going_on(&self.0, now_us) {
-            return Ok(status);
-        }
+        let last_said = match look(&self.0) {
+            Found::Status(status) if goes_on(&status, now_us) => return Ok(*status),
+            Found::Status(status) => *status,
+            Found::None(_) => LiveStatus::default(),
+        };
         let mut read = || -> Result<LiveStatus, PipelineError> {
             let store = RunDirectory(&self.0).open()?;
             store.count_on(counted)?;
-            let cameras = counted.cameras().map(|(name, camera)| status_of(name, camera));
+            let cameras = counted
+                .cameras()
+                .map(|(name, camera)| status_of(name, camera, &last_said));
             let newest = counted.cameras().filter_map(|(_, camera)| camera.last.as_ref());
             Ok(LiveStatus {
                 state: RunState::Ended,
@@ -98,6 +102,7 @@ impl Shown for Directory {
                 frontier_us: Some(store.committed_frontier_us()),
                 newest_captured_at_us: newest.map(|last| last.captured_at_us).max(),
                 cameras: cameras.collect(),
+                stages: last_said.stages.clone(),
                 alerts: store.open_alerts()?,
                 ..LiveStatus::default()
             })
@@ -111,16 +116,24 @@ fn going_on(directory: &Path, now_us: u64) -> Option<LiveStatus> {
     let Found::Status(status) = look(directory) else {
         return None;
     };
-    let is_fresh = now_us.saturating_sub(status.said_at_us) < SILENT_US;
-    (status.state != RunState::Ended && is_fresh).then_some(*status)
+    goes_on(&status, now_us).then_some(*status)
 }
 
-/// A camera as it was when its run ended. For what reason its frames were dropped is not counted: all stand under the usual one.
-fn status_of(name: &Arc<str>, camera: &CountedCamera) -> CameraStatus {
-    let dropped = DroppedCount {
-        reason: DropReason::DropOldest,
-        frames: camera.dropped,
-    };
+fn goes_on(status: &LiveStatus, now_us: u64) -> bool {
+    status.state != RunState::Ended && now_us.saturating_sub(status.said_at_us) < SILENT_US
+}
+
+/// A camera as it was when its run ended. What its store does not count is as the run said last, where that is of the same frames.
+fn status_of(name: &Arc<str>, camera: &CountedCamera, last_said: &LiveStatus) -> CameraStatus {
+    let said = last_said.cameras.iter().find(|said| said.camera == *name);
+    let dropped_as_said = said.filter(|said| said.dropped_total() == camera.dropped);
+    let last_verdict = camera.last.as_ref().map(|last| {
+        let said = said.and_then(|said| said.last_verdict.as_ref());
+        let latency_us = said
+            .filter(|said| said.seq == last.seq)
+            .and_then(|said| said.latency_us);
+        last_verdict(last, latency_us)
+    });
     CameraStatus {
         camera: name.clone(),
         captured: camera.judged() + camera.unreadable + camera.dropped,
@@ -128,14 +141,21 @@ fn status_of(name: &Arc<str>, camera: &CountedCamera) -> CameraStatus {
         passed: camera.passed,
         rejected: camera.rejected,
         unreadable: camera.unreadable,
-        dropped: Some(dropped).into_iter().filter(|dropped| dropped.frames > 0).collect(),
+        dropped: dropped_as_said.map_or_else(|| dropped(camera.dropped), |said| said.dropped.clone()),
         waiting: 0,
-        last_verdict: camera.last.as_ref().map(last_verdict),
+        last_verdict,
         last_trouble: None,
     }
 }
 
-fn last_verdict(last: &LastOutcome) -> LastVerdict {
+/// Frames that were dropped for a reason that nobody said: the usual one.
+fn dropped(frames: u64) -> Vec<DroppedCount> {
+    let reason = DropReason::DropOldest;
+    let dropped = (frames > 0).then_some(DroppedCount { reason, frames });
+    dropped.into_iter().collect()
+}
+
+fn last_verdict(last: &LastOutcome, latency_us: Option<u64>) -> LastVerdict {
     LastVerdict {
         seq: last.seq,
         captured_at_us: last.captured_at_us,
@@ -147,7 +167,7 @@ fn last_verdict(last: &LastOutcome) -> LastVerdict {
             },
         },
         calibrated_score: last.calibrated_score,
-        latency_us: None,
+        latency_us,
     }
 }
 

@@ -62,7 +62,10 @@ impl Watching {
             None => None,
         };
         let pictures = match wanted.directory {
-            Some(directory) => Some(PictureKeeper::start(&RunDirectory(directory).pictures())?),
+            Some(directory) => Some(PictureKeeper::start(
+                &RunDirectory(directory).pictures(),
+                Arc::new(SystemClock),
+            )?),
             None => None,
         };
         let posters: BTreeMap<_, _> = wanted

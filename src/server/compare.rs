@@ -11,12 +11,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{Named, Wanted, cursor, forged, limit};
-use super::frames::{Which, show};
+use super::frames::{WantedFile, Which, show};
 use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{TwoRuns, lock};
-use super::verdicts::{DecisionName, KeptVerdict};
+use super::verdicts::{DecisionName, KeptVerdict, note_pictures};
 
 /// Flips on a page.
 const PAGE: usize = 50;
@@ -154,14 +154,19 @@ pub(super) async fn flips(
     let read = shared.read_both(&kept, &other, move |store, other| {
         store.flips(other, &filter, end, limit)
     });
-    Ok(Json(FlipPage::from(read.await?)))
+    let mut page = FlipPage::from(read.await?);
+    let before = page.flips.iter_mut().map(|flip| &mut flip.before);
+    note_pictures(&shared, kept.pictures, before.collect()).await?;
+    let after = page.flips.iter_mut().map(|flip| &mut flip.after);
+    note_pictures(&shared, other.pictures, after.collect()).await?;
+    Ok(Json(page))
 }
 
 /// A frame of the other run, at most 800 px wide and high.
 #[utoipa::path(get, path = "/compare/cameras/{camera}/frames/{seq}/image", tag = "results",
-    params(("camera" = String, Path), ("seq" = u64, Path)),
+    params(("camera" = String, Path), ("seq" = u64, Path), WantedFile),
     responses(
-        (status = 200, content_type = "image/jpeg", body = File),
+        (status = 200, body = File, content_type = "image/jpeg", description = "Or a PNG file, where that is asked for"),
         (status = 304, description = "It is the one that `If-None-Match` names"),
         (status = 404, description = "No picture of it is kept"),
         (status = 409, description = "There is no other run, or this one is not kept"),
@@ -170,16 +175,17 @@ pub(super) async fn image(
     State(shared): State<Shared>,
     TwoRuns(_, other): TwoRuns,
     Named((camera, seq)): Named<(Arc<str>, u64)>,
+    Wanted(file): Wanted<WantedFile>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    show(&shared, other.pictures, camera, seq, Which::Frame, &headers).await
+    show(&shared, other.pictures, camera, seq, Which::Frame, file, &headers).await
 }
 
 /// The same picture with its heatmap and regions.
 #[utoipa::path(get, path = "/compare/cameras/{camera}/frames/{seq}/heatmap", tag = "results",
-    params(("camera" = String, Path), ("seq" = u64, Path)),
+    params(("camera" = String, Path), ("seq" = u64, Path), WantedFile),
     responses(
-        (status = 200, content_type = "image/jpeg", body = File),
+        (status = 200, body = File, content_type = "image/jpeg", description = "Or a PNG file, where that is asked for"),
         (status = 304, description = "It is the one that `If-None-Match` names"),
         (status = 404, description = "No picture of it is kept"),
         (status = 409, description = "There is no other run, or this one is not kept"),
@@ -188,9 +194,10 @@ pub(super) async fn heatmap(
     State(shared): State<Shared>,
     TwoRuns(_, other): TwoRuns,
     Named((camera, seq)): Named<(Arc<str>, u64)>,
+    Wanted(file): Wanted<WantedFile>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    show(&shared, other.pictures, camera, seq, Which::Heatmap, &headers).await
+    show(&shared, other.pictures, camera, seq, Which::Heatmap, file, &headers).await
 }
 
 impl CameraComparison {

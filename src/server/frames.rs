@@ -10,11 +10,14 @@ use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use intakt_pipelines::pictures::{KeptPicture, NearestPatch, Pictures};
-use serde::Serialize;
-use utoipa::ToSchema;
+use intakt_operators::imaging::decode;
+use intakt_pipelines::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures};
+use intakt_pipelines::png::encode_png;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
 
-use super::asked::Named;
+use super::asked::{Named, Wanted};
+use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::{KeptRun, blocking};
@@ -97,9 +100,9 @@ pub(super) async fn frame(
 
 /// The frame, at most 800 px wide and high.
 #[utoipa::path(get, path = "/cameras/{camera}/frames/{seq}/image", tag = "frames",
-    params(("camera" = String, Path), ("seq" = u64, Path)),
+    params(("camera" = String, Path), ("seq" = u64, Path), WantedFile),
     responses(
-        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        (status = 200, body = File, content_type = "image/jpeg", description = "Or a PNG file, where that is asked for"),
         (status = 304, description = "It is the one that `If-None-Match` names"),
         (status = 404, description = "No picture of it is kept"),
         (status = 409, description = "The run is not kept"),
@@ -108,16 +111,17 @@ pub(super) async fn image(
     State(shared): State<Shared>,
     KeptRun(kept): KeptRun,
     Named((camera, seq)): Named<(Arc<str>, u64)>,
+    Wanted(file): Wanted<WantedFile>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    show(&shared, kept.pictures, camera, seq, Which::Frame, &headers).await
+    show(&shared, kept.pictures, camera, seq, Which::Frame, file, &headers).await
 }
 
 /// The same picture with its heatmap and regions.
 #[utoipa::path(get, path = "/cameras/{camera}/frames/{seq}/heatmap", tag = "frames",
-    params(("camera" = String, Path), ("seq" = u64, Path)),
+    params(("camera" = String, Path), ("seq" = u64, Path), WantedFile),
     responses(
-        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        (status = 200, body = File, content_type = "image/jpeg", description = "Or a PNG file, where that is asked for"),
         (status = 304, description = "It is the one that `If-None-Match` names"),
         (status = 404, description = "No picture of it is kept"),
         (status = 409, description = "The run is not kept"),
@@ -126,16 +130,17 @@ pub(super) async fn heatmap(
     State(shared): State<Shared>,
     KeptRun(kept): KeptRun,
     Named((camera, seq)): Named<(Arc<str>, u64)>,
+    Wanted(file): Wanted<WantedFile>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    show(&shared, kept.pictures, camera, seq, Which::Heatmap, &headers).await
+    show(&shared, kept.pictures, camera, seq, Which::Heatmap, file, &headers).await
 }
 
 /// The training image of a nearest normal patch, at most 320 px wide and high.
 #[utoipa::path(get, path = "/cameras/{camera}/frames/{seq}/nearest/{rank}", tag = "frames",
     params(("camera" = String, Path), ("seq" = u64, Path), ("rank" = usize, Path, description = "Index in `nearest` of the frame")),
     responses(
-        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        (status = 200, content_type = "image/jpeg", body = File),
         (status = 304, description = "It is the one that `If-None-Match` names"),
         (status = 404, description = "No picture of it is kept"),
         (status = 409, description = "The run is not kept"),
@@ -152,12 +157,30 @@ pub(super) async fn nearest(
         .get_mut(rank)
         .map(|patch| std::mem::take(&mut patch.training.image.jpeg));
     match found.filter(|file| !file.is_empty()) {
-        Some(file) => Ok(kept_picture(&headers, seq, &format!("nearest-{rank}"), file)),
+        Some(file) => Ok(kept_picture(&headers, picture.about, &format!("nearest-{rank}"), file)),
         None => Err(Refusal::new(
             StatusCode::NOT_FOUND,
             format!("frame {seq} has no picture of a training image {rank}"),
         )),
     }
+}
+
+/// As what kind of file a picture is wanted.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WantedFile {
+    /// JPEG as it is kept, or PNG for programs that read nothing else.
+    #[param(inline)]
+    format: Option<Format>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Format {
+    #[default]
+    Jpeg,
+    Png,
 }
 
 /// Which picture of a frame.
@@ -174,47 +197,87 @@ pub(super) async fn show(
     camera: Arc<str>,
     seq: u64,
     which: Which,
+    WantedFile { format }: WantedFile,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
     let picture = picture(shared, pictures, camera, seq).await?;
-    Ok(match which {
-        Which::Frame => kept_picture(headers, seq, "image", picture.frame_jpeg),
-        Which::Heatmap => kept_picture(headers, seq, "heatmap", picture.heatmap_jpeg),
-    })
+    let (name, file) = match which {
+        Which::Frame => ("image", picture.frame_jpeg),
+        Which::Heatmap => ("heatmap", picture.heatmap_jpeg),
+    };
+    match format.unwrap_or_default() {
+        Format::Jpeg => Ok(kept_picture(headers, picture.about, name, file)),
+        Format::Png => {
+            // Without the reason, which is of a file that somebody damaged.
+            let damaged = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the picture is damaged".to_owned());
+            let png = blocking(move || as_png(&file)).await?.map_err(damaged)?;
+            let tag = tag(picture.about, &format!("{name}-png"));
+            Ok(picture_file(headers, tag, REVALIDATED, "image/png", png.into()))
+        }
+    }
+}
+
+fn as_png(file: &[u8]) -> Result<Vec<u8>, String> {
+    let image = decode(file, u16::MAX).map_err(|error| error.to_string())?;
+    encode_png(&image)
 }
 
 /// What is kept of a frame in the file `pictures`.
 async fn picture(shared: &SharedState, pictures: PathBuf, camera: Arc<str>, seq: u64) -> Result<KeptPicture, Refusal> {
-    let _place = shared.place_to_read().await?;
     let none = format!(
         "no picture of frame {seq} of camera \"{camera}\" is kept: rejected and borderline frames are, the newest of them"
     );
-    let read = move || Pictures::look(&pictures)?.map_or(Ok(None), |pictures| pictures.of(&camera, seq));
-    match blocking(read).await? {
-        Ok(Some(picture)) => Ok(picture),
-        Ok(None) => Err(Refusal::new(StatusCode::NOT_FOUND, none)),
-        // Without the path, which is nobody's business.
-        Err(_) => Err(Refusal::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the file of the run's pictures cannot be read".to_owned(),
-        )),
-    }
+    let read = move |pictures: &Pictures| pictures.of(&camera, seq);
+    let found = read_pictures(shared, pictures, read).await?;
+    found.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, none))
 }
 
-/// A picture that is kept. A frame's picture is rarely drawn again, as when a run goes on from where it was cut.
-fn kept_picture(headers: &HeaderMap, seq: u64, which: &str, file: Vec<u8>) -> Response {
-    let tag = format!("\"{which}-{seq}-{}\"", file.len());
-    jpeg(headers, tag, "private, max-age=60", file.into())
+/// Reads from the file `pictures`, if it is there; few do so at once.
+pub(super) async fn read_pictures<T: Send + 'static>(
+    shared: &SharedState,
+    pictures: PathBuf,
+    read: impl FnOnce(&Pictures) -> Result<Option<T>, String> + Send + 'static,
+) -> Result<Option<T>, Refusal> {
+    let _place = shared.place_to_read().await?;
+    let read = move || Pictures::look(&pictures)?.map_or(Ok(None), |pictures| read(&pictures));
+    // Without the path, which is nobody's business.
+    let error = "the file of the run's pictures cannot be read";
+    let refused = |_| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_owned());
+    blocking(read).await?.map_err(refused)
+}
+
+/// A browser may keep it, and asks each time whether it is still the same.
+const REVALIDATED: &str = "private, no-cache";
+
+/// A picture as it is kept.
+fn kept_picture(headers: &HeaderMap, about: AboutPicture, name: &str, file: Vec<u8>) -> Response {
+    jpeg(headers, tag(about, name), REVALIDATED, file.into())
+}
+
+/// Another run may be at the same address later, and a frame may be drawn again where a run goes on from where it was cut: when it was
+/// drawn tells them apart.
+fn tag(about: AboutPicture, name: &str) -> String {
+    format!("\"{name}-{}-{}\"", about.seq, about.drawn_at_us)
 }
 
 /// A JPEG file; a browser that has it is told that it has not changed.
 pub(super) fn jpeg(headers: &HeaderMap, tag: String, cache: &'static str, file: Bytes) -> Response {
+    picture_file(headers, tag, cache, "image/jpeg", file)
+}
+
+fn picture_file(
+    headers: &HeaderMap,
+    tag: String,
+    cache: &'static str,
+    content_type: &'static str,
+    file: Bytes,
+) -> Response {
     let is_known = headers
         .get(IF_NONE_MATCH)
         .is_some_and(|known| known.as_bytes() == tag.as_bytes());
     let head = [(ETAG, tag), (CACHE_CONTROL, cache.to_owned())];
     match is_known {
         true => (StatusCode::NOT_MODIFIED, head).into_response(),
-        false => (head, [(CONTENT_TYPE, "image/jpeg")], file).into_response(),
+        false => (head, [(CONTENT_TYPE, content_type)], file).into_response(),
     }
 }

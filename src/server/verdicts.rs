@@ -1,18 +1,20 @@
 //! `GET /api/v1/verdicts`: what became of the frames of a kept run, page by page.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
 use intakt_operators::{Decision, DropReason, Outcome, RectPx, SuppressionReason, Truth, Verdict};
+use intakt_pipelines::pictures::Pictures;
 use intakt_pipelines::store::{DecisionKind, Listed, ListedOutcome, Listing, Order, OutcomeFilter, Position};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{Wanted, cursor, forged, limit, time_us};
 use super::problem::Refusal;
-use super::routes::Shared;
-use super::served::KeptRun;
+use super::routes::{Shared, SharedState};
+use super::served::{KeptRun, blocking};
 
 /// Frames on a page: as many as a person looks through, and at most some hundred kilobytes.
 const PAGE: usize = 50;
@@ -108,6 +110,8 @@ pub(super) struct KeptVerdict {
     suppressed: Vec<Suppressed>,
     /// What somebody said that it is: normal, anomalous or anomalous:CLASS.
     truth: Option<String>,
+    /// Whether pictures of it are kept.
+    has_picture: bool,
 }
 
 /// A connected set of anomalous pixels, in pixels of the frame.
@@ -152,7 +156,29 @@ pub(super) async fn verdicts(
     let listed = shared
         .read(&kept, move |store| store.list(&listing, order, from, limit))
         .await?;
-    Ok(Json(VerdictPage::from(listed)))
+    let mut page = VerdictPage::from(listed);
+    note_pictures(&shared, kept.pictures, page.verdicts.iter_mut().collect()).await?;
+    Ok(Json(page))
+}
+
+/// Notes of which frames pictures are kept in the file `pictures`. In one that is damaged there are none.
+pub(super) async fn note_pictures(
+    shared: &SharedState,
+    pictures: PathBuf,
+    mut verdicts: Vec<&mut KeptVerdict>,
+) -> Result<(), Refusal> {
+    let named = |verdict: &&mut KeptVerdict| (verdict.camera.clone(), verdict.seq);
+    let frames: Vec<(Arc<str>, u64)> = verdicts.iter().map(named).collect();
+    let _place = shared.place_to_read().await?;
+    let look = move || {
+        let pictures = Pictures::look(&pictures).ok().flatten()?;
+        pictures.have(frames.iter().map(|(camera, seq)| (&**camera, *seq))).ok()
+    };
+    let have = blocking(look).await?.unwrap_or_default();
+    for (verdict, has_picture) in verdicts.iter_mut().zip(have) {
+        verdict.has_picture = has_picture;
+    }
+    Ok(())
 }
 
 impl WantedVerdicts {
@@ -262,6 +288,7 @@ impl From<ListedOutcome> for KeptVerdict {
                 regions: Vec::new(),
                 suppressed: Vec::new(),
                 truth,
+                has_picture: false,
             },
         }
     }
@@ -293,6 +320,7 @@ impl KeptVerdict {
             regions: verdict.regions.iter().map(Region::from).collect(),
             suppressed: suppressed.collect(),
             truth,
+            has_picture: false,
         }
     }
 }

@@ -4,7 +4,7 @@
 use intakt_operators::RectPx;
 use intakt_operators::detector::{NAME_BYTES_MAX, TrainingImage};
 use intakt_operators::postprocess::NEAREST_MAX;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, Row, Transaction, params};
 
 use super::PICTURE_BYTES_MAX;
 
@@ -48,6 +48,10 @@ pub(super) fn create(connection: &Connection) -> rusqlite::Result<()> {
     )
 }
 
+pub(super) fn drop(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch("DROP TABLE IF EXISTS nearest; DROP TABLE IF EXISTS training")
+}
+
 pub(super) fn keep(transaction: &Transaction<'_>, picture: i64, nearest: &[NearestPatch]) -> rusqlite::Result<()> {
     for (rank, patch) in nearest.iter().take(NEAREST_MAX).enumerate() {
         let TrainingPicture { detector, image } = &patch.training;
@@ -88,12 +92,8 @@ pub(super) fn forget_unused(transaction: &Transaction<'_>) -> rusqlite::Result<(
     Ok(())
 }
 
-/// Those of a picture, the strongest region first. A file of an older program has none.
+/// Those of a picture, the strongest region first.
 pub(super) fn of(connection: &Connection, picture: i64) -> rusqlite::Result<Vec<NearestPatch>> {
-    let known = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'nearest'";
-    if connection.query_row(known, [], |_| Ok(())).optional()?.is_none() {
-        return Ok(Vec::new());
-    }
     let mut statement = connection.prepare(
         "SELECT region, x, y, width, height, distance, training_x, training_y, training_width, training_height,
             detector, name, width_px, height_px, jpeg
@@ -135,7 +135,7 @@ fn nearest_patch(row: &Row<'_>) -> rusqlite::Result<NearestPatch> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{KeptPicture, PICTURES_MAX, Pictures};
+    use super::super::{AboutPicture, KeptPicture, PICTURES_MAX, Pictures};
     use super::*;
 
     fn rect(x: u32) -> RectPx {
@@ -165,12 +165,17 @@ mod tests {
         }
     }
 
-    fn picture(nearest: Vec<NearestPatch>) -> KeptPicture {
+    fn picture(seq: u64, nearest: Vec<NearestPatch>) -> KeptPicture {
         KeptPicture {
             frame_px: [4, 3],
             frame_jpeg: vec![1],
             heatmap_jpeg: vec![2],
             nearest,
+            about: AboutPicture {
+                seq,
+                is_rejected: true,
+                drawn_at_us: 1,
+            },
         }
     }
 
@@ -192,12 +197,15 @@ mod tests {
     fn nearest_patches_are_read_as_they_were_kept() {
         let folder = tempfile::tempdir().unwrap();
         let mut pictures = Pictures::open(&folder.path().join("pictures.sqlite")).unwrap();
-        let kept = picture(vec![
-            patch("d1", "b.png", Some(0)),
-            patch("d1", "a.png", Some(1)),
-            patch("d1", "b.png", None),
-        ]);
-        pictures.keep("dock", 7, &kept).unwrap();
+        let kept = picture(
+            7,
+            vec![
+                patch("d1", "b.png", Some(0)),
+                patch("d1", "a.png", Some(1)),
+                patch("d1", "b.png", None),
+            ],
+        );
+        pictures.keep("dock", &kept).unwrap();
         assert_eq!(pictures.of("dock", 7).unwrap(), Some(kept));
     }
 
@@ -206,7 +214,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut pictures = Pictures::open(&folder.path().join("pictures.sqlite")).unwrap();
         let mut keep = |seq, nearest| {
-            pictures.keep("dock", seq, &picture(nearest)).unwrap();
+            pictures.keep("dock", &picture(seq, nearest)).unwrap();
             stored(&pictures)
         };
         let a = || patch("d1", "a.png", None);
@@ -222,19 +230,5 @@ mod tests {
             keep(3 + seq, vec![]);
         }
         assert_eq!(keep(9_000, vec![]), named(&[]));
-    }
-
-    #[test]
-    fn a_file_of_an_older_program_has_none() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pictures.sqlite");
-        let mut pictures = Pictures::open(&path).unwrap();
-        pictures.keep("dock", 7, &picture(vec![])).unwrap();
-        pictures
-            .connection
-            .execute_batch("DROP TABLE nearest; DROP TABLE training")
-            .unwrap();
-        let seen = Pictures::look(&path).unwrap().unwrap();
-        assert_eq!(seen.of("dock", 7).unwrap(), Some(picture(vec![])));
     }
 }

@@ -12,7 +12,8 @@ use intakt_operators::{Decision, fixed_point};
 use super::Sink;
 use super::small::{Seen, Taken, encode_jpeg, small_frame, small_heatmap};
 use crate::PipelineError;
-use crate::pictures::{KeptPicture, NearestPatch, Pictures, SIDE_PX, TrainingPicture};
+use crate::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures, SIDE_PX, TrainingPicture};
+use crate::sources::Clock;
 
 /// Quality of its JPEG, of 100.
 const QUALITY: u8 = 85;
@@ -49,13 +50,13 @@ impl PictureKeeper {
     ///
     /// # Errors
     /// The file cannot be written, or the system gives no thread.
-    pub fn start(path: &Path) -> Result<Self, PipelineError> {
+    pub fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, PipelineError> {
         let pictures = Pictures::open(path).map_err(PipelineError::Refused)?;
         let shared = Arc::<Shared>::default();
         let keeping = shared.clone();
         let thread = Builder::new()
             .name("pictures".to_owned())
-            .spawn(move || keeping.keep_until_ended(pictures));
+            .spawn(move || keeping.keep_until_ended(pictures, &*clock));
         let refused = |error| PipelineError::Refused(format!("cannot start a thread for pictures: {error}"));
         Ok(Self {
             shared,
@@ -104,7 +105,7 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep_until_ended(&self, mut pictures: Pictures) {
+    fn keep_until_ended(&self, mut pictures: Pictures, clock: &dyn Clock) {
         let mut state = self.lock();
         loop {
             let Some(waiting) = state.waiting.pop_front() else {
@@ -117,7 +118,7 @@ impl Shared {
             drop(state);
             // A frame that cannot be drawn has no picture.
             let verdict = &waiting.verdict;
-            let kept = drawn(&waiting).map(|picture| pictures.keep(&verdict.camera, verdict.seq, &picture));
+            let kept = drawn(&waiting, clock.now_us()).map(|picture| pictures.keep(&verdict.camera, &picture));
             state = self.lock();
             if let Ok(Err(trouble)) = kept {
                 state.trouble = Some(trouble);
@@ -127,13 +128,18 @@ impl Shared {
     }
 }
 
-fn drawn(waiting: &Taken) -> Result<KeptPicture, String> {
+fn drawn(waiting: &Taken, now_us: u64) -> Result<KeptPicture, String> {
     let seen = waiting.seen();
     Ok(KeptPicture {
         frame_px: [seen.image.width_px, seen.image.height_px],
         frame_jpeg: encode_jpeg(&small_frame(&seen, None, SIDE_PX), QUALITY)?,
         heatmap_jpeg: encode_jpeg(&small_heatmap(&seen, SIDE_PX), QUALITY)?,
         nearest: nearest_patches(&seen),
+        about: AboutPicture {
+            seq: seen.verdict.seq,
+            is_rejected: seen.verdict.decision == Decision::Reject,
+            drawn_at_us: now_us,
+        },
     })
 }
 

@@ -10,6 +10,7 @@ use intakt_operators::dataflow::JudgedFrame;
 use super::Sink;
 use super::small::{Taken, encode_jpeg, small_heatmap};
 use crate::PipelineError;
+use crate::pictures::{AboutPicture, NewestPictures};
 use crate::sources::Clock;
 
 /// The longer side of a picture, pixels.
@@ -32,12 +33,8 @@ const WAITING_MAX: usize = 16;
 /// A picture of a frame with its heatmap.
 #[derive(Clone, Debug)]
 pub struct Thumbnail {
-    /// Position of the frame in the camera's stream.
-    pub seq: u64,
-    /// What was decided.
-    pub is_rejected: bool,
-    /// When it was drawn, wall clock, microseconds since 1970.
-    pub drawn_at_us: u64,
+    /// Which frame it is of, and when it was drawn.
+    pub about: AboutPicture,
     /// A JPEG file.
     pub jpeg: Arc<[u8]>,
 }
@@ -49,6 +46,17 @@ pub struct CameraThumbnails {
     pub newest: Option<Thumbnail>,
     /// Of the newest rejected one that was drawn.
     pub rejected: Option<Thumbnail>,
+}
+
+impl CameraThumbnails {
+    /// Which they are.
+    pub fn about(&self) -> NewestPictures {
+        let about = |thumbnail: &Option<Thumbnail>| thumbnail.as_ref().map(|thumbnail| thumbnail.about);
+        NewestPictures {
+            newest: about(&self.newest),
+            rejected: about(&self.rejected),
+        }
+    }
 }
 
 /// Draws pictures on a thread of its own, at most one a second of each camera and of what each rejects, and few while nobody looks. It
@@ -64,20 +72,48 @@ struct Shared {
     clock: Arc<dyn Clock>,
 }
 
-#[derive(Default)]
-struct State {
-    cameras: BTreeMap<Arc<str>, Camera>,
+/// `T` is what is taken from a frame.
+struct State<T = Taken> {
+    cameras: BTreeMap<Arc<str>, Camera<T>>,
     watched_until_us: u64,
     ended: bool,
 }
 
-#[derive(Default)]
-struct Camera {
-    waiting: Option<Taken>,
+impl<T> Default for State<T> {
+    fn default() -> Self {
+        Self {
+            cameras: BTreeMap::new(),
+            watched_until_us: 0,
+            ended: false,
+        }
+    }
+}
+
+struct Camera<T> {
+    waiting: Option<Waiting<T>>,
     /// When the last frame was taken to be drawn, and the last rejected one.
     taken_us: u64,
     rejected_taken_us: u64,
     drawn: CameraThumbnails,
+}
+
+impl<T> Default for Camera<T> {
+    fn default() -> Self {
+        Self {
+            waiting: None,
+            taken_us: 0,
+            rejected_taken_us: 0,
+            drawn: CameraThumbnails::default(),
+        }
+    }
+}
+
+/// A frame that waits to be drawn.
+struct Waiting<T> {
+    frame: T,
+    is_rejected: bool,
+    /// From when a frame of this camera waits; this one may have come in the place of another.
+    since_us: u64,
 }
 
 impl Thumbnails {
@@ -131,24 +167,23 @@ impl Sink for Thumbnails {
             return Ok(());
         };
         let now_us = self.shared.clock.now_us();
-        let is_rejected = judged.verdict.decision == Decision::Reject;
-        let mut state = self.shared.lock();
-        if state.is_taken(&judged.verdict.camera, is_rejected, now_us) {
-            let waiting = Taken::of(found, &judged.verdict);
-            state.camera(&judged.verdict.camera).waiting = Some(waiting);
+        let verdict = &judged.verdict;
+        let is_rejected = verdict.decision == Decision::Reject;
+        let frame = || Taken::of(found, verdict);
+        if self.shared.lock().take(&verdict.camera, is_rejected, now_us, frame) {
             self.shared.wake.notify_one();
         }
         Ok(())
     }
 }
 
-impl State {
-    fn camera(&mut self, camera: &Arc<str>) -> &mut Camera {
+impl<T> State<T> {
+    fn camera(&mut self, camera: &Arc<str>) -> &mut Camera<T> {
         self.cameras.entry(camera.clone()).or_default()
     }
 
-    /// Whether a frame is to be drawn, which is noted.
-    fn is_taken(&mut self, camera: &Arc<str>, is_rejected: bool, now_us: u64) -> bool {
+    /// Whether a frame is to be drawn: then it waits.
+    fn take(&mut self, camera: &Arc<str>, is_rejected: bool, now_us: u64, frame: impl FnOnce() -> T) -> bool {
         let every_us = match now_us < self.watched_until_us {
             true => WATCHED_EVERY_US,
             false => UNWATCHED_EVERY_US,
@@ -158,11 +193,17 @@ impl State {
         let is_due = |taken_us: u64| now_us >= taken_us.saturating_add(every_us) || taken_us == 0;
         let may_wait = match &camera.waiting {
             // What is rejected is not pushed aside by what passed.
-            Some(waiting) => is_rejected || waiting.verdict.decision != Decision::Reject,
+            Some(waiting) => is_rejected || !waiting.is_rejected,
             None => n_waiting < WAITING_MAX,
         };
         let is_wanted = may_wait && (is_due(camera.taken_us) || (is_rejected && is_due(camera.rejected_taken_us)));
         if is_wanted {
+            let waited = camera.waiting.take();
+            camera.waiting = Some(Waiting {
+                frame: frame(),
+                is_rejected,
+                since_us: waited.map_or(now_us, |waited| waited.since_us),
+            });
             camera.taken_us = now_us;
             if is_rejected {
                 camera.rejected_taken_us = now_us;
@@ -171,9 +212,12 @@ impl State {
         is_wanted
     }
 
-    fn next(&mut self) -> Option<(Arc<str>, Taken)> {
-        let mut cameras = self.cameras.iter_mut();
-        cameras.find_map(|(name, camera)| Some((name.clone(), camera.waiting.take()?)))
+    /// Of the camera whose frame waits longest.
+    fn next(&mut self) -> Option<(Arc<str>, T)> {
+        let waiting = self.cameras.iter_mut().filter(|(_, camera)| camera.waiting.is_some());
+        let (name, camera) =
+            waiting.min_by_key(|(_, camera)| camera.waiting.as_ref().map(|waiting| waiting.since_us))?;
+        Some((name.clone(), camera.waiting.take()?.frame))
     }
 }
 
@@ -195,10 +239,13 @@ impl Shared {
             // A frame that cannot be drawn has no picture.
             if let Ok(jpeg) = jpeg {
                 let is_rejected = waiting.verdict.decision == Decision::Reject;
-                let thumbnail = Thumbnail {
+                let about = AboutPicture {
                     seq: waiting.verdict.seq,
                     is_rejected,
                     drawn_at_us: self.clock.now_us(),
+                };
+                let thumbnail = Thumbnail {
+                    about,
                     jpeg: jpeg.into(),
                 };
                 let drawn = &mut state.camera(&name).drawn;
@@ -223,21 +270,38 @@ mod tests {
     const SECOND_US: u64 = 1_000_000;
 
     #[test]
+    fn the_camera_whose_frame_waits_longest_is_drawn_first() {
+        let mut state = State::<u64>::default();
+        let names = ["a", "b", "c"].map(Arc::<str>::from);
+        for (at, name) in [(0, &names[2]), (1, &names[0]), (2, &names[1]), (3, &names[2])] {
+            // A second frame of "c" takes the place of the first, in its place in the line.
+            assert!(state.take(name, at == 3, (100 + at) * SECOND_US, || at));
+        }
+        let order: Vec<_> = std::iter::from_fn(|| state.next()).collect();
+        let [a, b, c] = names;
+        assert_eq!(order, [(c, 3), (a, 1), (b, 2)]);
+    }
+
+    #[test]
     fn few_are_drawn_while_nobody_looks_and_rejects_come_first() {
         let dock: Arc<str> = "dock".into();
         let mut state = State::default();
+        // What waits is drawn at once.
+        let is_drawn = |state: &mut State<()>, is_rejected, now_us| {
+            state.take(&dock, is_rejected, now_us, || ()) && state.next().is_some()
+        };
         let mut now_us = 100 * SECOND_US;
-        assert!(state.is_taken(&dock, false, now_us), "the first frame");
+        assert!(is_drawn(&mut state, false, now_us), "the first frame");
         now_us += SECOND_US;
-        assert!(!state.is_taken(&dock, false, now_us), "nobody looks");
-        assert!(state.is_taken(&dock, true, now_us), "the first that is rejected");
+        assert!(!is_drawn(&mut state, false, now_us), "nobody looks");
+        assert!(is_drawn(&mut state, true, now_us), "the first that is rejected");
         now_us += SECOND_US;
-        assert!(!state.is_taken(&dock, true, now_us));
+        assert!(!is_drawn(&mut state, true, now_us));
         state.watched_until_us = now_us + WATCHED_FOR_US;
-        assert!(state.is_taken(&dock, false, now_us), "somebody looks");
-        assert!(!state.is_taken(&dock, false, now_us + SECOND_US / 2));
-        assert!(state.is_taken(&dock, false, now_us + SECOND_US));
+        assert!(is_drawn(&mut state, false, now_us), "somebody looks");
+        assert!(!is_drawn(&mut state, false, now_us + SECOND_US / 2));
+        assert!(is_drawn(&mut state, false, now_us + SECOND_US));
         now_us += WATCHED_FOR_US;
-        assert!(!state.is_taken(&dock, false, now_us), "they went");
+        assert!(!is_drawn(&mut state, false, now_us), "they went");
     }
 }

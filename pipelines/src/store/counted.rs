@@ -55,6 +55,57 @@ pub struct CountedCamera {
     pub settings: BTreeMap<(Arc<str>, u64), u64>,
     /// The newest frame that was looked at.
     pub last: Option<LastOutcome>,
+    /// The last minutes in which frames were captured.
+    pub recent: Recent,
+}
+
+/// How long a bar of [`Recent`] is, microseconds, and how many there are: five minutes.
+pub const BAR_US: u64 = 5_000_000;
+/// See [`BAR_US`].
+pub const BARS: usize = 60;
+
+/// Frames of a few seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Bar {
+    /// Frames that passed or were rejected.
+    pub judged: u64,
+    /// Frames that were rejected.
+    pub rejected: u64,
+}
+
+/// The last minutes in which frames of a camera were captured, in bars of a few seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recent {
+    /// By their beginning, in bars since 1970; those in which nothing was judged are left out.
+    bars: BTreeMap<u64, Bar>,
+}
+
+impl Recent {
+    /// The oldest first.
+    pub fn bars(&self) -> Vec<Bar> {
+        let newest = self.bars.last_key_value().map_or(0, |(newest, _)| *newest);
+        let mut bars: Vec<Bar> = (0..BARS as u64)
+            .map(|back| {
+                newest
+                    .checked_sub(back)
+                    .and_then(|at| self.bars.get(&at))
+                    .copied()
+                    .unwrap_or_default()
+            })
+            .collect();
+        bars.reverse();
+        bars
+    }
+
+    fn count(&mut self, captured_at_us: u64, is_rejected: bool) {
+        let bar = self.bars.entry(captured_at_us / BAR_US).or_default();
+        bar.judged += 1;
+        bar.rejected += u64::from(is_rejected);
+        // Frames are not in order of their time, but nearly.
+        while self.bars.len() > BARS {
+            self.bars.pop_first();
+        }
+    }
 }
 
 /// The newest frame of a camera that was looked at.
@@ -104,6 +155,7 @@ impl Default for CountedCamera {
             scores: no_scores(),
             settings: BTreeMap::new(),
             last: None,
+            recent: Recent::default(),
         }
     }
 }
@@ -188,7 +240,9 @@ impl CountedCamera {
         }
         let (score, threshold) = (score_in(row, 3)?, score_in(row, 5)?);
         let detector: Arc<str> = row.get::<_, String>(4)?.into();
+        let captured_at_us = bits_in(row, 7)?;
         if decision != "unreadable" {
+            self.recent.count(captured_at_us, decision == "reject");
             self.scores[usize::from(score_bucket(score))] += 1;
             *self
                 .settings
@@ -199,7 +253,7 @@ impl CountedCamera {
         if self.last.as_ref().is_none_or(|last| last.seq <= seq) {
             self.last = Some(LastOutcome {
                 seq,
-                captured_at_us: bits_in(row, 7)?,
+                captured_at_us,
                 decision,
                 reason: row.get(8)?,
                 calibrated_score: score,
@@ -213,4 +267,40 @@ impl CountedCamera {
 
 fn no_scores() -> Vec<u64> {
     vec![0; usize::from(SCORE_BUCKETS)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_bars_are_remembered_whatever_order_frames_come_in() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.bars(), [Bar::default(); BARS]);
+        for (bar, is_rejected) in [
+            (1_000, true),
+            (999, false),
+            (1_000, false),
+            (941, true),
+            (1_003, true),
+            (2, true),
+        ] {
+            recent.count(bar * BAR_US + 3, is_rejected);
+        }
+        let bar = |judged, rejected| Bar { judged, rejected };
+        let bars = recent.bars();
+        assert_eq!(
+            bars[BARS - 5..],
+            [bar(1, 0), bar(2, 1), bar(0, 0), bar(0, 0), bar(1, 1)]
+        );
+        assert_eq!(
+            bars[..BARS - 5],
+            [Bar::default(); BARS - 5],
+            "941 and 2 are too long ago"
+        );
+        for bar in 0..3 * BARS as u64 {
+            recent.count(bar * BAR_US, false);
+            assert!(recent.bars.len() <= BARS);
+        }
+    }
 }

@@ -2,7 +2,7 @@
 import { ask, picturePath, query } from "./api.js";
 import { poll } from "./poll.js";
 import { neighbour, perform, select, steps } from "./queue.js";
-import { DECISIONS, NOT_PICTURED, clock, count, element, fill, isPictured, percent, score } from "./words.js";
+import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, count, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 5000;
 const LISTED = 50;
@@ -171,9 +171,9 @@ function side(run, frame, of) {
     within(".nothing").textContent = "";
   });
   image.addEventListener("error", () => {
-    within(".nothing").textContent = NOT_PICTURED;
+    within(".nothing").textContent = NOT_LOADED;
   });
-  if (isPictured(frame)) {
+  if (frame.has_picture) {
     image.src = picturePath(frame.camera, frame.seq, "image", of);
     heatmap.src = picturePath(frame.camera, frame.seq, "heatmap", of);
   } else {

@@ -3,7 +3,7 @@ import { ask, picturePath, query, tell } from "./api.js";
 import { hideNearest, showNearest } from "./nearest.js";
 import { poll } from "./poll.js";
 import { neighbour, perform, select, steps } from "./queue.js";
-import { DECISIONS, NOT_PICTURED, clock, drawn, element, fill, isPictured, percent, score } from "./words.js";
+import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, drawn, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
 const LISTED = 60;
@@ -111,7 +111,8 @@ function keep(first, rest) {
   }
   find(".more").hidden = !next;
   chosen = (chosen && frames.find((frame) => key(frame) === key(chosen))) ?? chosen;
-  if (!chosen && frames.length) choose(frames[0], false);
+  if (chosen) drawFrame();
+  else if (frames.length) choose(frames[0], false);
   const isSame = frames.length === known.size
     && frames.every((frame) => known.has(key(frame)) && known.get(key(frame)).truth === frame.truth);
   if (!isSame) drawList();
@@ -160,13 +161,15 @@ function drawFrame() {
   decision.textContent = `${mark} ${word}${frame.calibrated_score == null ? "" : ` at ${score(frame.calibrated_score)}`}`;
   find(".frame .truth").textContent = truthWord(frame.truth);
   const path = picturePath(frame.camera, frame.seq, "image");
-  if (image.dataset.path !== path) {
-    image.dataset.path = path;
+  // Of a frame that was just judged there may be none yet.
+  const picture = frame.has_picture ? path : `none of ${path}`;
+  if (image.dataset.picture !== picture) {
+    image.dataset.picture = picture;
     image.hidden = heatmap.hidden = true;
     find(".picture .outlines").replaceChildren();
     hideNearest();
     image.alt = `frame ${frame.seq} of ${frame.camera}`;
-    if (isPictured(frame)) {
+    if (frame.has_picture) {
       find(".picture .nothing").textContent = "…";
       image.src = path;
       heatmap.src = picturePath(frame.camera, frame.seq, "heatmap");
@@ -197,7 +200,8 @@ heatmap.addEventListener("load", () => {
   heatmap.hidden = !heatmapIsOn;
 });
 image.addEventListener("error", () => {
-  find(".picture .nothing").textContent = NOT_PICTURED;
+  find(".picture .nothing").textContent = NOT_LOADED;
+  delete image.dataset.picture;
 });
 
 function drawOutlines(frame, size) {

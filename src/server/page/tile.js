@@ -26,7 +26,7 @@ export class Tile {
   show(camera, nowUs) {
     this.showVerdict(camera);
     this.showPictures(camera, nowUs);
-    if (camera.state === "ended") this.find(".nothing").textContent = "the run has ended; what it rejected is in Review";
+    if (camera.state === "ended") this.find(".nothing").textContent = "nothing was rejected or borderline";
     this.showRejects(camera);
     const state = this.find(".camera-state");
     if (state.dataset.state !== camera.state) {
@@ -62,11 +62,12 @@ export class Tile {
   }
 
   showPictures({ camera, picture, rejected_picture: rejected }, nowUs) {
-    const of = (seq, which) => `/api/v1/cameras/${encodeURIComponent(camera)}/picture?which=${which}&seq=${seq}`;
-    if (picture && picture.seq !== this.pictureSeq) {
+    const of = (which, { drawn_at_us: at }) => `/api/v1/cameras/${encodeURIComponent(camera)}/picture?which=${which}&drawn_at_us=${at}`;
+    if (picture && picture.drawn_at_us !== this.drawnAtUs) {
+      this.drawnAtUs = picture.drawn_at_us;
       this.pictureSeq = picture.seq;
       const image = this.find(".newest");
-      image.src = of(picture.seq, "newest");
+      image.src = of("newest", picture);
       image.alt = `frame ${picture.seq} of ${camera} with what was found`;
       image.hidden = false;
       // Most frames are judged without a picture, so it says which one it is.
@@ -78,9 +79,9 @@ export class Tile {
     }
     const held = this.find(".held");
     // What was rejected stays beside the newest frame until something else is.
-    if (rejected && rejected.seq !== this.rejectedSeq) {
-      this.rejectedSeq = rejected.seq;
-      held.querySelector("img").src = of(rejected.seq, "rejected");
+    if (rejected && rejected.drawn_at_us !== this.rejectedDrawnAtUs) {
+      this.rejectedDrawnAtUs = rejected.drawn_at_us;
+      held.querySelector("img").src = of("rejected", rejected);
       held.querySelector("img").alt = `rejected frame ${rejected.seq} of ${camera}`;
     }
     held.hidden = !rejected || rejected.seq === this.pictureSeq;

@@ -4,9 +4,7 @@ export const DECISIONS = {
   pass: ["✓", "pass"], reject: ["✕", "REJECT"], unreadable: ["?", "unreadable"], dropped: ["–", "dropped"],
 };
 
-// Whether a picture of a frame is kept: of those that pass, only where they were borderline (`picture_keeper.rs`). The oldest go at last.
-const BORDERLINE_FROM = 0.4;
-export const isPictured = ({ decision, calibrated_score }) => decision === "reject" || calibrated_score >= BORDERLINE_FROM;
+export const NOT_LOADED = "The picture could not be loaded.";
 export const NOT_PICTURED = "No picture of this frame was kept: rejected and borderline frames are, the newest of them.";
 
 export const percent = (share, digits = 1) => (share == null ? "–" : `${(100 * share).toFixed(digits)} %`);
@@ -17,7 +15,8 @@ export function ago(us) {
   const seconds = Math.max(0, Math.round(us / 1e6));
   if (seconds < 60) return `${seconds} s ago`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  return `${Math.floor(seconds / 3600)} h ago`;
+  if (seconds < 2 * 86_400) return `${Math.floor(seconds / 3600)} h ago`;
+  return `${Math.floor(seconds / 86_400)} days ago`;
 }
 
 // Event time on this machine's clock; with its day where asked.

@@ -6,9 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use intakt_operators::detector::TrainingImage;
+use intakt_operators::imaging::Image;
 use intakt_operators::{Decision, Label, Outcome, RectPx, Truth, Verdict};
-use intakt_pipelines::pictures::{KeptPicture, NearestPatch, Pictures, TrainingPicture};
-use intakt_pipelines::sinks::{LiveStatus, RunState};
+use intakt_pipelines::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures, TrainingPicture};
+use intakt_pipelines::png::encode_png;
+use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState};
 use intakt_pipelines::store::{Alert, Commit, Counted, Metric, Store, StoreOptions, TimedLabel, TimedOutcome};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -34,8 +36,14 @@ impl Shown for Seen {
     fn status(&self, counted: &mut Counted) -> Result<LiveStatus, String> {
         let store = Store::open_read_only(&self.0, StoreOptions::default()).map_err(|error| error.to_string())?;
         store.count_on(counted).map_err(|error| error.to_string())?;
+        let camera = |name: &Arc<str>| CameraStatus {
+            camera: name.clone(),
+            ..CameraStatus::default()
+        };
         Ok(LiveStatus {
             state: RunState::Ended,
+            said_at_us: 1,
+            cameras: counted.cameras().map(|(name, _)| camera(name)).collect(),
             ..LiveStatus::default()
         })
     }
@@ -411,7 +419,6 @@ fn what_needs_a_run_that_goes_on_says_so_and_labels_are_taken() {
     for (method, path, body) in [
         ("POST", "/api/v1/cameras/dock/frames", "x"),
         ("POST", "/api/v1/cameras/dock/frames/batch", "x"),
-        ("GET", "/api/v1/cameras/dock/picture?which=newest", ""),
         ("PUT", "/api/v1/cameras/dock/threshold", r#"{"threshold": 1}"#),
         (
             "PUT",
@@ -464,6 +471,74 @@ fn what_needs_a_run_that_goes_on_says_so_and_labels_are_taken() {
     run.server.finish();
 }
 
+/// Pictures of frame `seq` of camera "dock".
+fn picture(seq: u64, is_rejected: bool) -> KeptPicture {
+    let image = Image::new(2, 1, vec![seq as u8; 6]);
+    KeptPicture {
+        frame_px: [900, 600],
+        frame_jpeg: b"a frame".to_vec(),
+        heatmap_jpeg: encode_png(&image).unwrap(),
+        nearest: Vec::new(),
+        about: AboutPicture {
+            seq,
+            is_rejected,
+            drawn_at_us: 1_000 + seq,
+        },
+    }
+}
+
+#[test]
+fn the_line_of_a_run_that_has_ended_shows_its_last_minutes_and_pictures() {
+    let mut run = Ended::start();
+    run.add(400);
+    let newest = "/api/v1/cameras/dock/picture?which=newest";
+    assert_eq!(run.get(newest).status, 404, "nothing was kept");
+    let mut pictures = Pictures::open(&run.directory.path().join("pictures.sqlite")).unwrap();
+    pictures.keep("dock", &picture(7, true)).unwrap();
+    pictures.keep("dock", &picture(9, false)).unwrap();
+    let line = super::page::events(run.address)
+        .find(|line| !line["cameras"][0]["picture"].is_null())
+        .unwrap();
+    let camera = &line["cameras"][0];
+    assert_eq!(
+        (&camera["picture"], &camera["rejected_picture"]),
+        (
+            &json!({"seq": 9, "is_rejected": false, "drawn_at_us": 1_009}),
+            &json!({"seq": 7, "is_rejected": true, "drawn_at_us": 1_007})
+        )
+    );
+    // A frame a second: the last bar holds seconds 395 to 399, the first 100 to 104.
+    let rejects = camera["rejects"].as_array().unwrap();
+    let of = |seqs: std::ops::Range<u64>| {
+        let n = seqs.end - seqs.start;
+        let rejected = seqs.filter(|seq| verdict(*seq).decision == Decision::Reject).count();
+        json!(rejected as f64 / n as f64)
+    };
+    assert_eq!((&rejects[59], &rejects[0]), (&of(395..400), &of(100..105)));
+    assert_eq!(camera["reject_rate"], of(100..400));
+    assert_eq!(run.get(newest).status, 200);
+    let listed = run.json("/api/v1/verdicts?limit=500");
+    let pictured = listed["verdicts"].as_array().unwrap().iter();
+    let pictured = pictured.filter(|verdict| verdict["has_picture"] == json!(true));
+    assert_eq!(
+        pictured.map(|verdict| verdict["seq"].clone()).collect::<Vec<_>>(),
+        [9, 7]
+    );
+    for (query, status) in [("?format=png", 200), ("?format=jpeg", 200), ("?format=gif", 400)] {
+        let reply = run.get(&format!("/api/v1/cameras/dock/frames/7/heatmap{query}"));
+        assert_eq!(reply.status, status, "{query}");
+        let is_png = query == "?format=png";
+        assert_eq!(
+            reply.head.contains("content-type: image/png"),
+            is_png,
+            "{query}: {reply:?}"
+        );
+    }
+    let damaged = run.get("/api/v1/cameras/dock/frames/7/image?format=png");
+    assert_eq!(damaged.status, 500, "{damaged:?}");
+    run.server.finish();
+}
+
 fn nearest(region: Option<u32>, jpeg: &[u8]) -> NearestPatch {
     let rect = |[x, y, width, height]: [u32; 4]| RectPx { x, y, width, height };
     NearestPatch {
@@ -492,12 +567,11 @@ fn kept_pictures_of_frames_are_shown() {
     }
     let mut pictures = Pictures::open(&ended.directory.path().join("pictures.sqlite")).unwrap();
     let picture = KeptPicture {
-        frame_px: [900, 600],
-        frame_jpeg: b"a frame".to_vec(),
         heatmap_jpeg: b"a heatmap".to_vec(),
         nearest: vec![nearest(Some(0), b"a training image"), nearest(None, b"")],
+        ..picture(7, true)
     };
-    pictures.keep("dock", 7, &picture).unwrap();
+    pictures.keep("dock", &picture).unwrap();
     let nearest = |region: Option<u32>, name: &str, has_picture: bool| {
         json!({"region": region, "rect_px": {"x": 1, "y": 2, "width": 3, "height": 4}, "distance": 1.5,
             "image": name, "image_width_px": 640, "image_height_px": 480,

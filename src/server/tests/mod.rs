@@ -252,7 +252,7 @@ fn exchange(address: SocketAddr, head: &str, body: &[u8]) -> Reply {
     let mut reply = Vec::new();
     // What was not read when the server closed resets the connection, after the answer.
     let _ = stream.read_to_end(&mut reply);
-    let reply = String::from_utf8(reply).unwrap();
+    let reply = String::from_utf8_lossy(&reply);
     let (head, body) = reply.split_once("\r\n\r\n").unwrap_or((&reply, ""));
     Reply {
         status: head.split(' ').nth(1).map_or(0, |status| status.parse().unwrap()),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{FRAMES, Going, HANG, LIMITS, image, post};
 
 /// The lines of events that a page would be told, one after the other.
-fn events(address: SocketAddr) -> impl Iterator<Item = serde_json::Value> {
+pub(super) fn events(address: SocketAddr) -> impl Iterator<Item = serde_json::Value> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(HANG)).unwrap();
     stream
@@ -48,10 +48,11 @@ fn a_page_is_told_of_verdicts_and_shows_small_pictures() {
         .find(|camera| !camera["picture"].is_null())
         .unwrap();
     assert_eq!(drawn["picture"]["seq"], 0);
+    let drawn_at_us = &drawn["picture"]["drawn_at_us"];
     let picture = |headers: &str| {
         let mut stream = TcpStream::connect(run.address).unwrap();
         let head = format!(
-            "GET /api/v1/cameras/dock/picture?which=newest&seq=0 HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n{headers}\r\n"
+            "GET /api/v1/cameras/dock/picture?which=newest&drawn_at_us={drawn_at_us} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n{headers}\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         let mut reply = Vec::new();
@@ -67,6 +68,7 @@ fn a_page_is_told_of_verdicts_and_shows_small_pictures() {
         head.starts_with("HTTP/1.1 200") && head.contains("image/jpeg"),
         "{head}"
     );
+    assert!(head.contains("immutable"), "the one that was asked for: {head}");
     assert!(jpeg.starts_with(&[0xff, 0xd8, 0xff]) && jpeg.ends_with(&[0xff, 0xd9]));
     let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
     let (head, nothing) = picture(&format!("if-none-match: {tag}\r\n"));

@@ -1,0 +1,248 @@
+//! The line as it is now: what the page is told four times a second, and the pictures that it asks for.
+//!
+//! [`Line`] is all that a browser learns of a run. It is put together and encoded once for all who look.
+
+mod picture;
+mod watcher;
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use futures::Stream;
+use intakt_pipelines::pictures::{AboutPicture, Pictures};
+use intakt_pipelines::sinks::{LiveStatus, RunState};
+use serde::Serialize;
+use tokio::sync::watch;
+use utoipa::ToSchema;
+
+pub(super) use self::picture::{__path_picture, picture};
+use self::watcher::{Seen, Watcher};
+use super::audit_log::Audit;
+use super::routes::Shared;
+use super::served::{Keeper, Live, Run, Served, SharedCounted, Shown, blocking, lock};
+
+/// How often the page is told.
+const TOLD_EVERY: Duration = Duration::from_millis(250);
+
+/// How often it is looked whether there is news of a run that does not go on here.
+const LOOKED_EVERY: Duration = Duration::from_secs(2);
+
+/// What was said last of a run.
+pub(super) struct Said {
+    pub(super) status: LiveStatus,
+    pub(super) line: Line,
+    /// The line as JSON.
+    json: Arc<str>,
+}
+
+/// A run at one moment.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct Line {
+    #[schema(value_type = String)]
+    state: RunState,
+    /// Wall clock, microseconds since 1970.
+    said_at_us: u64,
+    /// How long the oldest frame waits that is not in the log yet.
+    behind_seconds: Option<f64>,
+    pub(super) cameras: Vec<LineCamera>,
+    alerts: Vec<LineAlert>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub(super) struct LineCamera {
+    pub(super) camera: Arc<str>,
+    pub(super) state: CameraState,
+    /// What is wrong with it.
+    pub(super) reason: Option<String>,
+    pub(super) captured: u64,
+    pub(super) judged: u64,
+    pub(super) rejected: u64,
+    pub(super) unreadable: u64,
+    pub(super) dropped: u64,
+    last: Option<LineVerdict>,
+    /// Of the frames that were judged in the last five minutes, or of a run that has ended, that were captured in its last five.
+    reject_rate: Option<f64>,
+    /// The same by five seconds, the newest last; none where nothing was judged.
+    rejects: Vec<Option<f64>>,
+    picture: Option<LinePicture>,
+    rejected_picture: Option<LinePicture>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+struct LineVerdict {
+    seq: u64,
+    captured_at_us: u64,
+    decision: &'static str,
+    /// Calibrated: 0 to 1, rejected from 0.5.
+    score: f64,
+    /// From when it was let in.
+    latency_ms: Option<f64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+struct LinePicture {
+    seq: u64,
+    is_rejected: bool,
+    drawn_at_us: u64,
+}
+
+impl From<AboutPicture> for LinePicture {
+    fn from(about: AboutPicture) -> Self {
+        Self {
+            seq: about.seq,
+            is_rejected: about.is_rejected,
+            drawn_at_us: about.drawn_at_us,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+struct LineAlert {
+    rule: Arc<str>,
+    scope: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CameraState {
+    /// Nothing came yet.
+    Starting,
+    /// Frames come and are judged.
+    Live,
+    /// Nothing came for ten seconds.
+    Idle,
+    /// Frames wait, and none was judged for two seconds.
+    Late,
+    /// A frame was dropped in the last ten seconds.
+    Dropping,
+    /// Its source delivers nothing, and says why.
+    Reconnecting,
+    /// The run has ended.
+    Ended,
+}
+
+/// Where it is told how a run is.
+pub(super) type Told = watch::Sender<Arc<Said>>;
+
+impl Said {
+    /// Before anybody asks. Of a run elsewhere that cannot be read at the moment, nothing yet.
+    pub(super) fn at_the_beginning(served: &Served, counted: &SharedCounted) -> Self {
+        let status = match &served.run {
+            Run::Here(live) => live.board.status(),
+            Run::Elsewhere(shown) => shown.status(&mut lock(counted)).unwrap_or_default(),
+        };
+        Self::of(&mut Watcher::default(), status, |_| Seen::default())
+    }
+
+    fn of(watcher: &mut Watcher, status: LiveStatus, seen: impl FnMut(&str) -> Seen) -> Self {
+        let line = watcher.line(&status, seen);
+        let json = serde_json::to_string(&line).expect("what is said of a line is JSON");
+        Self {
+            json: json.into(),
+            status,
+            line,
+        }
+    }
+}
+
+/// Tells how the run is, until nobody can hear it any more.
+pub(super) async fn tell(served: Served, counted: SharedCounted, told: Told) {
+    match served.run {
+        Run::Here(live) => tell_live(live, served.audit, told).await,
+        Run::Elsewhere(shown) => tell_shown(shown, served.keeper, counted, told).await,
+    }
+}
+
+async fn tell_live(live: Live, audit: Option<Arc<Audit>>, told: Told) {
+    let (mut watcher, mut every) = (Watcher::default(), regularly(TOLD_EVERY));
+    loop {
+        every.tick().await;
+        if told.receiver_count() > 1 {
+            live.thumbnails.watch();
+        }
+        // Also while nobody looks: who comes sees the last five minutes.
+        let said = Said::of(&mut watcher, live.board.status(), |camera| Seen {
+            pictures: live.thumbnails.of(camera).about(),
+            recent: None,
+        });
+        if told.send(Arc::new(said)).is_err() {
+            return;
+        }
+        let begun = live.controls.begun();
+        if let (Some(audit), false) = (&audit, begun.is_empty()) {
+            let audit = audit.clone();
+            // What cannot be noted took effect nevertheless, as its entry says that it would.
+            let _ = blocking(move || begun.into_iter().try_for_each(|begun| audit.took_effect(begun))).await;
+        }
+    }
+}
+
+async fn tell_shown(shown: Arc<dyn Shown>, keeper: Keeper, counted: SharedCounted, told: Told) {
+    let (mut watcher, mut every) = (Watcher::default(), regularly(LOOKED_EVERY));
+    loop {
+        every.tick().await;
+        let (shown, keeper, counted) = (shown.clone(), keeper.clone(), counted.clone());
+        let looked = blocking(move || look(&*shown, &keeper, &counted)).await;
+        // A store that cannot be read at the moment is read the next time; who asks for more is told why.
+        let Ok(Ok((status, mut seen))) = looked else { continue };
+        let said = Said::of(&mut watcher, status, |camera| seen.remove(camera).unwrap_or_default());
+        if told.send(Arc::new(said)).is_err() {
+            return;
+        }
+    }
+}
+
+/// A run that does not go on here, and by camera what is kept of it.
+fn look(
+    shown: &dyn Shown,
+    keeper: &Keeper,
+    counted: &SharedCounted,
+) -> Result<(LiveStatus, BTreeMap<Arc<str>, Seen>), String> {
+    let mut counted = lock(counted);
+    let status = shown.status(&mut counted)?;
+    let pictures = match keeper {
+        // A file that is damaged holds no picture.
+        Keeper::Here(kept) => Pictures::look(&kept.pictures).ok().flatten(),
+        Keeper::Nobody | Keeper::Process0 => None,
+    };
+    let seen = status.cameras.iter().map(|of| {
+        let newest = pictures.as_ref().and_then(|pictures| pictures.newest(&of.camera).ok());
+        // Of a run that goes on, it shows in how its counts grow.
+        let recent = (status.state == RunState::Ended).then(|| counted.camera(&of.camera));
+        let seen = Seen {
+            pictures: newest.unwrap_or_default(),
+            recent: recent.flatten().map(|counted| counted.recent.bars()),
+        };
+        (of.camera.clone(), seen)
+    });
+    let seen = seen.collect();
+    Ok((status, seen))
+}
+
+fn regularly(every: Duration) -> tokio::time::Interval {
+    let mut every = tokio::time::interval(every);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    every
+}
+
+/// How the line is, four times a second, as server-sent events called `line`. The data of each is JSON.
+#[utoipa::path(get, path = "/events", tag = "line", responses(
+    (status = 200, body = Line, content_type = "text/event-stream", description = "Events; the schema is that of their data"),
+))]
+pub(super) async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+    let mut lines = shared.line.clone();
+    if lines.borrow().status.said_at_us > 0 {
+        // Of a run that has ended there may be no news for long.
+        lines.mark_changed();
+    }
+    let events = futures::stream::unfold(lines, |mut lines| async {
+        lines.changed().await.ok()?;
+        let json = lines.borrow_and_update().json.clone();
+        Some((Ok(Event::default().event("line").data(&*json)), lines))
+    });
+    Sse::new(events).keep_alive(KeepAlive::default())
+}
