@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use intakt_operators::dataflow::{Alert, AlertState, ArrivedLabel, HOP_US, Rate, ScoreRate};
-use intakt_pipelines::labels::{GivenLabel, LabelJournal, correct, parse_truth, read_labels};
+use intakt_operators::dataflow::{Alert, AlertState, ArrivedLabel, Rate, ScoreRate};
+use intakt_pipelines::labels::{GivenLabel, IdleLabels, LabelJournal, correct, parse_truth, read_labels};
 use intakt_pipelines::sinks::Sink;
 use intakt_pipelines::sources::CameraStream;
 use intakt_pipelines::store::{Resumed, Store, StoreOptions, StoreSink};
@@ -15,11 +15,8 @@ use super::query::named;
 use super::run_directory::{RunDirectory, about};
 use super::settings;
 use crate::cli::{LabelArgs, MachineArgs};
-use crate::server::{NotNoted, TakesLabels};
+use crate::server::{TakenIn, TakesLabels};
 use crate::{Outcome, terminal};
-
-/// Frames that are named because they were not there; of more it is said how many.
-const UNMATCHED_NAMED_MAX: usize = 10;
 
 /// Notes the labels, and corrects the figures that they change: at once, if the run is not going on; else the run does.
 pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
@@ -40,35 +37,17 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
     };
     refuse_unknown_cameras(&store, &labels)?;
     LabelJournal::append(&files.labels(), &labels)?;
-    let noted = labels.len();
-    let horizon_us = match take_in(&files)? {
-        TakenIn::ByTheRun => {
-            terminal::say(&format!(
-                "labels noted: {noted}; the run that is going on takes them in"
-            ));
-            return Ok(Outcome::Passed);
-        }
-        TakenIn::WhenItGoesOn => {
-            terminal::say(&format!(
-                "labels noted: {noted}; the run was interrupted, and takes them in when it goes on (`--resume`)"
-            ));
-            return Ok(Outcome::Passed);
-        }
-        TakenIn::Now { horizon_us } => horizon_us,
-    };
-    note_unmatched(&store, &labels)?;
-    note_idle(&store, &labels, horizon_us)?;
+    let taken_in = take_in(&files)?;
+    if let Some(by_whom) = taken_in.said() {
+        terminal::say(&format!("labels noted: {}; {by_whom}", labels.len()));
+        return Ok(Outcome::Passed);
+    }
+    let (figures, _) = about(&files)?;
+    let idle = IdleLabels::among(&labels, &store, figures.plan.horizon_us)?;
+    for note in idle.unmatched_note().into_iter().chain(idle.notes()) {
+        terminal::say(&format!("note: {note}"));
+    }
     Ok(Outcome::Passed)
-}
-
-/// Who takes in labels that were noted.
-pub(crate) enum TakenIn {
-    /// The run, which is going on in another process.
-    ByTheRun,
-    /// The run, which was interrupted and can be read again, when it goes on.
-    WhenItGoesOn,
-    /// It was done now; labels count for so long, microseconds.
-    Now { horizon_us: u64 },
 }
 
 /// Corrects the figures of a run that has ended by the labels that were noted since.
@@ -76,81 +55,34 @@ pub(crate) fn take_in(files: &RunDirectory<'_>) -> Result<TakenIn, PipelineError
     let Some(_lock) = files.lock()? else {
         return Ok(TakenIn::ByTheRun);
     };
-    let (figures, replayable) = about(files)?;
-    let horizon_us = figures.plan.horizon_us;
-    let had_ended = files.open()?.has_ended()?;
-    if replayable && !had_ended {
+    if can_go_on(files)? {
         return Ok(TakenIn::WhenItGoesOn);
     }
+    let (figures, _) = about(files)?;
+    let had_ended = files.open()?.has_ended()?;
     correct_figures(files, figures, had_ended).map_err(|error| {
         PipelineError::Stopped(format!(
             "{error}\n  note: the labels are kept, and taken in by the next `label`, or when the run goes on"
         ))
     })?;
-    Ok(TakenIn::Now { horizon_us })
+    Ok(TakenIn::Now)
+}
+
+/// Whether a run that does not go on was interrupted, and can be read again: then it takes labels in when it goes on.
+pub(crate) fn can_go_on(files: &RunDirectory<'_>) -> Result<bool, PipelineError> {
+    let (_, replayable) = about(files)?;
+    Ok(replayable && !files.open()?.has_ended()?)
 }
 
 /// Notes labels for the run that goes on in this process, by the path of its directory.
 pub(crate) struct Noting(pub(crate) PathBuf);
 
 impl TakesLabels for Noting {
-    fn note(&self, labels: &[GivenLabel]) -> Result<(), NotNoted> {
+    fn note(&self, labels: &[GivenLabel]) -> Result<TakenIn, String> {
         let journal = RunDirectory(&self.0).labels();
-        LabelJournal::append(&journal, labels).map_err(|error| NotNoted::Failed(error.to_string()))
+        LabelJournal::append(&journal, labels).map_err(|error| error.to_string())?;
+        Ok(TakenIn::Now)
     }
-}
-
-/// Whoever mistyped a number is to see it.
-fn note_unmatched(store: &Store, labels: &[GivenLabel]) -> Result<(), PipelineError> {
-    let (mut named, mut unmatched) = (Vec::new(), 0);
-    for GivenLabel { camera, seq, .. } in labels {
-        if store.captured_at_us(camera, *seq)?.is_some() {
-            continue;
-        }
-        unmatched += 1;
-        if named.len() < UNMATCHED_NAMED_MAX {
-            named.push(format!("frame {seq} of camera \"{camera}\""));
-        }
-    }
-    let more = match unmatched - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    if unmatched > 0 {
-        terminal::say(&format!(
-            "note: no such frame was there: {}{more}; what was said of it is kept, and counts for nothing",
-            named.join(", ")
-        ));
-    }
-    Ok(())
-}
-
-/// Whoever waits for a figure to change is to see that it will not.
-fn note_idle(store: &Store, labels: &[GivenLabel], horizon_us: u64) -> Result<(), PipelineError> {
-    let (mut unjudged, mut late) = (0, 0);
-    for GivenLabel { camera, seq, .. } in labels {
-        match store.judged_at_us(camera, *seq)? {
-            Some((_, false)) => unjudged += 1,
-            Some((time_us, true)) => {
-                let frozen_us = (time_us / HOP_US * HOP_US + HOP_US).saturating_add(horizon_us);
-                late += u64::from(frozen_us <= store.committed_frontier_us());
-            }
-            None => {}
-        }
-    }
-    if unjudged > 0 {
-        terminal::say(&format!(
-            "note: {unjudged} of them are about frames that were unreadable or dropped, and count for nothing"
-        ));
-    }
-    if late > 0 {
-        let hours = horizon_us as f64 / 3.6e9;
-        terminal::say(&format!(
-            "note: {late} of them come more than {hours} h of event time after their frames, and count for nothing\n  hint: \
-             `label_horizon` in the run file says how long figures can be corrected"
-        ));
-    }
-    Ok(())
 }
 
 fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), PipelineError> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
+use intakt_operators::detector::Calibration;
 use intakt_operators::{Decision, DropReason};
 use intakt_pipelines::PipelineError;
 use intakt_pipelines::labels::{GivenLabel, LabelJournal};
@@ -12,11 +13,12 @@ use intakt_pipelines::sinks::{CameraStatus, DroppedCount, LastVerdict, LiveStatu
 use intakt_pipelines::sources::{Clock, SystemClock};
 use intakt_pipelines::store::{Counted, CountedCamera, LastOutcome};
 
-use super::label::{TakenIn, take_in};
+use super::label::{can_go_on, take_in};
 use super::run_directory::{RunDirectory, about};
 use super::settings;
 use crate::cli::ServeArgs;
-use crate::server::{Keeper, Limits, NotNoted, OtherRun, Run, Served, Server, Shown, TakesLabels};
+use crate::inspected::Inspected;
+use crate::server::{Keeper, Limits, OtherRun, Run, Served, Server, Shown, TakenIn, TakesLabels};
 use crate::top::{Found, look};
 use crate::{Outcome, interrupt, terminal};
 
@@ -109,14 +111,16 @@ impl Shown for Directory {
         };
         read().map_err(|error| error.to_string())
     }
+
+    fn calibration(&self, detector: &str) -> Option<Calibration> {
+        let noted = Inspected::of_run(&self.0).ok().flatten()?;
+        noted.detectors.get(detector).map(|noted| noted.calibration.clone())
+    }
 }
 
-/// What a run is doing that goes on in another process.
-fn going_on(directory: &Path, now_us: u64) -> Option<LiveStatus> {
-    let Found::Status(status) = look(directory) else {
-        return None;
-    };
-    goes_on(&status, now_us).then_some(*status)
+/// Whether a run goes on in another process.
+fn going_on(directory: &Path, now_us: u64) -> bool {
+    matches!(look(directory), Found::Status(status) if goes_on(&status, now_us))
 }
 
 fn goes_on(status: &LiveStatus, now_us: u64) -> bool {
@@ -184,16 +188,19 @@ enum Wake {
 }
 
 impl TakesLabels for Noting {
-    fn note(&self, labels: &[GivenLabel]) -> Result<(), NotNoted> {
-        if going_on(&self.directory, SystemClock.now_us()).is_some() {
-            let elsewhere = "the run is going on in another process, and takes labels there";
-            return Err(NotNoted::Elsewhere(elsewhere.to_owned()));
+    fn note(&self, labels: &[GivenLabel]) -> Result<TakenIn, String> {
+        let files = RunDirectory(&self.directory);
+        LabelJournal::append(&files.labels(), labels).map_err(|error| error.to_string())?;
+        if going_on(&self.directory, SystemClock.now_us()) {
+            return Ok(TakenIn::ByTheRun);
         }
-        let journal = RunDirectory(&self.directory).labels();
-        LabelJournal::append(&journal, labels).map_err(|error| NotNoted::Failed(error.to_string()))?;
         // Where it is about to look anyway, it need not be told twice.
         let _ = self.wake.try_send(Wake::Labelled);
-        Ok(())
+        // What cannot be read now is noted nevertheless, and the thread that corrects says why.
+        match can_go_on(&files) {
+            Ok(true) => Ok(TakenIn::WhenItGoesOn),
+            Ok(false) | Err(_) => Ok(TakenIn::Now),
+        }
     }
 }
 
@@ -228,9 +235,10 @@ impl Correcting {
 fn correct_all(directory: &Path, woken: &Receiver<Wake>) {
     while let Ok(Wake::Labelled) = woken.recv() {
         match take_in(&RunDirectory(directory)) {
-            Ok(TakenIn::Now { .. }) => {}
-            Ok(TakenIn::ByTheRun | TakenIn::WhenItGoesOn) => {
-                terminal::say("labels noted; the run takes them in when it goes on");
+            Ok(taken_in) => {
+                if let Some(by_whom) = taken_in.said() {
+                    terminal::say(&format!("labels noted; {by_whom}"));
+                }
             }
             Err(error) => terminal::say(&format!("note: {error}")),
         }

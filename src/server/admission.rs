@@ -104,7 +104,7 @@ fn authorise(tokens: Option<&Tokens>, headers: &HeaderMap) -> Result<Caller, Ref
             if let Some(caller) = bearer(headers).and_then(|offered| tokens.caller(offered)) {
                 return Ok(caller.clone());
             }
-            let of_session = session::cookie(headers).and_then(|offered| tokens.caller_of_session(offered));
+            let of_session = session::cookies(headers).find_map(|offered| tokens.caller_of_session(offered));
             let caller = of_session.ok_or_else(unauthorised)?;
             // A browser sends its cookie along with whatever a page makes it ask for.
             match is_of_another_page(headers) {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use intakt_operators::detector::ScoreScale;
+use intakt_operators::detector::{Calibration, ScoreScale};
 use intakt_operators::metrics::SCORE_BUCKETS;
-use intakt_pipelines::store::{CountedCamera, LabelledScores};
+use intakt_pipelines::store::{CountedCamera, LabelledScores, LastOutcome};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::asked::Wanted;
 use super::problem::Refusal;
 use super::routes::Shared;
-use super::served::KeptRun;
+use super::served::{KeptRun, Run};
 
 /// Buckets unless others are asked for: as many as a screen shows.
 const BUCKETS: u16 = 256;
@@ -31,7 +31,8 @@ pub(super) struct WantedHistogram {
     buckets: Option<u16>,
 }
 
-/// The calibrated scores of a camera's frames that passed or were rejected. A threshold of `k / buckets` rejects the buckets
+/// The calibrated scores of a camera's frames that passed or were rejected, as the detector and the threshold of the newest frame put
+/// them; of frames that were judged under another threshold, to 1/4096. A threshold of `k / buckets` rejects the buckets
 /// from `k` on.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(super) struct Histogram {
@@ -40,7 +41,7 @@ pub(super) struct Histogram {
     buckets: u16,
     /// Where the threshold lies.
     threshold: f64,
-    /// Frames that passed or were rejected.
+    /// All of these frames.
     judged: u64,
     /// Those of which nobody said what they are.
     unlabelled: u64,
@@ -54,10 +55,13 @@ pub(super) struct Histogram {
     detector: Option<Arc<str>>,
     /// Its threshold, in its own unit.
     image_threshold: Option<f64>,
-    /// Frames that another detector or threshold judged: their scores are on its scale.
-    frames_under_other_settings: u64,
-    /// How calibrated scores are mapped to image scores under the threshold that holds now; null where no run goes on here.
+    /// Frames that other detectors judged, which are not among them.
+    frames_of_other_detectors: u64,
+    /// How calibrated scores are mapped to image scores under the threshold that holds now; null where that is not known.
     scale: Option<Scale>,
+    /// Calibrated scores of the normal frames that the detector's threshold was chosen on, ascending; of many, quantiles that are evenly
+    /// spaced. Empty where they are not known.
+    calibration: Vec<f64>,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -90,24 +94,49 @@ pub(super) async fn histogram(
     if !(2..=SCORE_BUCKETS).contains(&buckets) || !buckets.is_power_of_two() {
         return Err(Refusal::bad("buckets: it is a power of two from 2 to 4096".to_owned()));
     }
-    let scale = shared.served.live().and_then(|live| live.controls.newest(&camera).ok());
-    let scale = scale.map(|detector| Scale::from(detector.calibration().image));
+    let run = shared.served.run.clone();
     let name = camera.clone();
     let counted = shared.read_counted(&kept, move |store, counted| {
         let Some(frames) = counted.camera(&name) else {
             // A camera of the run of which nothing is kept yet.
             let is_known = store.cameras()?.iter().any(|known| **known == *name);
-            return Ok(is_known.then(|| (CountedCamera::default(), LabelledScores::default())));
+            return Ok(is_known.then(|| {
+                (
+                    CountedCamera::default(),
+                    LabelledScores::default(),
+                    calibration(&run, &name, None),
+                )
+            }));
         };
         let labelled = store.labelled_scores(&name, counted)?;
-        Ok(Some((frames.clone(), labelled)))
+        let calibration = calibration(&run, &name, frames.last.as_ref());
+        Ok(Some((frames.clone(), labelled, calibration)))
     });
     match counted.await? {
-        Some((frames, labelled)) => Ok(Json(Histogram::new(camera, buckets, &frames, &labelled, scale))),
+        Some((frames, labelled, calibration)) => {
+            Ok(Json(Histogram::new(camera, buckets, &frames, &labelled, calibration)))
+        }
         None => Err(Refusal::new(
             StatusCode::NOT_FOUND,
             format!("the run has no camera \"{camera}\""),
         )),
+    }
+}
+
+/// How the detector of a camera is calibrated: where the run goes on here, under the threshold that holds from the next frame on, else
+/// under that of the newest frame.
+fn calibration(run: &Run, camera: &str, last: Option<&LastOutcome>) -> Option<Calibration> {
+    match run {
+        Run::Here(live) => {
+            let detector = live.controls.newest(camera).ok()?;
+            Some(detector.calibration().clone())
+        }
+        Run::Elsewhere(shown) => {
+            let last = last?;
+            let mut calibration = shown.calibration(&last.detector)?;
+            calibration.image.threshold = last.threshold as f32;
+            Some(calibration)
+        }
     }
 }
 
@@ -117,11 +146,12 @@ impl Histogram {
         buckets: u16,
         frames: &CountedCamera,
         labelled: &LabelledScores,
-        scale: Option<Scale>,
+        calibration: Option<Calibration>,
     ) -> Self {
         let width = usize::from(SCORE_BUCKETS / buckets);
         let sums = |scores: &[u64]| -> Vec<u64> { scores.chunks(width).map(|chunk| chunk.iter().sum()).collect() };
-        let [all, normal, anomalous] = [&frames.scores, &labelled.normal, &labelled.anomalous].map(|of| sums(of));
+        let now = frames.scores_now();
+        let [all, normal, anomalous] = [&now.scores, &labelled.normal, &labelled.anomalous].map(|of| sums(of));
         let counts: Vec<Bucket> = (0..buckets)
             .map(|bucket| {
                 let idx = usize::from(bucket);
@@ -136,19 +166,19 @@ impl Histogram {
             .collect();
         let total = |of: fn(&Bucket) -> u64| counts.iter().map(of).sum();
         let last = frames.last.as_ref();
-        let of_last = last.and_then(|last| frames.settings.get(&(last.detector.clone(), last.threshold.to_bits())));
         Self {
             camera,
             buckets,
             threshold: 0.5,
-            judged: frames.judged(),
+            judged: total(|count| count.unlabelled + count.normal + count.anomalous),
             unlabelled: total(|count| count.unlabelled),
             normal: total(|count| count.normal),
             anomalous: total(|count| count.anomalous),
             detector: last.map(|last| last.detector.clone()),
             image_threshold: last.map(|last| last.threshold),
-            frames_under_other_settings: frames.judged() - of_last.copied().unwrap_or(0),
-            scale,
+            frames_of_other_detectors: now.of_other_detectors,
+            scale: calibration.as_ref().map(|known| known.image.into()),
+            calibration: calibration.map_or_else(Vec::new, |known| known.calibrated_normal_scores()),
             counts,
         }
     }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use intakt_operators::Truth;
-use intakt_pipelines::labels::{GivenLabel, parse_truth};
+use intakt_pipelines::labels::{GivenLabel, IdleLabels, parse_truth};
 use intakt_pipelines::store::{Store, StoreError};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -17,7 +17,7 @@ use super::audit::Asking;
 use super::audit_log::Change;
 use super::problem::Refusal;
 use super::routes::Shared;
-use super::served::{Kept, KeptRun, NotNoted};
+use super::served::{Kept, KeptRun, TakenIn};
 use super::telling::{Accepted, known, unknown_camera};
 use super::verdicts::truth_word;
 
@@ -43,17 +43,20 @@ pub(super) enum PostedLabels {
     Many(Vec<PostedLabel>),
 }
 
-/// How many labels were noted.
-#[derive(Debug, Serialize, ToSchema)]
+/// Labels that were noted.
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(super) struct NotedLabels {
+    /// How many they are.
     labels: usize,
+    /// Sentences: that they are taken in later, or which of them count for nothing.
+    notes: Vec<String>,
 }
 
 /// Notes what frames truly are: figures are corrected within seconds.
 #[utoipa::path(post, path = "/labels", tag = "changes", request_body = PostedLabels, responses(
     (status = 202, body = NotedLabels),
     (status = 404, description = "There is no such camera"),
-    (status = 409, description = "The run is not kept, or labels are to be posted elsewhere"),
+    (status = 409, description = "The run is not kept"),
     (status = 507, description = "The disk does not take them"),
 ))]
 pub(super) async fn labels(
@@ -71,6 +74,7 @@ pub(super) async fn labels(
         let truth = parse_truth(&truth).map_err(Refusal::bad)?;
         labels.push(GivenLabel { camera, seq, truth });
     }
+    let is_live = shared.served.live().is_some();
     match shared.served.live() {
         Some(live) => {
             let mut here = labels.iter().filter(|label| !live.controls.is_elsewhere(&label.camera));
@@ -85,30 +89,36 @@ pub(super) async fn labels(
     }
     let noted = labels.len();
     if noted == 0 {
-        return Ok((StatusCode::ACCEPTED, Json(NotedLabels { labels: 0 })));
+        return Ok((StatusCode::ACCEPTED, Json(NotedLabels::default())));
     }
     let change = label_change(&shared, &kept, &labels).await?;
-    let (takes, refused) = (kept.labels, Arc::new(OnceLock::new()));
-    let why = refused.clone();
+    let horizon_us = kept.horizon_us;
+    let labels = Arc::new(labels);
+    let idle = {
+        let labels = labels.clone();
+        shared
+            .read(&kept, move |store| IdleLabels::among(&labels, store, horizon_us))
+            .await?
+    };
+    let (takes, failed) = (kept.labels, Arc::new(OnceLock::new()));
+    let why = failed.clone();
     let note = move || match takes.note(&labels) {
-        Ok(()) => Ok(((), None)),
-        Err(not_noted) => {
-            let reason = match &not_noted {
-                NotNoted::Elsewhere(reason) | NotNoted::Failed(reason) => reason.clone(),
-            };
-            let _ = why.set(not_noted);
+        Ok(taken_in) => Ok((taken_in, None)),
+        Err(reason) => {
+            let _ = why.set(reason.clone());
             Err(reason)
         }
     };
-    shared
-        .change(asking, change, note)
-        .await
-        .map_err(|failed| match refused.get() {
-            Some(NotNoted::Elsewhere(reason)) => Refusal::new(StatusCode::CONFLICT, reason.clone()),
-            Some(NotNoted::Failed(reason)) => Refusal::new(StatusCode::INSUFFICIENT_STORAGE, reason.clone()),
-            None => failed,
-        })?;
-    Ok((StatusCode::ACCEPTED, Json(NotedLabels { labels: noted })))
+    let noting = shared.change(asking, change, note).await;
+    let taken_in = noting.map_err(|refused| match failed.get() {
+        Some(reason) => Refusal::new(StatusCode::INSUFFICIENT_STORAGE, reason.clone()),
+        None => refused,
+    })?;
+    // The frames of a run that goes on may still come.
+    let unmatched = idle.unmatched_note().filter(|_| !is_live && taken_in == TakenIn::Now);
+    let notes = taken_in.said().map(str::to_owned).into_iter().chain(unmatched);
+    let notes = notes.chain(idle.notes()).collect();
+    Ok((StatusCode::ACCEPTED, Json(NotedLabels { labels: noted, notes })))
 }
 
 /// Labels as the audit log has them, with what was said before.

@@ -46,7 +46,7 @@ pub(crate) use self::answers::Answers;
 pub(crate) use self::audit_log::Audit;
 pub(crate) use self::listen::Listen;
 use self::served::SharedCounted;
-pub(crate) use self::served::{Keeper, Kept, Live, NotNoted, OtherRun, Run, Served, Shown, TakesLabels};
+pub(crate) use self::served::{Keeper, Kept, Live, OtherRun, Run, Served, Shown, TakenIn, TakesLabels};
 pub(crate) use self::tokens::Tokens;
 
 /// What a server puts up with.

@@ -136,7 +136,7 @@ fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
         .routes(routes!(detectors::activate))
         .layer(DefaultBodyLimit::max(DETECTOR_BYTES_MAX));
     let signing_in = OpenApiRouter::new()
-        .routes(routes!(session::sign_in))
+        .routes(routes!(session::sign_in, session::sign_out))
         .layer(DefaultBodyLimit::max(SAID_BYTES_MAX));
     let api = signing_in
         .merge(needing(Role::Viewer, reading))

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use intakt_operators::detector::Calibration;
 use intakt_pipelines::Controls;
 use intakt_pipelines::labels::GivenLabel;
 use intakt_pipelines::sinks::{LiveBoard, LiveStatus, Thumbnails};
@@ -100,17 +101,30 @@ pub(crate) trait TakesLabels: Send + Sync {
     /// Notes labels; they are on the disk when this returns, and figures follow.
     ///
     /// # Errors
-    /// They are not noted.
-    fn note(&self, labels: &[GivenLabel]) -> Result<(), NotNoted>;
+    /// Why the disk does not take them.
+    fn note(&self, labels: &[GivenLabel]) -> Result<TakenIn, String>;
 }
 
-/// Why labels were not noted.
-#[derive(Debug)]
-pub(crate) enum NotNoted {
-    /// They are to be said elsewhere.
-    Elsewhere(String),
-    /// The disk does not take them.
-    Failed(String),
+/// When labels that were noted are taken in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum TakenIn {
+    /// At once.
+    Now,
+    /// By the run, which is going on in another process.
+    ByTheRun,
+    /// By the run, which was interrupted and can be read again, when it goes on.
+    WhenItGoesOn,
+}
+
+impl TakenIn {
+    /// What whoever labelled is told where it is not at once.
+    pub(crate) fn said(self) -> Option<&'static str> {
+        match self {
+            Self::Now => None,
+            Self::ByTheRun => Some("the run that is going on takes them in"),
+            Self::WhenItGoesOn => Some("the run was interrupted, and takes them in when it goes on (`--resume`)"),
+        }
+    }
 }
 
 /// Says what a run is doing that does not go on in this process.
@@ -120,6 +134,9 @@ pub(crate) trait Shown: Send + Sync {
     /// # Errors
     /// A sentence.
     fn status(&self, counted: &mut Counted) -> Result<LiveStatus, String>;
+
+    /// How a detector of the run was calibrated, if that was noted.
+    fn calibration(&self, detector: &str) -> Option<Calibration>;
 }
 
 impl Served {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::header::{COOKIE, SET_COOKIE};
+use axum::http::header::{COOKIE, HOST, HeaderName, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -20,7 +20,7 @@ use super::tokens::{Caller, Role};
 /// Where it is.
 pub(super) const PATH: &str = "/api/v1/session";
 
-/// What the cookie is called.
+/// What the cookie is called, before the port: the cookies of a host are sent to all servers there.
 pub(super) const COOKIE_NAME: &str = "intakt_session";
 
 /// A token that is shown once.
@@ -46,13 +46,30 @@ pub(super) struct Session {
     compares: bool,
 }
 
-/// What a request's cookie shows instead of the token.
-pub(super) fn cookie(headers: &HeaderMap) -> Option<&[u8]> {
-    let cookies = headers.get(COOKIE)?.to_str().ok()?.split(';');
-    let mut named = cookies.filter_map(|cookie| cookie.trim().split_once('='));
-    named
-        .find(|(name, _)| *name == COOKIE_NAME)
-        .map(|(_, shown)| shown.as_bytes())
+/// Cookies of a request that are looked at.
+const COOKIES_MAX: usize = 16;
+
+/// What a request's cookies show instead of the token: those of this server and of others on its host.
+pub(super) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let sent = headers
+        .get(COOKIE)
+        .and_then(|sent| sent.to_str().ok())
+        .unwrap_or_default();
+    let named = sent.split(';').filter_map(|cookie| cookie.trim().split_once('='));
+    let ours = named.filter(|(name, _)| name.starts_with(COOKIE_NAME));
+    ours.map(|(_, shown)| shown.as_bytes()).take(COOKIES_MAX)
+}
+
+/// The cookie of the server that a browser asks, with what it shows and for how long.
+fn cookie(headers: &HeaderMap, shown: &str, and: &str) -> [(HeaderName, String); 1] {
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or_default();
+    let port = host.rsplit_once(':').map_or("", |(_, port)| port);
+    let port: String = port.chars().filter(char::is_ascii_digit).collect();
+    let cookie = format!("{COOKIE_NAME}{port}={shown}; Path=/; HttpOnly; SameSite=Strict{and}");
+    [(SET_COOKIE, cookie)]
 }
 
 /// Who asks, and what there is to ask.
@@ -75,6 +92,7 @@ pub(super) async fn session(State(shared): State<Shared>, Extension(caller): Ext
 ))]
 pub(super) async fn sign_in(
     State(shared): State<Shared>,
+    headers: HeaderMap,
     Body(ShownToken { token }): Body<ShownToken>,
 ) -> Result<Response, Refusal> {
     let Some(tokens) = &shared.tokens else {
@@ -84,6 +102,11 @@ pub(super) async fn sign_in(
         let error = "this is no token of this server".to_owned();
         return Err(Refusal::new(StatusCode::UNAUTHORIZED, error));
     };
-    let cookie = format!("{COOKIE_NAME}={session}; Path=/; HttpOnly; SameSite=Strict");
-    Ok((StatusCode::NO_CONTENT, [(SET_COOKIE, cookie)]).into_response())
+    Ok((StatusCode::NO_CONTENT, cookie(&headers, session, "")).into_response())
+}
+
+/// Whoever leaves a shared screen takes the cookie back.
+#[utoipa::path(delete, path = "/session", tag = "session", responses((status = 204, description = "The browser forgets its cookie")))]
+pub(super) async fn sign_out(headers: HeaderMap) -> Response {
+    (StatusCode::NO_CONTENT, cookie(&headers, "", "; Max-Age=0")).into_response()
 }

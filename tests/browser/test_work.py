@@ -118,6 +118,15 @@ def test_the_slider_says_what_another_threshold_would_do(demo, visit):
     assert rejected(then) < rejected(now)
 
 
+def test_the_scores_of_a_camera_are_seen_beside_those_of_calibration(ended, visit):
+    page = visit(ended.url, "rates")
+    expect(page.locator("#rates-scope option")).not_to_have_count(0)
+    expect(page.locator("#rates-scores")).to_be_hidden()
+    page.locator("#rates-scope").select_option("camera/fabric")
+    expect(page.locator("#rates-scores rect")).not_to_have_count(0)
+    expect(page.locator("#rates-scores path.calibration")).to_be_visible()
+
+
 def test_a_label_corrects_the_rates_in_front_of_the_user(demo, visit):
     # The forty-fifth frame that is listed is of half a minute before: its minute is over when the next one begins.
     demo.until(lambda: any(window["closed"] for window in demo.ask(MINUTES)["windows"]))

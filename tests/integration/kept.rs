@@ -12,6 +12,7 @@ use intakt_pipelines::sources::StopFlag;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
+use crate::serve::serve;
 use crate::support::{INTAKT, OTHER, Ran, SHARED, assert_same, decision, intakt, json_lines, label, stem};
 
 /// Two cameras with so many frames each, every third of the second one defective, and a broken one.
@@ -439,11 +440,22 @@ fn a_label_for_an_interrupted_run_is_taken_in_when_it_goes_on() {
         "{}",
         noted.stderr
     );
+    let served = serve(&run);
+    let body = br#"{"camera": "right", "seq": 2, "truth": "normal"}"#;
+    let (status, said) = served.exchange(
+        "POST /api/v1/labels HTTP/1.1\r\ncontent-type: application/json\r\n",
+        body,
+    );
+    assert!(
+        status == 202 && said.contains("takes them in when it goes on"),
+        "{said}"
+    );
+    served.interrupt();
     assert_eq!(query(&run, "labels"), "");
     Ran::from(inspect(&cameras, &run, None).output().unwrap()).expect(1);
     // The run may be over before it looks into its journal.
     label(&run, "right", 1, "normal").expect(0);
-    assert_eq!(figure(&run, "labelled")["after"], 2.0);
+    assert_eq!(figure(&run, "labelled")["after"], 3.0);
 }
 
 #[test]
@@ -513,7 +525,7 @@ fn labels_that_count_for_nothing_are_told() {
     let (camera, seq) = seq_of("unreadable").expect("one is torn");
     let said = label(&run, camera, seq, "normal").expect(0).stderr;
     assert!(
-        said.contains("1 of them are about frames that were unreadable or dropped"),
+        said.contains("1 label is about frames that were unreadable or dropped"),
         "{said}"
     );
     let (camera, seq) = seq_of("pass").unwrap();

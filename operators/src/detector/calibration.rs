@@ -139,6 +139,12 @@ pub struct Calibration {
 }
 
 impl Calibration {
+    /// [`Calibration::normal_quantiles`], calibrated.
+    pub fn calibrated_normal_scores(&self) -> Vec<f64> {
+        let scores = self.normal_quantiles.iter();
+        scores.map(|&score| self.image.calibrated(score)).collect()
+    }
+
     /// The same with another threshold for the image score, as somebody chose it. Where the image score is the map's maximum
     /// the regions follow; otherwise the map keeps its own threshold.
     #[must_use]

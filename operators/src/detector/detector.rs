@@ -160,10 +160,7 @@ impl Detector {
     /// The calibrated scores of the frames that the threshold was chosen on, as far as they are kept: what drift is measured
     /// against.
     pub fn score_reference(&self) -> Option<ScoreReference> {
-        let calibration = self.calibration();
-        let scores = calibration.normal_quantiles.iter();
-        let scores: Vec<f64> = scores.map(|&score| calibration.image.calibrated(score)).collect();
-        ScoreReference::new(&scores)
+        ScoreReference::new(&self.calibration().calibrated_normal_scores())
     }
 
     /// Takes it apart, to put another one together from most of its parts.

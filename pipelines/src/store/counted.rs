@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use intakt_operators::metrics::{SCORE_BUCKETS, score_bucket};
+use intakt_operators::metrics::{SCORE_BUCKETS, score_bucket, score_of_bucket};
 use rusqlite::Row;
 
 use super::error::{StoreError, Trouble};
@@ -49,10 +49,8 @@ pub struct CountedCamera {
     pub unreadable: u64,
     /// Frames that were dropped.
     pub dropped: u64,
-    /// Frames that passed or were rejected, by the [bucket](score_bucket) of their calibrated score.
-    pub scores: Vec<u64>,
-    /// The same by detector and the bits of its threshold.
-    pub settings: BTreeMap<(Arc<str>, u64), u64>,
+    /// Frames that passed or were rejected, by detector and the bits of its threshold.
+    settings: BTreeMap<Setting, UnderSetting>,
     /// The newest frame that was looked at.
     pub last: Option<LastOutcome>,
     /// The last minutes in which frames were captured.
@@ -127,7 +125,47 @@ pub struct LastOutcome {
     pub threshold: f64,
 }
 
-/// Labelled frames by the [bucket](score_bucket) of their calibrated score.
+/// A detector, and the bits of its threshold.
+type Setting = (Arc<str>, u64);
+
+/// The frames that were judged under one setting.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct UnderSetting {
+    /// By the [bucket](score_bucket) of their calibrated score.
+    scores: BTreeMap<u16, u64>,
+    /// The score farthest from the threshold of those from which the span between what is normal and the threshold can be told, as
+    /// the distance of its calibrated score from 0.5, with that span.
+    span: Option<(f64, f64)>,
+}
+
+/// Calibrated scores from here to as far below 1 tell the span: at 0 what is more normal than normal is cut off.
+const SPAN_FROM: f64 = 0.01;
+
+impl UnderSetting {
+    fn count(&mut self, score: f64, image_score: f64, threshold: f64) {
+        *self.scores.entry(score_bucket(score)).or_default() += 1;
+        let distance = (score - 0.5).abs();
+        if distance < 0.5 - SPAN_FROM && self.span.is_none_or(|(farthest, _)| distance > farthest) {
+            // The other way round than `ScoreScale::calibrated`.
+            let span = (image_score - threshold) / (score / (1.0 - score) - 1.0);
+            if span.is_finite() && span > 0.0 {
+                self.span = Some((distance, span));
+            }
+        }
+    }
+}
+
+/// The scores of a camera's frames, as they would be under the detector and the threshold of the newest frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScoresNow {
+    /// Frames by the [bucket](score_bucket) of their calibrated score.
+    pub scores: Vec<u64>,
+    /// Frames that other detectors judged, which are not among them.
+    pub of_other_detectors: u64,
+}
+
+/// Labelled frames by the [bucket](score_bucket) of their calibrated score, as they would be under the detector and the threshold of
+/// the camera's newest frame; those that other detectors judged are left out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LabelledScores {
     /// Those that are normal.
@@ -152,7 +190,6 @@ impl Default for CountedCamera {
             rejected: 0,
             unreadable: 0,
             dropped: 0,
-            scores: no_scores(),
             settings: BTreeMap::new(),
             last: None,
             recent: Recent::default(),
@@ -171,7 +208,7 @@ impl Store {
 
     fn try_count_on(&self, counted: &mut Counted) -> Result<(), Trouble> {
         let sql =
-            "SELECT outcomes.id, camera, decision, calibrated_score, names.name, threshold, seq, captured_at_us, reason
+            "SELECT outcomes.id, camera, decision, calibrated_score, names.name, threshold, seq, captured_at_us, reason, image_score
             FROM outcomes NOT INDEXED LEFT JOIN names ON names.id = detector
             WHERE outcomes.id > ? ORDER BY outcomes.id LIMIT ?";
         let mut statement = self.connection.prepare(sql)?;
@@ -199,13 +236,17 @@ impl Store {
     pub fn labelled_scores(&self, camera: &str, counted: &Counted) -> Result<LabelledScores, StoreError> {
         let read = || -> Result<LabelledScores, Trouble> {
             let sql = format!(
-                "SELECT calibrated_score, anomalous FROM (
+                "SELECT calibrated_score, anomalous, names.name, threshold FROM (
                     SELECT seq, anomalous, row_number() OVER (PARTITION BY seq ORDER BY time_us DESC, ordinal DESC) AS nth
                     FROM labels WHERE camera = ?1
                 ) AS said JOIN outcomes INDEXED BY outcomes_frame ON outcomes.camera = ?2 AND outcomes.seq = said.seq
+                LEFT JOIN names ON names.id = detector
                 WHERE nth = 1 AND anomalous <> {TAKEN_BACK} AND decision IN ('pass', 'reject') AND outcomes.id <= ?3"
             );
             let mut found = LabelledScores::default();
+            let Some(of_camera) = counted.camera(camera) else {
+                return Ok(found);
+            };
             let mut statement = self.connection.prepare(&sql)?;
             let mut rows = statement.query((camera, self.number(camera)?, counted.up_to))?;
             while let Some(row) = rows.next()? {
@@ -213,7 +254,10 @@ impl Store {
                     true => &mut found.anomalous,
                     false => &mut found.normal,
                 };
-                side[usize::from(score_bucket(score_in(row, 0)?))] += 1;
+                let setting = (row.get::<_, String>(2)?.into(), score_in(row, 3)?.to_bits());
+                if let Some(bucket) = of_camera.bucket_now(&setting, score_bucket(score_in(row, 0)?)) {
+                    side[usize::from(bucket)] += 1;
+                }
             }
             Ok(found)
         };
@@ -225,6 +269,43 @@ impl CountedCamera {
     /// Frames that passed or were rejected.
     pub fn judged(&self) -> u64 {
         self.passed + self.rejected
+    }
+
+    /// The scores of its frames, as they would be under the detector and the threshold of the newest one.
+    pub fn scores_now(&self) -> ScoresNow {
+        let (mut scores, mut of_other_detectors) = (no_scores(), 0);
+        for (setting, under) in &self.settings {
+            for (&bucket, &frames) in &under.scores {
+                match self.bucket_now(setting, bucket) {
+                    Some(now) => scores[usize::from(now)] += frames,
+                    None => of_other_detectors += frames,
+                }
+            }
+        }
+        ScoresNow {
+            scores,
+            of_other_detectors,
+        }
+    }
+
+    /// The bucket that the frames in `bucket` of a setting would be in under the newest one. Frames of another threshold go where the
+    /// middle of their bucket goes. None of another detector, and where no frame tells how its scores are scaled.
+    fn bucket_now(&self, setting: &Setting, bucket: u16) -> Option<u16> {
+        let last = self.last.as_ref()?;
+        let now = (last.detector.clone(), last.threshold.to_bits());
+        if *setting == now {
+            return Some(bucket);
+        }
+        let (detector, threshold) = (&setting.0, f64::from_bits(setting.1));
+        let (_, span) = self.settings.get(setting)?.span?;
+        // What is normal is the same at every threshold of a detector.
+        let span_now = span + last.threshold - threshold;
+        if *detector != last.detector || span_now <= 0.0 {
+            return None;
+        }
+        let score = score_of_bucket(bucket);
+        let above_normal = score / (1.0 - score) * span / span_now;
+        Some(score_bucket(above_normal / (1.0 + above_normal)))
     }
 
     fn count(&mut self, row: &Row<'_>) -> Result<(), Trouble> {
@@ -243,11 +324,9 @@ impl CountedCamera {
         let captured_at_us = bits_in(row, 7)?;
         if decision != "unreadable" {
             self.recent.count(captured_at_us, decision == "reject");
-            self.scores[usize::from(score_bucket(score))] += 1;
-            *self
-                .settings
-                .entry((detector.clone(), threshold.to_bits()))
-                .or_default() += 1;
+            let setting = (detector.clone(), threshold.to_bits());
+            let under = self.settings.entry(setting).or_default();
+            under.count(score, score_in(row, 9)?, threshold);
         }
         let seq = from_key(row.get(6)?)?;
         if self.last.as_ref().is_none_or(|last| last.seq <= seq) {
@@ -271,7 +350,60 @@ fn no_scores() -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
+    use intakt_operators::detector::ScoreScale;
+
     use super::*;
+
+    #[test]
+    fn scores_under_another_threshold_are_where_the_newest_one_puts_them() {
+        let scale = |threshold: f32| ScoreScale {
+            normal_level: 2.0,
+            threshold,
+        };
+        let mut camera = CountedCamera::default();
+        let mut add = |detector: &str, threshold: f32, score: f32| {
+            let (detector, under): (Arc<str>, _) = (detector.into(), f64::from(threshold));
+            let calibrated = fixed_point_of(scale(threshold).calibrated(score));
+            let of = camera.settings.entry((detector.clone(), under.to_bits())).or_default();
+            of.count(calibrated, score.into(), under);
+            camera.last = Some(LastOutcome {
+                seq: 0,
+                captured_at_us: 0,
+                decision: String::new(),
+                reason: None,
+                calibrated_score: calibrated,
+                detector,
+                threshold: under,
+            });
+        };
+        let scores: Vec<f32> = (0..400).map(|step| 0.1 * step as f32).collect();
+        add("older", 9.0, 5.0);
+        for threshold in [10.0, 18.0, 7.0] {
+            scores.iter().for_each(|score| add("newer", threshold, *score));
+        }
+        let now = camera.scores_now();
+        assert_eq!(now.of_other_detectors, 1);
+        let mut expected = vec![0.0_f64; usize::from(SCORE_BUCKETS)];
+        for score in &scores {
+            expected[usize::from(score_bucket(fixed_point_of(scale(7.0).calibrated(*score))))] += 3.0;
+        }
+        // Each is within a bucket's width, as the older scale saw it, of where it would be: at every threshold nearly as many pass.
+        let (mut found, mut true_number) = (0.0, 0.0);
+        for bucket in 0..usize::from(SCORE_BUCKETS) {
+            found += now.scores[bucket] as f64;
+            true_number += expected[bucket];
+            assert!(
+                f64::abs(found - true_number) <= 6.0,
+                "{bucket}: {found} and {true_number}"
+            );
+        }
+        assert_eq!((found, true_number), (1_200.0, 1_200.0));
+    }
+
+    /// As verdicts have it.
+    fn fixed_point_of(score: f64) -> f64 {
+        (score * 1e6).round() / 1e6
+    }
 
     #[test]
     fn the_newest_bars_are_remembered_whatever_order_frames_come_in() {

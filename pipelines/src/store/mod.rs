@@ -32,7 +32,7 @@ mod windows;
 mod writer;
 
 pub use compare::{Compared, ComparedCamera, DecisionChange, Flip, FlipFilter, Flips};
-pub use counted::{BAR_US, BARS, Bar, Counted, CountedCamera, LabelledScores, LastOutcome};
+pub use counted::{BAR_US, BARS, Bar, Counted, CountedCamera, LabelledScores, LastOutcome, ScoresNow};
 pub use error::{StoreError, Trouble};
 pub use export::{ExportFormat, export};
 pub use hop_buffer::HopBuffer;

@@ -9,6 +9,9 @@ import * as whatif from "./whatif.js";
 const VIEWS = { line: null, rates, review, whatif, compare };
 const state = document.querySelector("#state");
 const signIn = document.querySelector("#sign-in");
+const token = document.querySelector("#token");
+const who = document.querySelector("#who");
+const totals = document.querySelector("#totals");
 // The server says something every quarter of a second; after so long without it the page is out of date.
 const SILENT_MS = 3000;
 let heardAt = 0;
@@ -18,7 +21,7 @@ let isSignedIn = false;
 
 const STATES = {
   connecting: "connecting", starting: "starting", running: "running", ending: "ending", ended: "run has ended",
-  lost: "no connection, trying again",
+  lost: "no connection, trying again", locked: "not signed in",
 };
 
 function showState(name) {
@@ -62,8 +65,9 @@ async function meet() {
     const session = await ask("/session");
     isSignedIn = true;
     signIn.hidden = true;
-    document.querySelector("main").hidden = false;
-    document.querySelector("#who").textContent = session.token ? `${session.name} (${session.role})` : "";
+    document.querySelector("main").hidden = totals.hidden = false;
+    who.hidden = !session.token;
+    who.querySelector("span").textContent = `${session.name} (${session.role})`;
     whatif.setSession(session);
     compare.setSession(session);
     VIEWS[shown]?.show();
@@ -76,9 +80,14 @@ async function meet() {
 
 function askForToken() {
   isSignedIn = false;
+  events?.close();
+  heardAt = 0;
   VIEWS[shown]?.hide();
-  document.querySelector("main").hidden = true;
+  document.querySelector("main").hidden = who.hidden = totals.hidden = true;
+  document.querySelector("#alerts").replaceChildren();
+  showState("locked");
   signIn.hidden = false;
+  token.focus();
 }
 
 function listen() {
@@ -102,12 +111,19 @@ signIn.addEventListener("submit", async (event) => {
   event.preventDefault();
   const refused = document.querySelector("#refused");
   try {
-    await tell("POST", "/session", { token: document.querySelector("#token").value.trim() });
-    refused.textContent = "";
-    meet();
+    await tell("POST", "/session", { token: token.value.trim() });
+    refused.textContent = token.value = "";
+    await meet();
+    document.querySelector("main").focus();
   } catch (error) {
     refused.textContent = error.status === 401 ? "This is not the token." : error.message;
+    token.select();
   }
+});
+
+who.querySelector("button").addEventListener("click", async () => {
+  await tell("DELETE", "/session").catch(() => null);
+  meet();
 });
 
 setInterval(() => {
@@ -117,6 +133,7 @@ setInterval(() => {
 // 1 to 5 go from view to view; the rest is the view's.
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) return;
+  if (document.querySelector("dialog[open]")) return;
   const name = Object.keys(VIEWS)[Number(event.key) - 1];
   if (name) location.hash = `#/${name}`;
   else VIEWS[shown]?.pressed?.(event);

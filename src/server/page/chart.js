@@ -85,12 +85,21 @@ export function lineChart({ title, series, write, full = null, note = "" }) {
   return figure;
 }
 
-// `buckets`: how many scores of each truth lie in each of equal parts of 0 to 1; `at` is the threshold, a share of the width.
-export function histogram({ buckets, at, was }) {
+// How many of `number` scores would be in each of so many bars if they were spread as `scores` are.
+export function spread(scores, bars, number) {
+  if (!scores.length) return [];
+  const counts = Array.from({ length: bars }, () => 0);
+  for (const score of scores) counts[Math.max(0, Math.min(bars, Math.ceil(score * bars)) - 1)] += number / scores.length;
+  return counts;
+}
+
+// `buckets`: what was counted by score, by truth; `calibration`: how many would be in each if scores were spread as when the threshold was
+// chosen; `at` is the threshold that is looked at, `was` the one that holds.
+export function histogram({ buckets, calibration = [], at, was }) {
   const svg = drawn("svg", { viewBox: `0 0 ${HISTOGRAM_WIDTH} ${HISTOGRAM_HEIGHT}`, role: "img", class: "histogram", "aria-label": "How many frames have which score" });
   const totals = buckets.map(({ unlabelled, normal, anomalous }) => unlabelled + normal + anomalous);
   // Roots, so that a single reject is still seen beside thousands of good parts.
-  const highest = Math.sqrt(Math.max(1, ...totals));
+  const highest = Math.sqrt(Math.max(1, ...totals, ...calibration));
   const width = (HISTOGRAM_WIDTH - 2 * RIGHT) / buckets.length;
   const bottom = HISTOGRAM_HEIGHT - BOTTOM;
   const up = (number) => (Math.sqrt(number) / highest) * (bottom - TOP);
@@ -109,6 +118,11 @@ export function histogram({ buckets, at, was }) {
       svg.append(bar);
     }
   });
+  if (calibration.length) {
+    const x = (index) => RIGHT + index * width;
+    const steps = calibration.map((number, index) => `V${bottom - up(number)}H${x(index + 1)}`);
+    svg.append(drawn("path", { class: "calibration", d: `M${x(0)},${bottom}${steps.join("")}V${bottom}` }));
+  }
   svg.append(drawn("line", { class: "axis", x1: RIGHT, x2: HISTOGRAM_WIDTH - RIGHT, y1: bottom, y2: bottom }));
   for (const share of [0, 0.25, 0.5, 0.75, 1]) {
     svg.append(drawn("text", { class: "tick", x: RIGHT + share * (HISTOGRAM_WIDTH - 2 * RIGHT), y: HISTOGRAM_HEIGHT - 6, "text-anchor": share === 0 ? "start" : share === 1 ? "end" : "middle", text: share }));

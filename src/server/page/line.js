@@ -16,8 +16,7 @@ export function showLine(line) {
     tiles.get(camera.camera).show(camera, line.said_at_us);
   }
   const texts = line.alerts.map((alert) => `Alert: ${alert.rule}, of ${alert.scope}`);
-  if (alerts.dataset.texts === texts.join("\n")) return;
-  alerts.dataset.texts = texts.join("\n");
+  if ([...alerts.children].map((item) => item.textContent).join("\n") === texts.join("\n")) return;
   alerts.replaceChildren(...texts.map((text) => element("li", { text })));
 }
 

@@ -1,6 +1,6 @@
 // Rolling figures: what the run knows of windows that are closed, how labels corrected it, and the open end.
 import { ask, query } from "./api.js";
-import { lineChart } from "./chart.js";
+import { histogram, lineChart, spread } from "./chart.js";
 import { poll } from "./poll.js";
 import { clock, count, element, fill, percent, score } from "./words.js";
 
@@ -8,6 +8,7 @@ const EVERY_MS = 2000;
 const CHOICES_EVERY_MS = 60_000;
 const WINDOWS_MAX = 1000;
 const SHOWN_MAX = 240;
+const SCORE_BARS = 64;
 
 const ms = (us) => (us == null ? "–" : `${(us / 1000).toFixed(us < 10_000 ? 1 : 0)} ms`);
 const CHARTS = [
@@ -32,6 +33,7 @@ const window_ = document.querySelector("#rates-window");
 const charts = document.querySelector("#rates-charts");
 const table = document.querySelector("#rates-table tbody");
 const stages = document.querySelector("#rates-stages tbody");
+const scores = document.querySelector("#rates-scores");
 const status = document.querySelector("#rates-status");
 
 let shown = "";
@@ -61,6 +63,7 @@ async function refresh(signal) {
   }
   draw(await ask(`/rates${query({ scope: scope.value, window: window_.value, limit: SHOWN_MAX })}`, { signal }));
   drawStages(await ask("/status", { signal }));
+  await drawScores(signal);
 }
 
 // Which scopes and windows there are, which changes rarely; whether there are any.
@@ -105,6 +108,18 @@ function drawCharts(inOrder, note) {
       return lineChart({ title, series, write, full, note });
     }),
   );
+}
+
+// How the scores of a camera are spread, beside how those of normal frames were when the threshold was chosen.
+async function drawScores(signal) {
+  const camera = scope.value.startsWith("camera/") ? scope.value.slice("camera/".length) : null;
+  scores.hidden = !camera;
+  if (!camera) return;
+  const { counts, judged, threshold, calibration } = await ask(`/histogram${query({ camera, buckets: SCORE_BARS })}`, { signal });
+  const buckets = Array.from({ length: SCORE_BARS }, () => ({ unlabelled: 0, normal: 0, anomalous: 0 }));
+  for (const { bucket, ...numbers } of counts) buckets[bucket] = numbers;
+  const drawing = histogram({ buckets, calibration: spread(calibration, SCORE_BARS, judged), at: threshold, was: threshold });
+  scores.querySelector("svg").replaceWith(drawing);
 }
 
 function row(name, { value, before, first, revision }) {

@@ -220,25 +220,26 @@ async function label(truth) {
   done.push(told);
   find(".undo").disabled = false;
   move(1);
-  if (await told.isTaken) {
-    status.textContent = `${frame.camera} ${frame.seq} is ${truth}. U takes it back.`;
+  const taken = await told.isTaken;
+  if (taken) {
+    status.textContent = [`${frame.camera} ${frame.seq} is ${truth}. U takes it back.`, ...taken.notes].join(" Note: ");
   } else if (done.includes(told)) {
     done.splice(done.indexOf(told), 1);
     find(".undo").disabled = !done.length;
   }
 }
 
+// What the server said to it; null where it refused it.
 async function send(frame, truth) {
   const before = frame.truth;
   mark(frame, truth);
   try {
     figuresBefore = figures;
-    await tell("POST", "/labels", { camera: frame.camera, seq: frame.seq, truth: truth ?? "unlabelled" });
-    return true;
+    return await tell("POST", "/labels", { camera: frame.camera, seq: frame.seq, truth: truth ?? "unlabelled" });
   } catch (refused) {
     mark(frame, before);
     status.textContent = `${frame.camera} ${frame.seq} was not labelled: ${refused.message}`;
-    return false;
+    return null;
   }
 }
 

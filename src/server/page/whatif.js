@@ -1,6 +1,6 @@
 // What another threshold would have done to the frames of this run, and how it is set.
 import { ask, query, tell } from "./api.js";
-import { histogram } from "./chart.js";
+import { histogram, spread } from "./chart.js";
 import { poll } from "./poll.js";
 import { count, element, fill, percent, score } from "./words.js";
 
@@ -11,8 +11,10 @@ const BARS = 64;
 const find = (selector) => document.querySelector(`#whatif ${selector}`);
 const slider = find("input[type=range]");
 const status = find(".status");
+const said = find(".said");
 const dialog = document.querySelector("#apply");
 
+// None while the histogram of the chosen camera, or of its new threshold, is not there yet.
 let known = null;
 let session = { role: "viewer", live: false };
 
@@ -44,7 +46,7 @@ export function setSession(is) {
 }
 
 find("[name=camera]").addEventListener("change", () => {
-  known = null;
+  forget();
   refreshing.now();
 });
 slider.addEventListener("input", draw);
@@ -56,10 +58,19 @@ async function refresh(signal) {
   const isFirst = !known;
   known = { ...is, camera, all: dense(is) };
   if (isFirst) slider.value = known.threshold * BUCKETS;
-  status.textContent = is.frames_under_other_settings
-    ? `${count(is.frames_under_other_settings)} frames were judged under another detector or threshold; their scores are on its scale.`
+  status.textContent = is.frames_of_other_detectors
+    ? `${count(is.frames_of_other_detectors)} frames are not counted: other detectors judged them.`
     : "";
   draw();
+}
+
+// What was known is not shown under another camera's name or for another threshold.
+function forget() {
+  known = null;
+  find(".drawing").replaceChildren(histogram({ buckets: [], at: 0.5, was: 0.5 }));
+  for (const cell of document.querySelectorAll("#whatif tbody td")) cell.textContent = "…";
+  find("output").textContent = "…";
+  find(".set").disabled = slider.disabled = true;
 }
 
 function dense({ counts }) {
@@ -81,6 +92,7 @@ function outcome(all, k) {
 
 function draw() {
   if (!known) return;
+  slider.disabled = false;
   const k = Number(slider.value);
   const now = outcome(known.all, Math.round(known.threshold * BUCKETS));
   const then = outcome(known.all, k);
@@ -89,7 +101,8 @@ function draw() {
     const total = (truth) => of.reduce((sum, bucket) => sum + bucket[truth], 0);
     return { unlabelled: total("unlabelled"), normal: total("normal"), anomalous: total("anomalous") };
   });
-  find(".drawing").replaceChildren(histogram({ buckets: bars, at: k / BUCKETS, was: known.threshold }));
+  const calibration = spread(known.calibration, BARS, now.judged);
+  find(".drawing").replaceChildren(histogram({ buckets: bars, calibration, at: k / BUCKETS, was: known.threshold }));
   const share = (part, whole) => (whole ? `${count(part)} of ${count(whole)} (${percent(part / whole)})` : "no labels");
   const rows = [
     ["Rejected", share(now.rejected, now.judged), share(then.rejected, then.judged)],
@@ -122,6 +135,7 @@ find(".set").addEventListener("click", () => {
   const then = outcome(known.all, Number(slider.value));
   dialog.querySelector("p").textContent =
     `${known.camera} rejects from ${score(Number(slider.value) / BUCKETS)} on: of the frames of this run ${count(then.rejected)} of ${count(then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
+  said.textContent = "";
   asked = { camera: known.camera, threshold: inOwnUnit(Number(slider.value) / BUCKETS) };
   // What was answered the last time is no answer: Escape leaves it as it is.
   dialog.returnValue = "";
@@ -135,10 +149,11 @@ dialog.addEventListener("close", async () => {
   const body = { threshold: asked.threshold, ...(atSeq ? { at_seq: Number(atSeq) } : {}) };
   try {
     await tell("PUT", `/cameras/${encodeURIComponent(asked.camera)}/threshold`, body);
-    status.textContent = `Told. It takes effect ${atSeq ? `at frame ${atSeq}` : "at the next frame"}; scores of later frames are seen from the new threshold.`;
-    known = null;
-    setTimeout(() => isShown && refreshing.now(), 2000);
+    const when = atSeq ? `at frame ${atSeq}, or at the next one if that has come` : "at the next frame";
+    said.textContent = `Told. It takes effect ${when}; scores of later frames are seen from the new threshold.`;
+    forget();
+    refreshing.now();
   } catch (refused) {
-    status.textContent = refused.message;
+    said.textContent = `The threshold of ${asked.camera} was not set: ${refused.message}`;
   }
 });

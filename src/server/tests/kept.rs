@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use intakt_operators::detector::TrainingImage;
+use intakt_operators::detector::{Calibration, CalibrationMethod, ScoreScale, TrainingImage};
 use intakt_operators::imaging::Image;
 use intakt_operators::{Decision, Label, Outcome, RectPx, Truth, Verdict};
 use intakt_pipelines::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures, TrainingPicture};
@@ -46,6 +46,27 @@ impl Shown for Seen {
             cameras: counted.cameras().map(|(name, _)| camera(name)).collect(),
             ..LiveStatus::default()
         })
+    }
+
+    fn calibration(&self, _: &str) -> Option<Calibration> {
+        Some(calibration())
+    }
+}
+
+/// Of every detector.
+fn calibration() -> Calibration {
+    let scale = ScoreScale {
+        normal_level: 2.0,
+        threshold: 18.0,
+    };
+    Calibration {
+        method: CalibrationMethod::F1Max,
+        image: scale,
+        pixel: scale,
+        n_frames: 3,
+        normal_quantiles: vec![2.0, 6.0, 10.0],
+        guaranteed_false_reject_rate: None,
+        statement: String::new(),
     }
 }
 
@@ -325,10 +346,16 @@ fn a_histogram_adds_up_to_the_frames_that_were_judged() {
         (
             &histogram["detector"],
             &histogram["image_threshold"],
-            &histogram["frames_under_other_settings"]
+            &histogram["frames_of_other_detectors"]
         ),
         (&json!("0123456789ab"), &json!(10.0), &json!(0))
     );
+    // The detector was calibrated at another threshold than that of the newest frame.
+    assert_eq!(
+        histogram["scale"],
+        json!({"normal_level": 2.0, "threshold": 10.0, "span": 8.0})
+    );
+    assert_eq!(histogram["calibration"], json!([0.0, 1.0 / 3.0, 0.5]));
     assert_eq!(run.get("/api/v1/histogram?camera=quay").status, 404);
     run.server.finish();
 }
@@ -444,9 +471,14 @@ fn what_needs_a_run_that_goes_on_says_so_and_labels_are_taken() {
         "/api/v1/labels",
         r#"[{"camera": "dock", "seq": 3, "truth": "normal"}]"#,
     );
-    assert_eq!((noted.status, noted.json()), (202, json!({"labels": 1})));
+    assert_eq!((noted.status, noted.json()), (202, json!({"labels": 1, "notes": []})));
+    let mistyped = r#"[{"camera": "dock", "seq": 999, "truth": "normal"}]"#;
+    let notes = tell(run.address, "POST", "/api/v1/labels", mistyped).json()["notes"].clone();
+    let expected =
+        "no such frame was there: frame 999 of camera \"dock\"; what was said of it is kept, and counts for nothing";
+    assert_eq!(notes, json!([expected]));
     let journal = run.directory.path().join("labels.jsonl");
-    assert_eq!(std::fs::read_to_string(&journal).unwrap().lines().count(), 1);
+    assert_eq!(std::fs::read_to_string(&journal).unwrap().lines().count(), 2);
     for (body, status) in [
         (r#"{"camera": "quay", "seq": 3, "truth": "normal"}"#, 404),
         (r#"{"camera": "dock", "seq": 3, "truth": "good"}"#, 400),
@@ -462,7 +494,7 @@ fn what_needs_a_run_that_goes_on_says_so_and_labels_are_taken() {
     }
     let large = format!("[{}]", " ".repeat(2 << 20));
     assert_eq!(tell(run.address, "POST", "/api/v1/labels", &large).status, 413);
-    assert_eq!(std::fs::read_to_string(&journal).unwrap().lines().count(), 1);
+    assert_eq!(std::fs::read_to_string(&journal).unwrap().lines().count(), 2);
     while run.get("/ready").status != 200 {
         std::thread::yield_now();
     }

@@ -17,7 +17,7 @@ use intakt_pipelines::store::{Store, StoreOptions, StoreSink};
 use intakt_pipelines::{Camera, Controls, Detectors, Figures, Inspection, InspectionReport, RunOptions, inspect};
 use serde_json::Value;
 
-use super::{Answers, Audit, Keeper, Kept, Limits, Listen, Live, NotNoted, Run, Served, Server, TakesLabels, Tokens};
+use super::{Answers, Audit, Keeper, Kept, Limits, Listen, Live, Run, Served, Server, TakenIn, TakesLabels, Tokens};
 
 mod access;
 mod changes;
@@ -74,8 +74,9 @@ fn kept(directory: &Path) -> Kept {
 struct Journal(PathBuf);
 
 impl TakesLabels for Journal {
-    fn note(&self, labels: &[GivenLabel]) -> Result<(), NotNoted> {
-        LabelJournal::append(&self.0, labels).map_err(|error| NotNoted::Failed(error.to_string()))
+    fn note(&self, labels: &[GivenLabel]) -> Result<TakenIn, String> {
+        LabelJournal::append(&self.0, labels).map_err(|error| error.to_string())?;
+        Ok(TakenIn::Now)
     }
 }
 
