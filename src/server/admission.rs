@@ -1,6 +1,7 @@
 //! Who may ask, and how often.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
@@ -24,8 +25,9 @@ pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, ne
     let is_stranger = authorised.is_err();
     let admitted = match authorised {
         Ok(caller) => {
+            let within = within_rate(&shared, &caller, request.uri().path());
             request.extensions_mut().insert(caller);
-            within_rate(&shared, request.uri().path())
+            within
         }
         Err(_) if is_for_everybody(&request) => Ok(()),
         Err(refused) => Err(refused),
@@ -84,10 +86,13 @@ fn is_for_everybody(request: &Request) -> bool {
     path == "/health" || page::is_of_page(path) || (path == session::PATH && request.method() == Method::POST)
 }
 
-fn within_rate(shared: &SharedState, path: &str) -> Result<(), Refusal> {
-    let (rate, most) = match path.ends_with("/picture") {
-        true => (&shared.picture_rate, shared.limits.pictures_per_second_max),
-        false => (&shared.rate, shared.limits.requests_per_second_max),
+fn within_rate(shared: &SharedState, caller: &Caller, path: &str) -> Result<(), Refusal> {
+    let (rates, most) = match path.ends_with("/picture") {
+        true => (&shared.picture_rates, shared.limits.pictures_per_second_max),
+        false => (&shared.rates, shared.limits.requests_per_second_max),
+    };
+    let Some(rate) = rates.get(&caller.name) else {
+        return Ok(());
     };
     rate.take(Instant::now()).map_err(|wait| Refusal {
         retry_after: Some(wait),
@@ -167,6 +172,16 @@ fn is_local(host: &str) -> bool {
     let name = without_port.map_or(host, |(name, _)| name);
     let ip = name.trim_start_matches('[').trim_end_matches(']').parse();
     name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip: std::net::IpAddr| ip.to_canonical().is_loopback())
+}
+
+/// What each caller takes from, by name.
+pub(super) type Rates = BTreeMap<Arc<str>, Rate>;
+
+/// So many a second for each who has a token, or for all local programs.
+pub(super) fn rates_of_callers(tokens: Option<&Tokens>, per_second: u32) -> Rates {
+    let callers = tokens.map_or_else(|| vec![Caller::local()], Tokens::callers);
+    let rate = |caller: Caller| (caller.name, Rate::new(per_second, Instant::now()));
+    callers.into_iter().map(rate).collect()
 }
 
 /// Lets so many through a second, and that many at once.

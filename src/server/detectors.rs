@@ -131,11 +131,7 @@ pub(super) async fn upload(
     let bytes = file(&shared, request).await?;
     let (detector, bytes) = parsed(bytes).await?;
     let card = Card::of(&detector);
-    let kept = beside(&live);
-    if !kept.contains_key(&card.id) && kept.len() >= DETECTORS_MAX {
-        let error = format!("{DETECTORS_MAX} detectors lie beside the run: remove some that nobody needs");
-        return Err(Refusal::new(StatusCode::CONFLICT, error));
-    }
+    has_room(&live, &card.id)?;
     let change = Change {
         what: "upload",
         after: json!({"detector": card.id}),
@@ -157,7 +153,7 @@ pub(super) async fn upload(
     responses(
         (status = 202, body = SaidToCamera),
         (status = 404, description = "There is no such camera or detector"),
-        (status = 409, description = "No run goes on here, or another process reads the camera"),
+        (status = 409, description = "No run goes on here, another process reads the camera, or the run has as many detectors as may be"),
         (status = 503, description = "Too much waits to be heard"),
         (status = 507, description = "The disk does not take it"),
     ))]
@@ -178,6 +174,7 @@ pub(super) async fn activate(
         let _place = shared.uploads.acquire().await;
         let bytes = file(&shared, request).await?;
         let (detector, bytes) = parsed(bytes).await?;
+        has_room(&live, detector.id())?;
         (Arc::new(detector), Some(bytes), None)
     };
     let before = live.controls.newest(&camera).map_err(Refusal::busy)?;
@@ -221,6 +218,18 @@ async fn parsed(bytes: Bytes) -> Result<(Detector, Bytes), Refusal> {
     let parse = move || Detector::from_bytes(&bytes).map(|detector| (detector, bytes));
     let parsed = blocking(parse).await?;
     parsed.map_err(|error| Refusal::bad(error.to_string()))
+}
+
+/// Whether another detector may lie beside the run.
+fn has_room(live: &Live, id: &str) -> Result<(), Refusal> {
+    let kept = beside(live);
+    match kept.contains_key(id) || kept.len() < DETECTORS_MAX {
+        true => Ok(()),
+        false => {
+            let error = format!("{DETECTORS_MAX} detectors lie beside the run: remove some that nobody needs");
+            Err(Refusal::new(StatusCode::CONFLICT, error))
+        }
+    }
 }
 
 /// The detector of a run that has this id. No name of a file is made of what was asked for.

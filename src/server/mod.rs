@@ -66,7 +66,7 @@ pub(crate) struct Limits {
     pub(crate) reads_max: usize,
     /// Time for a verdict to come. It is longer than any frame waits in a queue that moves.
     pub(crate) verdict_wait_max: Duration,
-    /// Requests a second, of all clients together; a second's worth may come at once.
+    /// Requests a second of each token, or without tokens of all local programs together; a second's worth may come at once.
     pub(crate) requests_per_second_max: u32,
     /// The same for small pictures, of which every page asks for some a second. They are in memory.
     pub(crate) pictures_per_second_max: u32,

@@ -1,7 +1,6 @@
 //! What is where.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -17,7 +16,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::admission::{Rate, admit, let_through};
+use super::admission::{Rates, admit, let_through, rates_of_callers};
 use super::detectors::{Cards, DETECTOR_BYTES_MAX};
 use super::line::Said;
 use super::metrics::exposition;
@@ -41,10 +40,12 @@ pub(super) struct SharedState {
     pub(super) served: Served,
     pub(super) tokens: Option<Tokens>,
     pub(super) limits: Limits,
-    pub(super) rate: Rate,
-    pub(super) picture_rate: Rate,
+    pub(super) rates: Rates,
+    pub(super) picture_rates: Rates,
     /// The run as it was said last.
     pub(super) line: watch::Receiver<Arc<Said>>,
+    /// One more than are told of it.
+    pub(super) viewers: Arc<()>,
     /// Places for bodies in memory.
     pub(super) bodies: Semaphore,
     /// Places for detectors in memory.
@@ -72,10 +73,11 @@ pub(super) fn router(
     let (routes, document) = documented(limits);
     let shared = Arc::new(SharedState {
         served,
+        rates: rates_of_callers(tokens.as_ref(), limits.requests_per_second_max),
+        picture_rates: rates_of_callers(tokens.as_ref(), limits.pictures_per_second_max),
         tokens,
-        rate: Rate::new(limits.requests_per_second_max, Instant::now()),
-        picture_rate: Rate::new(limits.pictures_per_second_max, Instant::now()),
         line,
+        viewers: Arc::default(),
         bodies: Semaphore::new(limits.bodies_max),
         uploads: Semaphore::new(1),
         reads: Semaphore::new(limits.reads_max),

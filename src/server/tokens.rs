@@ -127,6 +127,11 @@ impl Tokens {
         self.found(offered, |token| &token.secret).map(|token| &token.caller)
     }
 
+    /// Everybody who has a token.
+    pub(super) fn callers(&self) -> Vec<Caller> {
+        self.0.iter().map(|token| token.caller.clone()).collect()
+    }
+
     /// Whose token `offered` stands for.
     pub(super) fn caller_of_session(&self, offered: &[u8]) -> Option<&Caller> {
         self.found(offered, |token| &token.session).map(|token| &token.caller)

@@ -149,6 +149,33 @@ fn a_run_that_goes_on_elsewhere_is_read_and_labelled_there() {
 }
 
 #[test]
+fn no_more_detectors_lie_beside_a_run_than_may_be() {
+    let (dir, path) = run_file(
+        "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n[[camera]]\nname = \"good\"\nsource = \"http\"\n",
+    );
+    let run = dir.path().join("run");
+    let going_on = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    let file = fs::read(&SHARED.detector).unwrap();
+    for number in 0..64 {
+        fs::write(run.join(format!("{number:012x}.intakt")), "").unwrap();
+    }
+    for line in [
+        "POST /api/v1/detectors HTTP/1.1\r\ncontent-type: application/octet-stream\r\n",
+        "PUT /api/v1/cameras/good/detector HTTP/1.1\r\n",
+    ] {
+        let (status, body) = going_on.exchange(line, &file);
+        assert!(
+            status == 409 && body.contains("64 detectors lie beside the run"),
+            "{line}: {body}"
+        );
+    }
+    fs::remove_file(run.join("000000000000.intakt")).unwrap();
+    let line = "PUT /api/v1/cameras/good/detector HTTP/1.1\r\n";
+    assert_eq!(going_on.exchange(line, &file).0, 202);
+    going_on.interrupt();
+}
+
+#[test]
 fn the_demo_is_shown_until_it_is_interrupted() {
     let dir = tempdir().unwrap();
     let (out, run) = (dir.path().join("demo"), dir.path().join("run"));

@@ -1,16 +1,16 @@
 //! Keeps pictures of rejected and borderline frames for people who look at them later.
 
-use std::collections::VecDeque;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
+use crossbeam::channel::{Receiver, Sender, bounded};
 use intakt_operators::dataflow::JudgedFrame;
 use intakt_operators::postprocess::{NearestRow, nearest_rows};
 use intakt_operators::{Decision, fixed_point};
 
 use super::Sink;
-use super::small::{Seen, Taken, encode_jpeg, small_frame, small_heatmap};
+use super::small::{Seen, Taken, encode_jpeg, small_frame, small_heatmap, stand_back};
 use crate::PipelineError;
 use crate::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures, SIDE_PX, TrainingPicture};
 use crate::sources::Clock;
@@ -28,21 +28,9 @@ const BORDERLINE_WAITING_MAX: usize = 4;
 
 /// Draws and keeps pictures on a thread of its own. It takes from a frame what it draws, so that no frame waits for its picture.
 pub struct PictureKeeper {
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
-    wake: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    waiting: VecDeque<Taken>,
-    ended: bool,
-    trouble: Option<String>,
+    /// None when it has finished.
+    waiting: Mutex<Option<Sender<Taken>>>,
+    thread: Mutex<Option<JoinHandle<Option<String>>>>,
 }
 
 impl PictureKeeper {
@@ -52,26 +40,22 @@ impl PictureKeeper {
     /// The file cannot be written, or the system gives no thread.
     pub fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, PipelineError> {
         let pictures = Pictures::open(path).map_err(PipelineError::Refused)?;
-        let shared = Arc::<Shared>::default();
-        let keeping = shared.clone();
+        let (waiting, frames) = bounded(WAITING_MAX);
         let thread = Builder::new()
             .name("pictures".to_owned())
-            .spawn(move || keeping.keep_until_ended(pictures, &*clock));
+            .spawn(move || keep_all(&frames, pictures, &*clock));
         let refused = |error| PipelineError::Refused(format!("cannot start a thread for pictures: {error}"));
         Ok(Self {
-            shared,
+            waiting: Mutex::new(Some(waiting)),
             thread: Mutex::new(Some(thread.map_err(refused)?)),
         })
     }
 
     /// Draws what waits, and then no more. What went wrong, if something did: later frames then have no pictures.
     pub fn finish(&self) -> Option<String> {
-        self.shared.lock().ended = true;
-        self.shared.wake.notify_all();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.waiting).take();
         // If it panicked there are fewer pictures; the run is none the worse.
-        thread.map(JoinHandle::join);
-        self.shared.lock().trouble.take()
+        lock(&self.thread).take()?.join().ok().flatten()
     }
 }
 
@@ -90,46 +74,37 @@ impl Sink for PictureKeeper {
             return Ok(());
         };
         let verdict = &judged.verdict;
-        let mut state = self.shared.lock();
-        let n_waiting = state.waiting.len();
-        if state.trouble.is_none() && is_worth_keeping(&verdict.decision, verdict.calibrated_score, n_waiting) {
-            state.waiting.push_back(Taken::of(found, verdict));
-            self.shared.wake.notify_one();
+        if let Some(waiting) = &*lock(&self.waiting)
+            && is_worth_keeping(&verdict.decision, verdict.calibrated_score, waiting.len())
+        {
+            // It is full, or nobody draws any more.
+            let _ = waiting.try_send(Taken::of(found, verdict));
         }
         Ok(())
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn keep_until_ended(&self, mut pictures: Pictures, clock: &dyn Clock) {
-        let mut state = self.lock();
-        loop {
-            let Some(waiting) = state.waiting.pop_front() else {
-                if state.ended {
-                    return;
-                }
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            drop(state);
-            // A frame that cannot be drawn has no picture.
-            let verdict = &waiting.verdict;
-            let kept = drawn(&waiting, clock.now_us()).map(|picture| pictures.keep(&verdict.camera, &picture));
-            state = self.lock();
-            if let Ok(Err(trouble)) = kept {
-                state.trouble = Some(trouble);
-                state.waiting.clear();
-            }
-        }
-    }
+/// Only the threads that judge take it: the one that draws, which stands back for them, would hold it for long.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn drawn(waiting: &Taken, now_us: u64) -> Result<KeptPicture, String> {
-    let seen = waiting.seen();
+/// Keeps the pictures of frames until there are no more. What went wrong.
+fn keep_all(frames: &Receiver<Taken>, mut pictures: Pictures, clock: &dyn Clock) -> Option<String> {
+    stand_back();
+    for taken in frames {
+        // A frame that cannot be drawn has no picture.
+        if let Ok(picture) = drawn(&taken, clock.now_us())
+            && let Err(trouble) = pictures.keep(&taken.verdict.camera, &picture)
+        {
+            return Some(trouble);
+        }
+    }
+    None
+}
+
+fn drawn(taken: &Taken, now_us: u64) -> Result<KeptPicture, String> {
+    let seen = taken.seen();
     Ok(KeptPicture {
         frame_px: [seen.image.width_px, seen.image.height_px],
         frame_jpeg: encode_jpeg(&small_frame(&seen, None, SIDE_PX), QUALITY)?,

@@ -95,6 +95,13 @@ pub(crate) fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, String>
     Ok(jpeg)
 }
 
+/// Lets every other thread go before this one: pictures take what verdicts leave of the cores.
+pub(super) fn stand_back() {
+    // Where the system does not know that, it goes on as it was.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(19);
+}
+
 /// A frame made small, and where the map lies in it.
 struct Small {
     image: Image,

@@ -8,7 +8,7 @@ use intakt_operators::Decision;
 use intakt_operators::dataflow::JudgedFrame;
 
 use super::Sink;
-use super::small::{Taken, encode_jpeg, small_heatmap};
+use super::small::{Taken, encode_jpeg, small_heatmap, stand_back};
 use crate::PipelineError;
 use crate::pictures::{AboutPicture, NewestPictures};
 use crate::sources::Clock;
@@ -170,7 +170,9 @@ impl Sink for Thumbnails {
         let verdict = &judged.verdict;
         let is_rejected = verdict.decision == Decision::Reject;
         let frame = || Taken::of(found, verdict);
-        if self.shared.lock().take(&verdict.camera, is_rejected, now_us, frame) {
+        // The thread that draws stands back for those that judge, which do not wait for it: the next frame is as good.
+        let state = self.shared.state.try_lock();
+        if state.is_ok_and(|mut state| state.take(&verdict.camera, is_rejected, now_us, frame)) {
             self.shared.wake.notify_one();
         }
         Ok(())
@@ -227,6 +229,7 @@ impl Shared {
     }
 
     fn draw_until_ended(&self) {
+        stand_back();
         let mut state = self.lock();
         while !state.ended {
             let Some((name, waiting)) = state.next() else {

@@ -28,6 +28,11 @@ use super::served::{Keeper, Live, Run, Served, SharedCounted, Shown, blocking, l
 /// How often the page is told.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
 
+/// How much later each viewer is told than the one before, so that what they ask for then does not come all at once and holds up no
+/// frame; the last ones together.
+const AFTER_ANOTHER: Duration = Duration::from_millis(2);
+const AFTER_MAX: Duration = Duration::from_millis(120);
+
 /// How often it is looked whether there is news of a run that does not go on here.
 const LOOKED_EVERY: Duration = Duration::from_secs(2);
 
@@ -239,10 +244,15 @@ pub(super) async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item
         // Of a run that has ended there may be no news for long.
         lines.mark_changed();
     }
-    let events = futures::stream::unfold(lines, |mut lines| async {
+    let viewer = shared.viewers.clone();
+    // The server has one, and so has each viewer.
+    let others = u32::try_from(Arc::strong_count(&viewer) - 2).unwrap_or(u32::MAX);
+    let after = AFTER_ANOTHER.saturating_mul(others).min(AFTER_MAX);
+    let events = futures::stream::unfold((lines, viewer), move |(mut lines, viewer)| async move {
         lines.changed().await.ok()?;
+        tokio::time::sleep(after).await;
         let json = lines.borrow_and_update().json.clone();
-        Some((Ok(Event::default().event("line").data(&*json)), lines))
+        Some((Ok(Event::default().event("line").data(&*json)), (lines, viewer)))
     });
     Sse::new(events).keep_alive(KeepAlive::default())
 }

@@ -2,7 +2,7 @@
 
 use super::super::tokens::Role;
 use super::super::tokens::tests::{SECRET, secret, token, tokens};
-use super::{FRAMES, Going, LIMITS, Reply, ask, exchange, image, post};
+use super::{FRAMES, Going, LIMITS, Limits, Reply, ask, exchange, image, post};
 
 #[test]
 fn everything_but_health_asks_for_the_token() {
@@ -319,5 +319,19 @@ fn pages_of_other_hosts_are_told_nothing() {
             assert!(reply.head.contains(header), "{reply:?}");
         }
     }
+    run.end();
+}
+
+#[test]
+fn nobody_uses_up_the_requests_of_another_one() {
+    let limits = Limits {
+        requests_per_second_max: 1,
+        ..LIMITS
+    };
+    let run = Going::start(limits, Some(tokens()), false);
+    let ask_as = |role| as_role(&run, role, "GET", "/api/v1/cameras", b"").status;
+    let greedy: Vec<u16> = (0..20).map(|_| ask_as(Role::Viewer)).collect();
+    assert!(greedy.contains(&429), "{greedy:?}");
+    assert_eq!(ask_as(Role::Inspector), 200);
     run.end();
 }
