@@ -39,7 +39,7 @@ impl Counted {
 }
 
 /// The outcomes of a camera, counted.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct CountedCamera {
     /// Frames that passed.
     pub passed: u64,
@@ -179,20 +179,6 @@ impl Default for LabelledScores {
         Self {
             normal: no_scores(),
             anomalous: no_scores(),
-        }
-    }
-}
-
-impl Default for CountedCamera {
-    fn default() -> Self {
-        Self {
-            passed: 0,
-            rejected: 0,
-            unreadable: 0,
-            dropped: 0,
-            settings: BTreeMap::new(),
-            last: None,
-            recent: Recent::default(),
         }
     }
 }
