@@ -375,9 +375,9 @@ mod tests {
         }
         // Each is within a bucket's width, as the older scale saw it, of where it would be: at every threshold nearly as many pass.
         let (mut found, mut true_number) = (0.0, 0.0);
-        for bucket in 0..usize::from(SCORE_BUCKETS) {
-            found += now.scores[bucket] as f64;
-            true_number += expected[bucket];
+        for (bucket, (now, expected)) in now.scores.iter().zip(&expected).enumerate() {
+            found += *now as f64;
+            true_number += expected;
             assert!(
                 f64::abs(found - true_number) <= 6.0,
                 "{bucket}: {found} and {true_number}"
