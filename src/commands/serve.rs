@@ -191,7 +191,9 @@ impl TakesLabels for Noting {
     fn note(&self, labels: &[GivenLabel]) -> Result<TakenIn, String> {
         let files = RunDirectory(&self.directory);
         LabelJournal::append(&files.labels(), labels).map_err(|error| error.to_string())?;
-        if going_on(&self.directory, SystemClock.now_us()) {
+        // A run that goes on holds its lock; of one that was killed the status may still be young. The thread that corrects holds it, too.
+        let is_held = files.lock().is_ok_and(|lock| lock.is_none());
+        if is_held && going_on(&self.directory, SystemClock.now_us()) {
             return Ok(TakenIn::ByTheRun);
         }
         // Where it is about to look anyway, it need not be told twice.

@@ -145,5 +145,5 @@ impl Watching {
 
 /// What is said when pictures could not be kept.
 pub(crate) fn no_pictures(trouble: &str) -> String {
-    format!("note: {trouble}; later frames have no pictures, and the run itself is not affected")
+    format!("note: {trouble}; the run itself is not affected")
 }

@@ -1,7 +1,6 @@
 //! Who may ask, and how often.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
@@ -91,10 +90,7 @@ fn within_rate(shared: &SharedState, caller: &Caller, path: &str) -> Result<(), 
         true => (&shared.picture_rates, shared.limits.pictures_per_second_max),
         false => (&shared.rates, shared.limits.requests_per_second_max),
     };
-    let Some(rate) = rates.get(&caller.name) else {
-        return Ok(());
-    };
-    rate.take(Instant::now()).map_err(|wait| Refusal {
+    rates[caller.number].take(Instant::now()).map_err(|wait| Refusal {
         retry_after: Some(wait),
         ..Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -174,14 +170,10 @@ fn is_local(host: &str) -> bool {
     name.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip: std::net::IpAddr| ip.to_canonical().is_loopback())
 }
 
-/// What each caller takes from, by name.
-pub(super) type Rates = BTreeMap<Arc<str>, Rate>;
-
-/// So many a second for each who has a token, or for all local programs.
-pub(super) fn rates_of_callers(tokens: Option<&Tokens>, per_second: u32) -> Rates {
-    let callers = tokens.map_or_else(|| vec![Caller::local()], Tokens::callers);
-    let rate = |caller: Caller| (caller.name, Rate::new(per_second, Instant::now()));
-    callers.into_iter().map(rate).collect()
+/// So many a second for each token, by its number, or for all local programs.
+pub(super) fn rates_of_callers(tokens: Option<&Tokens>, per_second: u32) -> Vec<Rate> {
+    let callers = tokens.map_or(1, Tokens::count);
+    (0..callers).map(|_| Rate::new(per_second, Instant::now())).collect()
 }
 
 /// Lets so many through a second, and that many at once.

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use intakt_operators::detector::{Calibration, ScoreScale};
 use intakt_operators::metrics::SCORE_BUCKETS;
-use intakt_pipelines::store::{CountedCamera, LabelledScores, LastOutcome};
+use intakt_pipelines::store::{CountedCamera, LabelledScores};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -104,12 +104,12 @@ pub(super) async fn histogram(
                 (
                     CountedCamera::default(),
                     LabelledScores::default(),
-                    calibration(&run, &name, None),
+                    calibration(&run, &name, &CountedCamera::default()),
                 )
             }));
         };
         let labelled = store.labelled_scores(&name, counted)?;
-        let calibration = calibration(&run, &name, frames.last.as_ref());
+        let calibration = calibration(&run, &name, frames);
         Ok(Some((frames.clone(), labelled, calibration)))
     });
     match counted.await? {
@@ -123,21 +123,34 @@ pub(super) async fn histogram(
     }
 }
 
-/// How the detector of a camera is calibrated: where the run goes on here, under the threshold that holds from the next frame on, else
-/// under that of the newest frame.
-fn calibration(run: &Run, camera: &str, last: Option<&LastOutcome>) -> Option<Calibration> {
-    match run {
+/// How the detector of a camera's newest frame is calibrated, under the threshold of that frame; before the first, under its own.
+fn calibration(run: &Run, camera: &str, counted: &CountedCamera) -> Option<Calibration> {
+    let last = counted.last.as_ref();
+    let calibration = match run {
         Run::Here(live) => {
-            let detector = live.controls.newest(camera).ok()?;
-            Some(detector.calibration().clone())
+            let newest = live.controls.newest(camera).ok()?;
+            let calibration = newest.calibration().clone();
+            let is_same = last.is_none_or(|last| {
+                // With another threshold it has another id; one that was put in its place is scaled otherwise.
+                let of_frames = counted.normal_level();
+                let level = f64::from(calibration.image.normal_level);
+                *newest.id() == last.detector || of_frames.is_some_and(|of_frames| is_near(of_frames, level))
+            });
+            is_same.then_some(calibration)?
         }
-        Run::Elsewhere(shown) => {
-            let last = last?;
-            let mut calibration = shown.calibration(&last.detector)?;
-            calibration.image.threshold = last.threshold as f32;
-            Some(calibration)
-        }
-    }
+        Run::Elsewhere(shown) => shown.calibration(&*counted.detector()?)?,
+    };
+    let threshold = last.map_or(calibration.image.threshold, |last| last.threshold as f32);
+    let image = ScoreScale {
+        threshold,
+        ..calibration.image
+    };
+    Some(Calibration { image, ..calibration })
+}
+
+/// Scores are kept in the fixed point of verdicts.
+fn is_near(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-3 * (1.0 + b.abs())
 }
 
 impl Histogram {

@@ -70,6 +70,8 @@ pub(crate) struct Limits {
     pub(crate) requests_per_second_max: u32,
     /// The same for small pictures, of which every page asks for some a second. They are in memory.
     pub(crate) pictures_per_second_max: u32,
+    /// Who may be told how the line is at once: each holds a connection, and leaves places for those who ask.
+    pub(crate) viewers_max: usize,
     /// Connections at once; further ones wait in the system's queue.
     pub(crate) connections_max: usize,
     /// Time for the header of a request to arrive, and for a connection to be without one.
@@ -88,6 +90,7 @@ impl Default for Limits {
             verdict_wait_max: Duration::from_secs(30),
             requests_per_second_max: 1_000,
             pictures_per_second_max: 4_000,
+            viewers_max: 256,
             connections_max: 512,
             header_wait_max: Duration::from_secs(10),
         }

@@ -16,7 +16,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::admission::{Rates, admit, let_through, rates_of_callers};
+use super::admission::{Rate, admit, let_through, rates_of_callers};
 use super::detectors::{Cards, DETECTOR_BYTES_MAX};
 use super::line::Said;
 use super::metrics::exposition;
@@ -40,8 +40,8 @@ pub(super) struct SharedState {
     pub(super) served: Served,
     pub(super) tokens: Option<Tokens>,
     pub(super) limits: Limits,
-    pub(super) rates: Rates,
-    pub(super) picture_rates: Rates,
+    pub(super) rates: Vec<Rate>,
+    pub(super) picture_rates: Vec<Rate>,
     /// The run as it was said last.
     pub(super) line: watch::Receiver<Arc<Said>>,
     /// One more than are told of it.

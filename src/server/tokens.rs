@@ -39,6 +39,8 @@ pub(super) struct Caller {
     pub(super) role: Role,
     /// What the token's line calls them.
     pub(super) name: Arc<str>,
+    /// Which of the tokens it is; of a server without tokens there is one caller.
+    pub(super) number: usize,
 }
 
 /// The secrets of a server. Every request carries one but those for `/health` and the page, which says nothing of the run.
@@ -69,6 +71,7 @@ impl Caller {
         Self {
             role: Role::Admin,
             name: "local".into(),
+            number: 0,
         }
     }
 }
@@ -96,13 +99,16 @@ impl Tokens {
         let lines: Vec<(u32, &str)> = lines
             .filter(|(_, line)| !line.is_empty() && !line.starts_with('#'))
             .collect();
-        let tokens = match lines[..] {
+        let mut tokens = match lines[..] {
             [(_, alone)] if !alone.contains(char::is_whitespace) => vec![Token::new(alone, Role::Admin, "admin")?],
             _ => lines
                 .iter()
                 .map(|(number, line)| Token::of_line(line).map_err(|what| format!("line {number}: {what}")))
                 .collect::<Result<_, _>>()?,
         };
+        for (number, token) in tokens.iter_mut().enumerate() {
+            token.caller.number = number;
+        }
         let secrets: BTreeSet<&str> = tokens.iter().map(|token| token.secret.as_str()).collect();
         if secrets.len() < tokens.len() {
             return Err("two lines have the same token".to_owned());
@@ -127,9 +133,9 @@ impl Tokens {
         self.found(offered, |token| &token.secret).map(|token| &token.caller)
     }
 
-    /// Everybody who has a token.
-    pub(super) fn callers(&self) -> Vec<Caller> {
-        self.0.iter().map(|token| token.caller.clone()).collect()
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.0.len()
     }
 
     /// Whose token `offered` stands for.
@@ -188,6 +194,7 @@ impl Token {
             caller: Caller {
                 role,
                 name: name.into(),
+                number: 0,
             },
         })
     }

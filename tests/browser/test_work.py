@@ -118,6 +118,47 @@ def test_the_slider_says_what_another_threshold_would_do(demo, visit):
     assert rejected(then) < rejected(now)
 
 
+def test_the_list_goes_on_behind_its_first_page(ended, visit):
+    page = visit(ended.url, "review")
+    page.locator("#review [name=which]").select_option("all")
+    listed = page.locator("#review [role=option]")
+    expect(listed).to_have_count(60)
+    page.get_by_role("button", name="More").click()
+    expect(listed).to_have_count(120)
+    names = listed.all_text_contents()
+    assert len(set(names)) == 120
+    listed.last.click()
+    page.keyboard.press("j")
+    expect(listed).to_have_count(180)
+    page.keyboard.press("j")
+    expect(listed.nth(120)).to_have_attribute("aria-selected", "true")
+    # What is asked for again meanwhile takes nobody away from where they are.
+    page.wait_for_timeout(2500)
+    expect(listed.nth(120)).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("k")
+    expect(page.locator("#review [aria-selected=true]")).to_have_text(names[-1])
+
+
+def test_a_choice_is_kept_whatever_answers_late(ended, visit):
+    page = visit(ended.url, "review")
+    expect(page.locator("#review [role=option]")).not_to_have_count(0)
+    late = []
+
+    def answer(route):
+        # Of all cameras it is answered only after what was chosen then.
+        late.append(route) if "camera=" not in route.request.url else route.continue_()
+
+    page.route("**/api/v1/verdicts*", answer)
+    page.wait_for_timeout(2500)
+    assert late
+    page.locator("#review [name=camera]").select_option("metal")
+    expect(page.locator("#review h3")).to_have_text(re.compile("^metal"))
+    for route in late:
+        route.continue_()
+    page.wait_for_timeout(500)
+    expect(page.locator("#review h3")).to_have_text(re.compile("^metal"))
+
+
 def test_the_scores_of_a_camera_are_seen_beside_those_of_calibration(ended, visit):
     page = visit(ended.url, "rates")
     expect(page.locator("#rates-scope option")).not_to_have_count(0)

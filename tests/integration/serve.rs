@@ -149,6 +149,59 @@ fn a_run_that_goes_on_elsewhere_is_read_and_labelled_there() {
 }
 
 #[test]
+fn frames_of_before_a_threshold_are_counted_on_its_scale() {
+    let (dir, path) = run_file(
+        "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n[[camera]]\nname = \"good\"\nsource = \"http\"\n",
+    );
+    let run = dir.path().join("run");
+    let going_on = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    let images = [&SHARED.normal, &SHARED.blotted].map(|path| fs::read(path).unwrap());
+    let post = |image: &[u8]| {
+        let (status, body) = going_on.exchange("POST /api/v1/cameras/good/frames HTTP/1.1\r\n", image);
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()
+    };
+    let before: Vec<Value> = images.iter().chain(&images).map(|image| post(image)).collect();
+    let scores = |verdicts: &[Value]| -> Vec<f64> {
+        let score = |verdict: &Value| verdict["image_score"].as_f64().unwrap();
+        verdicts.iter().map(score).collect()
+    };
+    // Above what the blotted ones score: then none of them is rejected any more.
+    let threshold = scores(&before).into_iter().fold(0.0, f64::max) * 1.5;
+    let put = "PUT /api/v1/cameras/good/threshold HTTP/1.1\r\ncontent-type: application/json\r\n";
+    assert_eq!(
+        going_on
+            .exchange(put, format!("{{\"threshold\": {threshold}}}").as_bytes())
+            .0,
+        202
+    );
+    let after = post(&images[1]);
+    assert_ne!(
+        after["detector"], before[0]["detector"],
+        "another threshold, another id"
+    );
+    let path = "/api/v1/histogram?camera=good";
+    let found = until(&going_on, path, |found| found["judged"] == 5);
+    let check = |found: &Value| {
+        assert_eq!(found["frames_of_other_detectors"], 0, "{found}");
+        let counts = found["counts"].as_array().unwrap().iter();
+        let rejected = counts.filter(|count| count["bucket"].as_u64() >= Some(128)).count();
+        assert_eq!(rejected, 0, "{found}");
+        let told = found["scale"]["threshold"].as_f64().unwrap();
+        assert!((told - threshold).abs() < 1e-3 * threshold, "{found}");
+        assert!(!found["calibration"].as_array().unwrap().is_empty(), "{found}");
+    };
+    check(&found);
+    // What is told and has not taken effect yet is not what frames are counted by.
+    assert_eq!(going_on.exchange(put, b"{\"threshold\": 1000000}").0, 202);
+    check(&json(&going_on, path));
+    going_on.interrupt();
+    let served = serve(&run);
+    check(&until(&served, path, |found| found["judged"] == 5));
+    assert_eq!(served.interrupt(), 0);
+}
+
+#[test]
 fn no_more_detectors_lie_beside_a_run_than_may_be() {
     let (dir, path) = run_file(
         "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n[[camera]]\nname = \"good\"\nsource = \"http\"\n",

@@ -51,9 +51,13 @@ impl IdleLabels {
             format!("{counted} about frames that were unreadable or dropped, and count for nothing")
         });
         let late = (self.late > 0).then(|| {
-            let (counted, hours) = (counted(self.late), self.horizon_us as f64 / 3.6e9);
+            let (counted, minutes) = (counted(self.late), self.horizon_us as f64 / 60e6);
+            let horizon = match minutes < 60.0 {
+                true => format!("{minutes:.0} min"),
+                false => format!("{:.1} h", minutes / 60.0),
+            };
             format!(
-                "{counted} given more than {hours} h of event time after their frames, and count for nothing\n  hint: \
+                "{counted} given more than {horizon} of event time after their frames, and count for nothing; \
                  `label_horizon` in the run file says how long figures can be corrected"
             )
         });

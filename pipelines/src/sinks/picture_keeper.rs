@@ -1,6 +1,7 @@
 //! Keeps pictures of rejected and borderline frames for people who look at them later.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -10,7 +11,7 @@ use intakt_operators::postprocess::{NearestRow, nearest_rows};
 use intakt_operators::{Decision, fixed_point};
 
 use super::Sink;
-use super::small::{Seen, Taken, encode_jpeg, small_frame, small_heatmap, stand_back};
+use super::small::{Seen, Taken, encode_jpeg, small_frame, small_heatmap};
 use crate::PipelineError;
 use crate::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures, SIDE_PX, TrainingPicture};
 use crate::sources::Clock;
@@ -30,6 +31,8 @@ const BORDERLINE_WAITING_MAX: usize = 4;
 pub struct PictureKeeper {
     /// None when it has finished.
     waiting: Mutex<Option<Sender<Taken>>>,
+    /// Rejected frames that found no place.
+    missed: AtomicU64,
     thread: Mutex<Option<JoinHandle<Option<String>>>>,
 }
 
@@ -47,22 +50,27 @@ impl PictureKeeper {
         let refused = |error| PipelineError::Refused(format!("cannot start a thread for pictures: {error}"));
         Ok(Self {
             waiting: Mutex::new(Some(waiting)),
+            missed: AtomicU64::new(0),
             thread: Mutex::new(Some(thread.map_err(refused)?)),
         })
     }
 
-    /// Draws what waits, and then no more. What went wrong, if something did: later frames then have no pictures.
+    /// Draws what waits, and then no more. What went wrong, if something did: frames then have no pictures.
     pub fn finish(&self) -> Option<String> {
         lock(&self.waiting).take();
         // If it panicked there are fewer pictures; the run is none the worse.
-        lock(&self.thread).take()?.join().ok().flatten()
+        let trouble = lock(&self.thread).take()?.join().ok().flatten();
+        let missed = self.missed.load(Ordering::Relaxed);
+        trouble.or_else(|| {
+            (missed > 0).then(|| format!("drawing did not keep up: {missed} rejected frames have no picture"))
+        })
     }
 }
 
 /// Whether people should look at a frame.
 fn is_worth_keeping(decision: &Decision, calibrated_score: f64, n_waiting: usize) -> bool {
     match decision {
-        Decision::Reject => n_waiting < WAITING_MAX,
+        Decision::Reject => true,
         Decision::Pass => calibrated_score >= BORDERLINE_FROM && n_waiting < BORDERLINE_WAITING_MAX,
         Decision::Unreadable { .. } => false,
     }
@@ -76,28 +84,28 @@ impl Sink for PictureKeeper {
         let verdict = &judged.verdict;
         if let Some(waiting) = &*lock(&self.waiting)
             && is_worth_keeping(&verdict.decision, verdict.calibrated_score, waiting.len())
-        {
             // It is full, or nobody draws any more.
-            let _ = waiting.try_send(Taken::of(found, verdict));
+            && waiting.try_send(Taken::of(found, verdict)).is_err()
+            && verdict.decision == Decision::Reject
+        {
+            self.missed.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
     }
 }
 
-/// Only the threads that judge take it: the one that draws, which stands back for them, would hold it for long.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Keeps the pictures of frames until there are no more. What went wrong.
 fn keep_all(frames: &Receiver<Taken>, mut pictures: Pictures, clock: &dyn Clock) -> Option<String> {
-    stand_back();
     for taken in frames {
         // A frame that cannot be drawn has no picture.
         if let Ok(picture) = drawn(&taken, clock.now_us())
             && let Err(trouble) = pictures.keep(&taken.verdict.camera, &picture)
         {
-            return Some(trouble);
+            return Some(format!("{trouble}; later frames have no pictures"));
         }
     }
     None
@@ -149,8 +157,7 @@ mod tests {
     fn rejected_and_borderline_frames_are_kept() {
         for (decision, score, n_waiting, expected) in [
             (Decision::Reject, 0.9, 0, true),
-            (Decision::Reject, 0.9, WAITING_MAX - 1, true),
-            (Decision::Reject, 0.9, WAITING_MAX, false),
+            (Decision::Reject, 0.9, WAITING_MAX, true),
             (Decision::Pass, 0.45, 0, true),
             (Decision::Pass, 0.45, BORDERLINE_WAITING_MAX, false),
             (Decision::Pass, 0.39, 0, false),

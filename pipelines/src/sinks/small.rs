@@ -95,7 +95,7 @@ pub(crate) fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, String>
     Ok(jpeg)
 }
 
-/// Lets every other thread go before this one: pictures take what verdicts leave of the cores.
+/// Lets every other thread go before this one, which draws what nobody misses.
 pub(super) fn stand_back() {
     // Where the system does not know that, it goes on as it was.
     #[cfg(target_os = "linux")]

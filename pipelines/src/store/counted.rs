@@ -51,6 +51,9 @@ pub struct CountedCamera {
     pub dropped: u64,
     /// Frames that passed or were rejected, by detector and the bits of its threshold.
     settings: BTreeMap<Setting, UnderSetting>,
+    /// The detectors that it was given, each with the time from which its frames were judged by it, microseconds, in that order. One
+    /// with another threshold has an id of its own, which is not among them.
+    given: Vec<(u64, Arc<str>)>,
     /// The newest frame that was looked at.
     pub last: Option<LastOutcome>,
     /// The last minutes in which frames were captured.
@@ -125,6 +128,12 @@ pub struct LastOutcome {
     pub threshold: f64,
 }
 
+impl LastOutcome {
+    fn setting(&self) -> Setting {
+        (self.detector.clone(), self.threshold.to_bits())
+    }
+}
+
 /// A detector, and the bits of its threshold.
 type Setting = (Arc<str>, u64);
 
@@ -133,6 +142,8 @@ type Setting = (Arc<str>, u64);
 struct UnderSetting {
     /// By the [bucket](score_bucket) of their calibrated score.
     scores: BTreeMap<u16, u64>,
+    /// When its first frame entered the dataflow, microseconds.
+    first_us: u64,
     /// The score farthest from the threshold of those from which the span between what is normal and the threshold can be told, as
     /// the distance of its calibrated score from 0.5, with that span.
     span: Option<(f64, f64)>,
@@ -142,7 +153,10 @@ struct UnderSetting {
 const SPAN_FROM: f64 = 0.01;
 
 impl UnderSetting {
-    fn count(&mut self, score: f64, image_score: f64, threshold: f64) {
+    fn count(&mut self, time_us: u64, score: f64, image_score: f64, threshold: f64) {
+        if self.scores.is_empty() || time_us < self.first_us {
+            self.first_us = time_us;
+        }
         *self.scores.entry(score_bucket(score)).or_default() += 1;
         let distance = (score - 0.5).abs();
         if distance < 0.5 - SPAN_FROM && self.span.is_none_or(|(farthest, _)| distance > farthest) {
@@ -160,8 +174,39 @@ impl UnderSetting {
 pub struct ScoresNow {
     /// Frames by the [bucket](score_bucket) of their calibrated score.
     pub scores: Vec<u64>,
-    /// Frames that other detectors judged, which are not among them.
+    /// Frames that other detectors judged, and those of which no frame tells how they are scaled, which are not among them.
     pub of_other_detectors: u64,
+}
+
+/// Where scores go that were judged under other settings than the newest frame's.
+struct Rescale<'a> {
+    camera: &'a CountedCamera,
+    detector: Arc<str>,
+    threshold: f64,
+    normal_level: Option<f64>,
+}
+
+impl Rescale<'_> {
+    /// The bucket that the frames in `bucket` of a setting would be in under the newest one. Frames of another threshold go where the
+    /// middle of their bucket goes. None of another detector, and where no frame of this one tells how its scores are scaled.
+    fn bucket_now(&self, setting: &Setting, bucket: u16) -> Option<u16> {
+        if self.camera.given_detector(setting) != self.detector {
+            return None;
+        }
+        let threshold = f64::from_bits(setting.1);
+        // What is quite normal is so at every threshold.
+        if threshold == self.threshold || bucket == 0 {
+            return Some(bucket);
+        }
+        let normal_level = self.normal_level?;
+        let (span, span_now) = (threshold - normal_level, self.threshold - normal_level);
+        if span <= 0.0 || span_now <= 0.0 {
+            return None;
+        }
+        let score = score_of_bucket(bucket);
+        let above_normal = score / (1.0 - score) * span / span_now;
+        Some(score_bucket(above_normal / (1.0 + above_normal)))
+    }
 }
 
 /// Labelled frames by the [bucket](score_bucket) of their calibrated score, as they would be under the detector and the threshold of
@@ -172,6 +217,8 @@ pub struct LabelledScores {
     pub normal: Vec<u64>,
     /// Those that are anomalous.
     pub anomalous: Vec<u64>,
+    /// Those that are left out.
+    pub of_other_detectors: u64,
 }
 
 impl Default for LabelledScores {
@@ -179,6 +226,7 @@ impl Default for LabelledScores {
         Self {
             normal: no_scores(),
             anomalous: no_scores(),
+            of_other_detectors: 0,
         }
     }
 }
@@ -194,7 +242,8 @@ impl Store {
 
     fn try_count_on(&self, counted: &mut Counted) -> Result<(), Trouble> {
         let sql =
-            "SELECT outcomes.id, camera, decision, calibrated_score, names.name, threshold, seq, captured_at_us, reason, image_score
+            "SELECT outcomes.id, camera, decision, calibrated_score, names.name, threshold, seq, captured_at_us, reason, image_score,
+                time_us
             FROM outcomes NOT INDEXED LEFT JOIN names ON names.id = detector
             WHERE outcomes.id > ? ORDER BY outcomes.id LIMIT ?";
         let mut statement = self.connection.prepare(sql)?;
@@ -212,6 +261,30 @@ impl Store {
         }
         let numbers = self.names_of_cameras()?.into_iter();
         counted.numbers = numbers.map(|(number, name)| (name.into(), number)).collect();
+        self.note_given(counted)
+    }
+
+    fn note_given(&self, counted: &mut Counted) -> Result<(), Trouble> {
+        counted.cameras.values_mut().for_each(|camera| camera.given.clear());
+        let sql = "SELECT camera, time_us, detector FROM changes WHERE detector IS NOT NULL ORDER BY time_us, id";
+        let mut statement = self.connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let (camera, given): (Option<String>, _) =
+                (row.get(0)?, (from_key(row.get(1)?)?, row.get::<_, String>(2)?.into()));
+            match camera {
+                Some(camera) => {
+                    let number = counted.numbers.get(&*camera);
+                    if let Some(camera) = number.and_then(|number| counted.cameras.get_mut(number)) {
+                        camera.given.push(given);
+                    }
+                }
+                None => counted
+                    .cameras
+                    .values_mut()
+                    .for_each(|camera| camera.given.push(given.clone())),
+            }
+        }
         Ok(())
     }
 
@@ -230,7 +303,7 @@ impl Store {
                 WHERE nth = 1 AND anomalous <> {TAKEN_BACK} AND decision IN ('pass', 'reject') AND outcomes.id <= ?3"
             );
             let mut found = LabelledScores::default();
-            let Some(of_camera) = counted.camera(camera) else {
+            let Some(rescale) = counted.camera(camera).and_then(CountedCamera::rescale) else {
                 return Ok(found);
             };
             let mut statement = self.connection.prepare(&sql)?;
@@ -241,8 +314,9 @@ impl Store {
                     false => &mut found.normal,
                 };
                 let setting = (row.get::<_, String>(2)?.into(), score_in(row, 3)?.to_bits());
-                if let Some(bucket) = of_camera.bucket_now(&setting, score_bucket(score_in(row, 0)?)) {
-                    side[usize::from(bucket)] += 1;
+                match rescale.bucket_now(&setting, score_bucket(score_in(row, 0)?)) {
+                    Some(bucket) => side[usize::from(bucket)] += 1,
+                    None => found.of_other_detectors += 1,
                 }
             }
             Ok(found)
@@ -260,9 +334,10 @@ impl CountedCamera {
     /// The scores of its frames, as they would be under the detector and the threshold of the newest one.
     pub fn scores_now(&self) -> ScoresNow {
         let (mut scores, mut of_other_detectors) = (no_scores(), 0);
+        let rescale = self.rescale();
         for (setting, under) in &self.settings {
             for (&bucket, &frames) in &under.scores {
-                match self.bucket_now(setting, bucket) {
+                match rescale.as_ref().and_then(|rescale| rescale.bucket_now(setting, bucket)) {
                     Some(now) => scores[usize::from(now)] += frames,
                     None => of_other_detectors += frames,
                 }
@@ -274,24 +349,44 @@ impl CountedCamera {
         }
     }
 
-    /// The bucket that the frames in `bucket` of a setting would be in under the newest one. Frames of another threshold go where the
-    /// middle of their bucket goes. None of another detector, and where no frame tells how its scores are scaled.
-    fn bucket_now(&self, setting: &Setting, bucket: u16) -> Option<u16> {
-        let last = self.last.as_ref()?;
-        let now = (last.detector.clone(), last.threshold.to_bits());
-        if *setting == now {
-            return Some(bucket);
+    fn rescale(&self) -> Option<Rescale<'_>> {
+        Some(Rescale {
+            camera: self,
+            detector: self.detector()?,
+            threshold: self.last.as_ref()?.threshold,
+            normal_level: self.normal_level(),
+        })
+    }
+
+    /// The detector that the newest frame's is, whatever its threshold: the one that the camera was given.
+    pub fn detector(&self) -> Option<Arc<str>> {
+        self.last.as_ref().map(|last| self.given_detector(&last.setting()))
+    }
+
+    /// The one of which a setting's detector is, itself or with another threshold.
+    fn given_detector(&self, setting: &Setting) -> Arc<str> {
+        let detector = &setting.0;
+        let first_us = self.settings.get(setting).map_or(u64::MAX, |under| under.first_us);
+        let before = self.given.iter().rev().find(|(from_us, _)| *from_us <= first_us);
+        match before {
+            Some((_, given)) if !self.given.iter().any(|(_, given)| given == detector) => given.clone(),
+            _ => detector.clone(),
         }
-        let (detector, threshold) = (&setting.0, f64::from_bits(setting.1));
-        let (_, span) = self.settings.get(setting)?.span?;
-        // What is normal is the same at every threshold of a detector.
-        let span_now = span + last.threshold - threshold;
-        if *detector != last.detector || span_now <= 0.0 {
-            return None;
-        }
-        let score = score_of_bucket(bucket);
-        let above_normal = score / (1.0 - score) * span / span_now;
-        Some(score_bucket(above_normal / (1.0 + above_normal)))
+    }
+
+    /// The image score of something quite normal to the newest frame's detector, which is the same at every threshold; none where no
+    /// frame tells it.
+    pub fn normal_level(&self) -> Option<f64> {
+        let now = self.given_detector(&self.last.as_ref()?.setting());
+        let of_detector = self
+            .settings
+            .iter()
+            .filter(|(setting, _)| self.given_detector(setting) == now);
+        let told = of_detector.filter_map(|((_, threshold), under)| {
+            let (distance, span) = under.span?;
+            Some((distance, f64::from_bits(*threshold) - span))
+        });
+        told.max_by(|(a, _), (b, _)| a.total_cmp(b)).map(|(_, level)| level)
     }
 
     fn count(&mut self, row: &Row<'_>) -> Result<(), Trouble> {
@@ -312,7 +407,7 @@ impl CountedCamera {
             self.recent.count(captured_at_us, decision == "reject");
             let setting = (detector.clone(), threshold.to_bits());
             let under = self.settings.entry(setting).or_default();
-            under.count(score, score_in(row, 9)?, threshold);
+            under.count(from_key(row.get(10)?)?, score, score_in(row, 9)?, threshold);
         }
         let seq = from_key(row.get(6)?)?;
         if self.last.as_ref().is_none_or(|last| last.seq <= seq) {
@@ -347,11 +442,13 @@ mod tests {
             threshold,
         };
         let mut camera = CountedCamera::default();
-        let mut add = |detector: &str, threshold: f32, score: f32| {
+        camera.given = vec![(0, "older".into()), (50, "newer".into())];
+        // With another threshold a detector has an id of its own.
+        let mut add = |time_us: u64, detector: &str, threshold: f32, score: f32| {
             let (detector, under): (Arc<str>, _) = (detector.into(), f64::from(threshold));
             let calibrated = fixed_point_of(scale(threshold).calibrated(score));
             let of = camera.settings.entry((detector.clone(), under.to_bits())).or_default();
-            of.count(calibrated, score.into(), under);
+            of.count(time_us, calibrated, score.into(), under);
             camera.last = Some(LastOutcome {
                 seq: 0,
                 captured_at_us: 0,
@@ -363,16 +460,22 @@ mod tests {
             });
         };
         let scores: Vec<f32> = (0..400).map(|step| 0.1 * step as f32).collect();
-        add("older", 9.0, 5.0);
-        for threshold in [10.0, 18.0, 7.0] {
-            scores.iter().for_each(|score| add("newer", threshold, *score));
+        add(1, "older", 9.0, 5.0);
+        add(2, "older-stricter", 8.0, 5.0);
+        // Quite normal.
+        add(60, "newer-12", 12.0, 1.0);
+        for (detector, threshold) in [("newer", 10.0), ("newer-18", 18.0), ("newer-7", 7.0)] {
+            scores.iter().for_each(|score| add(70, detector, threshold, *score));
         }
         let now = camera.scores_now();
-        assert_eq!(now.of_other_detectors, 1);
+        assert_eq!(now.of_other_detectors, 2);
+        assert_eq!(camera.detector().as_deref(), Some("newer"));
+        assert!((camera.normal_level().unwrap() - 2.0).abs() < 1e-3);
         let mut expected = vec![0.0_f64; usize::from(SCORE_BUCKETS)];
         for score in &scores {
             expected[usize::from(score_bucket(fixed_point_of(scale(7.0).calibrated(*score))))] += 3.0;
         }
+        expected[0] += 1.0;
         // Each is within a bucket's width, as the older scale saw it, of where it would be: at every threshold nearly as many pass.
         let (mut found, mut true_number) = (0.0, 0.0);
         for (bucket, (now, expected)) in now.scores.iter().zip(&expected).enumerate() {
@@ -383,7 +486,7 @@ mod tests {
                 "{bucket}: {found} and {true_number}"
             );
         }
-        assert_eq!((found, true_number), (1_200.0, 1_200.0));
+        assert_eq!((found, true_number), (1_201.0, 1_201.0));
     }
 
     /// As verdicts have it.

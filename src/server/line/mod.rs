@@ -22,6 +22,7 @@ use utoipa::ToSchema;
 pub(super) use self::picture::{__path_picture, picture};
 use self::watcher::{Seen, Watcher};
 use super::audit_log::Audit;
+use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{Keeper, Live, Run, Served, SharedCounted, Shown, blocking, lock};
 
@@ -237,22 +238,30 @@ fn regularly(every: Duration) -> tokio::time::Interval {
 /// How the line is, four times a second, as server-sent events called `line`. The data of each is JSON.
 #[utoipa::path(get, path = "/events", tag = "line", responses(
     (status = 200, body = Line, content_type = "text/event-stream", description = "Events; the schema is that of their data"),
+    (status = 503, description = "As many are told as may be"),
 ))]
-pub(super) async fn events(State(shared): State<Shared>) -> Sse<impl Stream<Item = Result<Event, Infallible>>> {
+pub(super) async fn events(
+    State(shared): State<Shared>,
+) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
+    let viewer = shared.viewers.clone();
+    // The server has one, and so has each viewer.
+    let others = Arc::strong_count(&viewer) - 2;
+    if others >= shared.limits.viewers_max {
+        return Err(Refusal::busy(format!("{others} are told how the line is already")));
+    }
     let mut lines = shared.line.clone();
     if lines.borrow().status.said_at_us > 0 {
         // Of a run that has ended there may be no news for long.
         lines.mark_changed();
     }
-    let viewer = shared.viewers.clone();
-    // The server has one, and so has each viewer.
-    let others = u32::try_from(Arc::strong_count(&viewer) - 2).unwrap_or(u32::MAX);
-    let after = AFTER_ANOTHER.saturating_mul(others).min(AFTER_MAX);
+    let after = AFTER_ANOTHER
+        .saturating_mul(u32::try_from(others).unwrap_or(u32::MAX))
+        .min(AFTER_MAX);
     let events = futures::stream::unfold((lines, viewer), move |(mut lines, viewer)| async move {
         lines.changed().await.ok()?;
         tokio::time::sleep(after).await;
         let json = lines.borrow_and_update().json.clone();
         Some((Ok(Event::default().event("line").data(&*json)), (lines, viewer)))
     });
-    Sse::new(events).keep_alive(KeepAlive::default())
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }

@@ -107,6 +107,18 @@ function listen() {
   };
 }
 
+// A page that nobody sees takes no connection: a browser has six for a host.
+document.addEventListener("visibilitychange", () => {
+  if (!isSignedIn) return;
+  if (document.hidden) {
+    events?.close();
+    VIEWS[shown]?.hide();
+    heardAt = 0;
+  } else {
+    meet();
+  }
+});
+
 signIn.addEventListener("submit", async (event) => {
   event.preventDefault();
   const refused = document.querySelector("#refused");
@@ -123,7 +135,8 @@ signIn.addEventListener("submit", async (event) => {
 
 who.querySelector("button").addEventListener("click", async () => {
   await tell("DELETE", "/session").catch(() => null);
-  meet();
+  // Nothing of what was shown and said stays for the next one.
+  location.reload();
 });
 
 setInterval(() => {

@@ -15,6 +15,12 @@ export function showLine(line) {
     }
     tiles.get(camera.camera).show(camera, line.said_at_us);
   }
+  const named = new Set(line.cameras.map(({ camera }) => camera));
+  for (const [name, tile] of tiles) {
+    if (named.has(name)) continue;
+    tile.element.remove();
+    tiles.delete(name);
+  }
   const texts = line.alerts.map((alert) => `Alert: ${alert.rule}, of ${alert.scope}`);
   if ([...alerts.children].map((item) => item.textContent).join("\n") === texts.join("\n")) return;
   alerts.replaceChildren(...texts.map((text) => element("li", { text })));

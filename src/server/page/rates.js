@@ -7,6 +7,7 @@ import { clock, count, element, fill, percent, score } from "./words.js";
 const EVERY_MS = 2000;
 const CHOICES_EVERY_MS = 60_000;
 const WINDOWS_MAX = 1000;
+const RARE_MAX = 200;
 const SHOWN_MAX = 240;
 const SCORE_BARS = 64;
 
@@ -68,8 +69,10 @@ async function refresh(signal) {
 
 // Which scopes and windows there are, which changes rarely; whether there are any.
 async function askForChoices(signal) {
-  const all = await ask(`/rates${query({ limit: WINDOWS_MAX })}`, { signal });
-  const known = [...all.tail, ...all.windows];
+  // Shifts and lots end seldom: among the newest windows there may be none.
+  const asked = [{ limit: WINDOWS_MAX }, { window: "shift", limit: RARE_MAX }, { window: "lot", limit: RARE_MAX }];
+  const pages = await Promise.all(asked.map((filter) => ask(`/rates${query(filter)}`, { signal })));
+  const known = pages.flatMap(({ tail, windows }) => [...tail, ...windows]);
   const distinct = (of) => [...new Set(known.map((window) => window[of]))].map((value) => ({ value, text: value.replace("camera/", "") }));
   fill(scope, distinct("scope").sort((a, b) => (b.value === "all") - (a.value === "all") || a.text.localeCompare(b.text)));
   fill(window_, distinct("window"));

@@ -7,6 +7,8 @@ import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, drawn, element, fill, perce
 
 const EVERY_MS = 2000;
 const LISTED = 60;
+// As many as there are pictures of.
+const LISTED_MAX = 2000;
 // Those nearest to the threshold are looked for among all.
 const UNCERTAIN_EVERY_MS = 15_000;
 // A run takes labels in within seconds; what it does not take in is not shown for ever.
@@ -80,11 +82,16 @@ async function refresh(signal) {
   await showFigures(signal);
 }
 
-// What stays of the list behind its first page: nobody who goes through it is carried off by what is newer, and there is a way back.
+// What stays of the list behind its first page for one who goes through it, or listed more: nobody is carried off by what is newer, and
+// there is a way back.
 function behind(verdicts) {
   const isListed = new Set(verdicts.map(key));
-  const at = chosen ? frames.findIndex((frame) => key(frame) === key(chosen)) : frames.length;
-  return frames.slice(Math.max(0, at - LISTED)).filter((frame) => !isListed.has(key(frame)));
+  const goesThrough = chosen && !isListed.has(key(chosen));
+  if (!goesThrough && frames.length <= LISTED) return [];
+  const rest = frames.filter((frame) => !isListed.has(key(frame)));
+  if (rest.length <= LISTED_MAX) return rest;
+  const at = rest.findIndex((frame) => chosen && key(frame) === key(chosen));
+  return at < 0 ? [] : rest.slice(Math.max(0, at - LISTED));
 }
 
 async function listMore() {

@@ -41,6 +41,7 @@ const LIMITS: Limits = Limits {
     detector_wait_max: Duration::from_millis(300),
     reads_max: 2,
     verdict_wait_max: HANG,
+    viewers_max: 3,
     requests_per_second_max: 1_000,
     pictures_per_second_max: 1_000,
     connections_max: 16,

@@ -18,6 +18,23 @@ pub(super) fn events(address: SocketAddr) -> impl Iterator<Item = serde_json::Va
 }
 
 #[test]
+fn viewers_leave_places_for_those_who_ask() {
+    let run = Going::start(LIMITS, None, false);
+    run.ready();
+    let mut viewers: Vec<_> = (0..LIMITS.viewers_max).map(|_| events(run.address)).collect();
+    assert!(viewers.iter_mut().all(|viewer| viewer.next().is_some()));
+    assert_eq!(run.get("/api/v1/events").status, 503);
+    assert_eq!(run.get("/health").status, 200);
+    // A place is free again when the next event finds nobody.
+    viewers.pop();
+    let began = std::time::Instant::now();
+    while events(run.address).next().is_none() {
+        assert!(began.elapsed() < HANG);
+    }
+    run.end();
+}
+
+#[test]
 fn a_page_is_told_of_verdicts_and_shows_small_pictures() {
     let run = Going::start(LIMITS, None, false);
     run.ready();

@@ -566,6 +566,19 @@ mod tests {
     }
 
     #[test]
+    fn ties_go_to_the_first_row_by_codes_too() {
+        let vectors = patches(256, 256, 5).repeat(4);
+        let bank = Bank::new(256, vectors.clone());
+        assert!(bank.codes.is_some());
+        let queries = [&vectors[..40 * 256], &patches(24, 256, 9)].concat();
+        for k in [1, 9] {
+            check(&bank, &queries, k);
+        }
+        let same = bank.nearest(&vectors[17 * 256..18 * 256])[0];
+        assert_eq!((same.index, same.squared_distance), (17, 0.0));
+    }
+
+    #[test]
     fn huge_tiny_and_broken_values_match_brute_force() {
         for scale in [1e19f32, 1.5e19, 1e-20, 1e-23, 1e-30, 3e38] {
             let scaled = |seed| values(60 * 5, seed).iter().map(|v| v * scale).collect::<Vec<f32>>();

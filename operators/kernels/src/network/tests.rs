@@ -2,6 +2,8 @@
 
 use super::quantise::{ACTIVATION_MAX, activation_scale, quantise_weights};
 use super::*;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::Level;
 use crate::testing::{assert_close, splitmix64, values};
 
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
@@ -73,14 +75,26 @@ fn network(seed: u64) -> Network {
             dice.of(if cfg!(miri) { &[3, 8, 66] } else { &[3, 8, 64, 66, 130] }),
         );
         let (stride, seed) = (1 + dice.roll(2), seed + 100 * block as u64);
-        let first = Window::centred(dice.of(&[1, 3, 5]), stride);
+        // PDN's windows are not centred.
+        let first = match dice.roll(4) {
+            0 => Window {
+                kernel: 4,
+                stride,
+                padding: dice.of(&[1, 3]),
+            },
+            _ => Window::centred(dice.of(&[1, 3, 5, 7]), stride),
+        };
         let mut inner = network.conv(x, conv(first, channels, out_channels, seed + 20), None, true);
+        let mut halved = 1;
         if dice.roll(2) == 0 {
-            let window = Window::centred(dice.of(&[3, 5]), 1);
+            halved = 1 + usize::from(dice.roll(3) == 0);
+            let window = Window::centred(dice.of(&[3, 5]), halved);
             inner = network.conv(inner, depthwise(window, out_channels, seed + 60), None, true);
         }
         let added = match dice.roll(3) {
             0 => None,
+            // There is no shortcut of that size.
+            _ if halved > 1 || first.kernel == 4 => None,
             1 if channels == out_channels && stride == 1 => Some(x),
             _ => Some(network.conv(
                 x,
@@ -440,6 +454,18 @@ fn ranges(network: &Network, maps: &[Map<f64>], share: f64) -> Vec<f32> {
     network.ranged().map(|node| (largest(node) * share) as f32).collect()
 }
 
+/// The versions of plain code that a machine with no more than `unit` has; other tests wait until the answer is dropped.
+fn as_on(unit: Unit) -> impl Sized {
+    #[cfg(target_arch = "x86_64")]
+    return crate::simd::lowered::to(match unit {
+        Unit::Amx | Unit::Avx512 => Level::Avx512,
+        Unit::AvxVnni | Unit::Avx2 => Level::Avx2,
+        Unit::Portable => Level::Plain,
+    });
+    #[cfg(not(target_arch = "x86_64"))]
+    unit
+}
+
 /// What weights are packed for, and what runs them: every unit has its own, and all can run those of AMX, which are filled up.
 fn packed_and_run() -> Vec<(Unit, Unit)> {
     let units = Unit::available();
@@ -466,6 +492,7 @@ fn f32_networks_match_naive_ones_and_are_the_same_on_every_unit() {
         let compiled = CompiledNetwork::f32(&network);
         let mut found = Vec::new();
         for unit in Unit::available() {
+            let _lowered = as_on(unit);
             let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
             let taps = plan.run(&rgb);
             for ((tap, node), extent) in taps.iter().zip(&network.taps).zip(plan.taps()) {
@@ -489,13 +516,28 @@ fn f32_networks_match_naive_ones_and_are_the_same_on_every_unit() {
 fn int8_networks_are_exactly_what_is_stated_on_every_unit() {
     let mut team = Team::new(3);
     for seed in 0..if cfg!(miri) { 1 } else { 24 } {
-        let network = network(1_000 * seed + 7);
+        let mut network = network(1_000 * seed + 7);
         let size = SIZES[seed as usize % SIZES.len()];
-        let rgb = image(size[0], size[1], seed);
+        let mut rgb = image(size[0], size[1], seed);
+        // What is largest: every pixel, and every weight.
+        match seed % 6 {
+            3 => rgb.fill(0),
+            4 => rgb.fill(255),
+            5 => {
+                rgb.fill(255);
+                for node in &mut network.nodes {
+                    if let Node::Conv { conv, .. } = node {
+                        conv.weight = conv.weight.iter().map(|weight| 0.05f32.copysign(*weight)).collect();
+                    }
+                }
+            }
+            _ => {}
+        }
         // Some activations are above their range.
         let largest = ranges(&network, &naive_f32(&network, size, &rgb), 0.7);
         let naive = naive_int8(&network, size, &rgb, &largest);
         for (packed_for, unit) in packed_and_run() {
+            let _lowered = as_on(unit);
             let compiled = CompiledNetwork::int8_for(packed_for, &network, &largest).unwrap();
             let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
             for (tap, node) in plan
@@ -533,6 +575,7 @@ fn bf16_networks_are_exactly_what_is_stated_on_every_unit() {
         let naive = naive_bf16(&network, size, &rgb);
         let exact = naive_f32(&network, size, &rgb);
         for (packed_for, unit) in packed_and_run() {
+            let _lowered = as_on(unit);
             let compiled = CompiledNetwork::bf16_for(packed_for, &network);
             let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
             let taps = plan.run_with(&mut team, 1 + seed as usize % 3, &rgb);
@@ -664,6 +707,7 @@ fn times_by_unit() {
         .unwrap()
         .observe(&rgb, &mut largest);
     for unit in Unit::available() {
+        let _lowered = as_on(unit);
         for (precision, compiled) in [
             ("int8", CompiledNetwork::int8_for(unit, &network, &largest).unwrap()),
             ("bf16", CompiledNetwork::bf16_for(unit, &network)),

@@ -73,6 +73,19 @@ fn what_leaves_the_normal_range_still_shows() {
 }
 
 #[test]
+fn activations_have_half_as_much_room_again_as_normal_frames_take() {
+    let network = formula::resnet18(&["layer1"]);
+    let observed = network.observe(&formula::image(64, 64)).unwrap();
+    let tensors = network.to_int8(&observed).unwrap().tensors();
+    let crate::detector::TensorData::F32(ranges) = &tensors["activation_ranges"].data else {
+        panic!()
+    };
+    assert!(ranges.iter().any(|range| *range > 0.0));
+    let expected: Vec<f32> = observed.0.iter().map(|largest| 1.5 * largest).collect();
+    assert_eq!(*ranges, expected);
+}
+
+#[test]
 fn weights_whose_sums_overflow_are_refused_in_8_bits() {
     let network = formula::resnet18(&["layer1"]);
     let observed = network.observe(&formula::image(64, 64)).unwrap();
