@@ -138,7 +138,7 @@ fn calibration(run: &Run, camera: &str, counted: &CountedCamera) -> Option<Calib
             });
             is_same.then_some(calibration)?
         }
-        Run::Elsewhere(shown) => shown.calibration(&*counted.detector()?)?,
+        Run::Elsewhere(shown) => shown.calibration(&counted.detector()?)?,
     };
     let threshold = last.map_or(calibration.image.threshold, |last| last.threshold as f32);
     let image = ScoreScale {

@@ -441,8 +441,10 @@ mod tests {
             normal_level: 2.0,
             threshold,
         };
-        let mut camera = CountedCamera::default();
-        camera.given = vec![(0, "older".into()), (50, "newer".into())];
+        let mut camera = CountedCamera {
+            given: vec![(0, "older".into()), (50, "newer".into())],
+            ..CountedCamera::default()
+        };
         // With another threshold a detector has an id of its own.
         let mut add = |time_us: u64, detector: &str, threshold: f32, score: f32| {
             let (detector, under): (Arc<str>, _) = (detector.into(), f64::from(threshold));
