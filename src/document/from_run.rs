@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use intakt_operators::Verdict;
+use intakt_operators::detector::DetectorDescription;
 use intakt_operators::metrics::{Tally, roc_curve};
 use intakt_pipelines::review::ReviewPicture;
 use intakt_pipelines::sinks::{LiveStatus, RunState};
@@ -178,8 +179,8 @@ fn detectors(summary: &RunSummary, inspected: Option<&Inspected>) -> Vec<Detecto
     let part = |(id, used): (&Arc<str>, &DetectorUse)| DetectorPart {
         id: id.clone(),
         looked_at: looked_at(used),
-        description: match inspected.map(|noted| noted.detectors.get(id)) {
-            Some(Some(description)) => Ok(description.clone()),
+        description: match inspected.map(|noted| noted.detectors.get(id).or_else(|| noted.detectors.get(&used.given))) {
+            Some(Some(description)) => Ok(under(description, id, used.threshold)),
             Some(None) => Err(format!(
                 "A camera was switched to it, or to its threshold of {:.4}, while the run went on; what it is made of is in the \
                  detector file, for `intakt show`.",
@@ -192,6 +193,17 @@ fn detectors(summary: &RunSummary, inspected: Option<&Inspected>) -> Vec<Detecto
         },
     };
     summary.detectors.iter().map(part).collect()
+}
+
+/// The detector that is described, or the same with the threshold that somebody set while the run went on.
+fn under(description: &DetectorDescription, id: &Arc<str>, threshold: f64) -> DetectorDescription {
+    let mut description = description.clone();
+    if description.id != *id {
+        let how = description.recipe.image_score;
+        description.calibration = description.calibration.with_image_threshold(threshold as f32, how);
+        description.id = id.clone();
+    }
+    description
 }
 
 fn looked_at(used: &DetectorUse) -> String {

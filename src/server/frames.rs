@@ -265,6 +265,16 @@ pub(super) fn jpeg(headers: &HeaderMap, tag: String, cache: &'static str, file: 
     picture_file(headers, tag, cache, "image/jpeg", file)
 }
 
+/// Whether the browser has the file with this tag: it may name several, or say that any would do.
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let known = headers
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|known| known.to_str().ok());
+    let mut known = known.flat_map(|known| known.split(',')).map(str::trim);
+    known.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
 fn picture_file(
     headers: &HeaderMap,
     tag: String,
@@ -272,9 +282,7 @@ fn picture_file(
     content_type: &'static str,
     file: Bytes,
 ) -> Response {
-    let is_known = headers
-        .get(IF_NONE_MATCH)
-        .is_some_and(|known| known.as_bytes() == tag.as_bytes());
+    let is_known = is_known(headers, &tag);
     let head = [(ETAG, tag), (CACHE_CONTROL, cache.to_owned())];
     match is_known {
         true => (StatusCode::NOT_MODIFIED, head).into_response(),

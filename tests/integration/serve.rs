@@ -199,6 +199,14 @@ fn frames_of_before_a_threshold_are_counted_on_its_scale() {
     let served = serve(&run);
     check(&until(&served, path, |found| found["judged"] == 5));
     assert_eq!(served.interrupt(), 0);
+    let report = dir.path().join("report.html");
+    intakt(&[&"report", &run, &"-o", &report]).expect(0);
+    let report = fs::read_to_string(report).unwrap();
+    assert!(
+        report.contains("was set by hand"),
+        "what the detector is made of is told"
+    );
+    assert!(!report.contains("for `intakt show`") && !report.contains("for <code>intakt show"));
 }
 
 #[test]

@@ -7,6 +7,7 @@ use intakt_operators::metrics::{SCORE_BUCKETS, score_bucket, score_of_bucket};
 use rusqlite::Row;
 
 use super::error::{StoreError, Trouble};
+use super::given::Given;
 use super::schema::TAKEN_BACK;
 use super::sql_value::{bits_in, from_key, score_in};
 use super::store::Store;
@@ -51,9 +52,7 @@ pub struct CountedCamera {
     pub dropped: u64,
     /// Frames that passed or were rejected, by detector and the bits of its threshold.
     settings: BTreeMap<Setting, UnderSetting>,
-    /// The detectors that it was given, each with the time from which its frames were judged by it, microseconds, in that order. One
-    /// with another threshold has an id of its own, which is not among them.
-    given: Vec<(u64, Arc<str>)>,
+    given: Given,
     /// The newest frame that was looked at.
     pub last: Option<LastOutcome>,
     /// The last minutes in which frames were captured.
@@ -261,28 +260,10 @@ impl Store {
         }
         let numbers = self.names_of_cameras()?.into_iter();
         counted.numbers = numbers.map(|(number, name)| (name.into(), number)).collect();
-        self.note_given(counted)
-    }
-
-    fn note_given(&self, counted: &mut Counted) -> Result<(), Trouble> {
-        counted.cameras.values_mut().for_each(|camera| camera.given.clear());
-        let sql = "SELECT camera, time_us, detector FROM changes WHERE detector IS NOT NULL ORDER BY time_us, id";
-        let mut statement = self.connection.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let (camera, given): (Option<String>, _) =
-                (row.get(0)?, (from_key(row.get(1)?)?, row.get::<_, String>(2)?.into()));
-            match camera {
-                Some(camera) => {
-                    let number = counted.numbers.get(&*camera);
-                    if let Some(camera) = number.and_then(|number| counted.cameras.get_mut(number)) {
-                        camera.given.push(given);
-                    }
-                }
-                None => counted
-                    .cameras
-                    .values_mut()
-                    .for_each(|camera| camera.given.push(given.clone())),
+        let mut given = self.given()?;
+        for (name, number) in &counted.numbers {
+            if let Some(camera) = counted.cameras.get_mut(number) {
+                camera.given = given.remove(name).unwrap_or_default();
             }
         }
         Ok(())
@@ -365,13 +346,8 @@ impl CountedCamera {
 
     /// The one of which a setting's detector is, itself or with another threshold.
     fn given_detector(&self, setting: &Setting) -> Arc<str> {
-        let detector = &setting.0;
         let first_us = self.settings.get(setting).map_or(u64::MAX, |under| under.first_us);
-        let before = self.given.iter().rev().find(|(from_us, _)| *from_us <= first_us);
-        match before {
-            Some((_, given)) if !self.given.iter().any(|(_, given)| given == detector) => given.clone(),
-            _ => detector.clone(),
-        }
+        self.given.detector(&setting.0, first_us)
     }
 
     /// The image score of something quite normal to the newest frame's detector, which is the same at every threshold; none where no
@@ -442,7 +418,7 @@ mod tests {
             threshold,
         };
         let mut camera = CountedCamera {
-            given: vec![(0, "older".into()), (50, "newer".into())],
+            given: Given(vec![(0, "older".into()), (50, "newer".into())]),
             ..CountedCamera::default()
         };
         // With another threshold a detector has an id of its own.

@@ -12,6 +12,7 @@ mod compare;
 mod counted;
 mod error;
 mod export;
+mod given;
 mod hop_buffer;
 mod listing;
 mod metrics;

@@ -211,6 +211,8 @@ pub struct DetectorUse {
     pub cameras: BTreeSet<Arc<str>>,
     /// Its threshold on the image score, as the last of these frames has it.
     pub threshold: f64,
+    /// The detector that its cameras were given, of which this one is: itself, or that one with another threshold.
+    pub given: Arc<str>,
 }
 
 /// Regions that one rule suppressed.
@@ -260,6 +262,12 @@ impl Store {
             .connection
             .query_row(meta, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         let notable = self.notable(counting.kinds())?;
+        let given = self.given()?;
+        let mut detectors = by_name(&counting.names, counting.detectors);
+        for (id, used) in &mut detectors {
+            let of_camera = used.cameras.first().and_then(|camera| given.get(camera));
+            used.given = of_camera.map_or_else(|| id.clone(), |given| given.detector(id, used.times_us[0]));
+        }
         Ok(RunSummary {
             run,
             intakt_version,
@@ -267,7 +275,7 @@ impl Store {
             numbered,
             stretches: counting.stretches,
             cameras: by_name(&counting.names, counting.cameras),
-            detectors: by_name(&counting.names, counting.detectors),
+            detectors,
             reasons: counting.reasons,
             suppressed,
             regions: [counting.n_regions, n_regions],

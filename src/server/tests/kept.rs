@@ -630,6 +630,10 @@ fn kept_pictures_of_frames_are_shown() {
             &[],
         );
         assert_eq!((again.status, again.body.as_str()), (304, ""));
+        let several = format!("if-none-match: \"another\", W/{tag}\r\n");
+        assert_eq!(ask(ended.address, "GET", &path(what), &several, &[]).status, 304);
+        let other = "if-none-match: \"another\"\r\n";
+        assert_eq!(ask(ended.address, "GET", &path(what), other, &[]).status, 200);
     }
     for path in [
         "/api/v1/cameras/dock/frames/8/image",
