@@ -166,7 +166,7 @@ pub(super) async fn flips(
 #[utoipa::path(get, path = "/compare/cameras/{camera}/frames/{seq}/image", tag = "results",
     params(("camera" = String, Path), ("seq" = u64, Path), WantedFile),
     responses(
-        (status = 200, body = File, content_type = "image/jpeg", description = "Or a PNG file, where that is asked for"),
+        (status = 200, description = "The file, PNG where that is asked for", content((File = "image/jpeg"), (File = "image/png"))),
         (status = 304, description = "It is the one that `If-None-Match` names"),
         (status = 404, description = "No picture of it is kept"),
         (status = 409, description = "There is no other run, or this one is not kept"),
@@ -185,7 +185,7 @@ pub(super) async fn image(
 #[utoipa::path(get, path = "/compare/cameras/{camera}/frames/{seq}/heatmap", tag = "results",
     params(("camera" = String, Path), ("seq" = u64, Path), WantedFile),
     responses(
-        (status = 200, body = File, content_type = "image/jpeg", description = "Or a PNG file, where that is asked for"),
+        (status = 200, description = "The file, PNG where that is asked for", content((File = "image/jpeg"), (File = "image/png"))),
         (status = 304, description = "It is the one that `If-None-Match` names"),
         (status = 404, description = "No picture of it is kept"),
         (status = 409, description = "There is no other run, or this one is not kept"),

@@ -102,7 +102,7 @@ pub(super) async fn frame(
 #[utoipa::path(get, path = "/cameras/{camera}/frames/{seq}/image", tag = "frames",
     params(("camera" = String, Path), ("seq" = u64, Path), WantedFile),
     responses(
-        (status = 200, body = File, content_type = "image/jpeg", description = "Or a PNG file, where that is asked for"),
+        (status = 200, description = "The file, PNG where that is asked for", content((File = "image/jpeg"), (File = "image/png"))),
         (status = 304, description = "It is the one that `If-None-Match` names"),
         (status = 404, description = "No picture of it is kept"),
         (status = 409, description = "The run is not kept"),
@@ -121,7 +121,7 @@ pub(super) async fn image(
 #[utoipa::path(get, path = "/cameras/{camera}/frames/{seq}/heatmap", tag = "frames",
     params(("camera" = String, Path), ("seq" = u64, Path), WantedFile),
     responses(
-        (status = 200, body = File, content_type = "image/jpeg", description = "Or a PNG file, where that is asked for"),
+        (status = 200, description = "The file, PNG where that is asked for", content((File = "image/jpeg"), (File = "image/png"))),
         (status = 304, description = "It is the one that `If-None-Match` names"),
         (status = 404, description = "No picture of it is kept"),
         (status = 409, description = "The run is not kept"),
