@@ -1,13 +1,13 @@
 //! `intakt serve` and `intakt demo --serve`: a run in a browser.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use intakt_pipelines::sources::StopFlag;
 use serde_json::Value;
-use tempfile::tempdir;
+use tempfile::{TempDir, tempdir};
 
 use crate::server::{Served, run_file};
 use crate::support::{INTAKT, SHARED, intakt};
@@ -20,6 +20,16 @@ pub(crate) fn serve(run: &Path) -> Served {
     let mut command = Command::new(INTAKT);
     command.arg("serve").arg(run).args(["--listen", "127.0.0.1:0"]);
     Served::spawn(command)
+}
+
+/// A kept run that goes on, whose camera "good" takes what is posted to it: its place, its directory, and its server.
+fn line() -> (TempDir, PathBuf, Served) {
+    let (dir, path) = run_file(
+        "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n[[camera]]\nname = \"good\"\nsource = \"http\"\n",
+    );
+    let run = dir.path().join("run");
+    let going_on = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    (dir, run, going_on)
 }
 
 /// A JSON answer.
@@ -123,11 +133,7 @@ fn a_run_that_has_ended_is_read_and_labelled() {
 
 #[test]
 fn a_run_that_goes_on_elsewhere_is_read_and_labelled_there() {
-    let (dir, path) = run_file(
-        "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n[[camera]]\nname = \"good\"\nsource = \"http\"\n",
-    );
-    let run = dir.path().join("run");
-    let going_on = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    let (_dir, run, going_on) = line();
     let image = fs::read(&SHARED.normal).unwrap();
     let post = "POST /api/v1/cameras/good/frames HTTP/1.1\r\n";
     assert_eq!(going_on.exchange(post, &image).0, 200);
@@ -150,11 +156,7 @@ fn a_run_that_goes_on_elsewhere_is_read_and_labelled_there() {
 
 #[test]
 fn frames_of_before_a_threshold_are_counted_on_its_scale() {
-    let (dir, path) = run_file(
-        "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n[[camera]]\nname = \"good\"\nsource = \"http\"\n",
-    );
-    let run = dir.path().join("run");
-    let going_on = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    let (dir, run, going_on) = line();
     let images = [&SHARED.normal, &SHARED.blotted].map(|path| fs::read(path).unwrap());
     let post = |image: &[u8]| {
         let (status, body) = going_on.exchange("POST /api/v1/cameras/good/frames HTTP/1.1\r\n", image);
@@ -211,11 +213,7 @@ fn frames_of_before_a_threshold_are_counted_on_its_scale() {
 
 #[test]
 fn no_more_detectors_lie_beside_a_run_than_may_be() {
-    let (dir, path) = run_file(
-        "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n[[camera]]\nname = \"good\"\nsource = \"http\"\n",
-    );
-    let run = dir.path().join("run");
-    let going_on = Served::start(&path, &["--run", run.to_str().unwrap()]);
+    let (_dir, run, going_on) = line();
     let file = fs::read(&SHARED.detector).unwrap();
     for number in 0..64 {
         fs::write(run.join(format!("{number:012x}.intakt")), "").unwrap();

@@ -85,6 +85,13 @@ export function lineChart({ title, series, write, full = null, note = "" }) {
   return figure;
 }
 
+// The counts of a histogram with so many buckets, in which those that hold nothing are left out.
+export function dense(counts, buckets) {
+  const all = Array.from({ length: buckets }, () => ({ unlabelled: 0, normal: 0, anomalous: 0 }));
+  for (const { bucket, ...numbers } of counts) all[bucket] = numbers;
+  return all;
+}
+
 // How many of `number` scores would be in each of so many bars if they were spread as `scores` are.
 export function spread(scores, bars, number) {
   if (!scores.length) return [];

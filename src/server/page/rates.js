@@ -1,6 +1,6 @@
 // Rolling figures: what the run knows of windows that are closed, how labels corrected it, and the open end.
 import { ask, query } from "./api.js";
-import { histogram, lineChart, spread } from "./chart.js";
+import { dense, histogram, lineChart, spread } from "./chart.js";
 import { poll } from "./poll.js";
 import { clock, count, element, fill, percent, score } from "./words.js";
 
@@ -119,8 +119,7 @@ async function drawScores(signal) {
   scores.hidden = !camera;
   if (!camera) return;
   const { counts, judged, threshold, calibration } = await ask(`/histogram${query({ camera, buckets: SCORE_BARS })}`, { signal });
-  const buckets = Array.from({ length: SCORE_BARS }, () => ({ unlabelled: 0, normal: 0, anomalous: 0 }));
-  for (const { bucket, ...numbers } of counts) buckets[bucket] = numbers;
+  const buckets = dense(counts, SCORE_BARS);
   const drawing = histogram({ buckets, calibration: spread(calibration, SCORE_BARS, judged), at: threshold, was: threshold });
   scores.querySelector("svg").replaceWith(drawing);
 }

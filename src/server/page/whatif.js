@@ -1,6 +1,6 @@
 // What another threshold would have done to the frames of this run, and how it is set.
 import { ask, query, tell } from "./api.js";
-import { histogram, spread } from "./chart.js";
+import { dense, histogram, spread } from "./chart.js";
 import { poll } from "./poll.js";
 import { count, element, fill, percent, score } from "./words.js";
 
@@ -56,7 +56,7 @@ async function refresh(signal) {
   if (!camera) return;
   const is = await ask(`/histogram${query({ camera, buckets: BUCKETS })}`, { signal });
   const isFirst = !known;
-  known = { ...is, camera, all: dense(is) };
+  known = { ...is, camera, all: dense(is.counts, BUCKETS) };
   if (isFirst) slider.value = known.threshold * BUCKETS;
   status.textContent = is.frames_of_other_detectors
     ? `${count(is.frames_of_other_detectors)} frames are not counted: other detectors judged them.`
@@ -71,12 +71,6 @@ function forget() {
   for (const cell of document.querySelectorAll("#whatif tbody td")) cell.textContent = "…";
   find("output").textContent = "…";
   find(".set").disabled = slider.disabled = true;
-}
-
-function dense({ counts }) {
-  const all = Array.from({ length: BUCKETS }, () => ({ unlabelled: 0, normal: 0, anomalous: 0 }));
-  for (const { bucket, ...numbers } of counts) all[bucket] = numbers;
-  return all;
 }
 
 // Bucket b holds the scores in (b, b + 1] / BUCKETS, so a threshold of k / BUCKETS rejects buckets from k on.
