@@ -195,7 +195,7 @@ pub fn inspect(inspection: Inspection, options: &RunOptions) -> Result<Inspectio
     Ok(InspectionReport {
         cameras,
         rates: board.rates(),
-        latencies: options.resources.latencies.summaries(),
+        latencies: options.resources.latencies.summaries(None),
         seconds: started.elapsed().as_secs_f64(),
     })
 }
@@ -254,8 +254,11 @@ fn drawn<'scope>(
         broken.fail(format!("drawing frame {} panicked: {message}", judged.verdict.seq));
         judged.clone()
     };
+    let latencies = resources.latencies.clone();
     let draw = move |judged: &JudgedFrame| {
-        drawing.tell(|sink| sink.draw(judged));
+        latencies.timed("draw", &judged.verdict.camera, || {
+            drawing.tell(|sink| sink.draw(judged));
+        });
         judged.clone()
     };
     judged.offload("draw", resources, draw, panicked)

@@ -42,8 +42,7 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
         terminal::say(&format!("labels noted: {}; {by_whom}", labels.len()));
         return Ok(Outcome::Passed);
     }
-    let (figures, _) = about(&files)?;
-    let idle = IdleLabels::among(&labels, &store, figures.plan.horizon_us)?;
+    let idle = IdleLabels::among(&labels, &store, about(&files)?.figures.plan.horizon_us)?;
     for note in idle.unmatched_note().into_iter().chain(idle.notes()) {
         terminal::say(&format!("note: {note}"));
     }
@@ -58,7 +57,7 @@ pub(crate) fn take_in(files: &RunDirectory<'_>) -> Result<TakenIn, PipelineError
     if can_go_on(files)? {
         return Ok(TakenIn::WhenItGoesOn);
     }
-    let (figures, _) = about(files)?;
+    let figures = about(files)?.figures;
     let had_ended = files.open()?.has_ended()?;
     correct_figures(files, figures, had_ended).map_err(|error| {
         PipelineError::Stopped(format!(
@@ -70,8 +69,7 @@ pub(crate) fn take_in(files: &RunDirectory<'_>) -> Result<TakenIn, PipelineError
 
 /// Whether a run that does not go on was interrupted, and can be read again: then it takes labels in when it goes on.
 pub(crate) fn can_go_on(files: &RunDirectory<'_>) -> Result<bool, PipelineError> {
-    let (_, replayable) = about(files)?;
-    Ok(replayable && !files.open()?.has_ended()?)
+    Ok(about(files)?.replayable && !files.open()?.has_ended()?)
 }
 
 /// Notes labels for the run that goes on in this process, by the path of its directory.

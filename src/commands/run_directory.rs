@@ -91,23 +91,37 @@ struct SavedRun {
     alerts: Vec<Arc<str>>,
     #[serde(default)]
     what_ifs: Vec<Question>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    begun_at_us: Option<u64>,
 }
 
-/// Saves what a run counts. What differs from how it went on so far, a sentence each.
+/// What is to be known of a run to show it, or to go on with it.
+pub(crate) struct AboutRun {
+    /// The figures that it keeps.
+    pub(crate) figures: Figures,
+    /// Whether it can go on as if it had not been interrupted.
+    pub(crate) replayable: bool,
+    /// When it was begun, wall clock, microseconds since 1970; none of a recording.
+    pub(crate) begun_at_us: Option<u64>,
+}
+
+/// Saves what a run counts, and that it begins at `begun_at_us` unless it was begun before. What differs from how it went on so far, a sentence each.
 pub(super) fn save(
     files: &RunDirectory<'_>,
     Counts { figures, questions }: &Counts<'_>,
     replayable: bool,
+    begun_at_us: Option<u64>,
 ) -> Result<Vec<String>, PipelineError> {
+    let before = std::fs::read(files.about()).ok();
+    let before = before.and_then(|json| serde_json::from_slice::<SavedRun>(&json).ok());
     let saved = SavedRun {
         plan: figures.plan.clone(),
         scores: figures.scores,
         replayable,
         alerts: figures.rules.iter().map(|(rule, _)| rule.clone()).collect(),
         what_ifs: questions.to_vec(),
+        begun_at_us: before.as_ref().and_then(|before| before.begun_at_us).or(begun_at_us),
     };
-    let before = std::fs::read(files.about()).ok();
-    let before = before.and_then(|json| serde_json::from_slice::<SavedRun>(&json).ok());
     let differs = before.map_or(Vec::new(), |before| differences(&before, &saved));
     let json = serde_json::to_vec_pretty(&saved).map_err(|error| PipelineError::Refused(error.to_string()))?;
     write_atomically(&files.about(), &json)?;
@@ -172,8 +186,8 @@ fn listed(items: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// The figures that the run keeps, and whether it can go on as if it had not been interrupted.
-pub(crate) fn about(files: &RunDirectory<'_>) -> Result<(Figures, bool), PipelineError> {
+/// What was saved of a run.
+pub(crate) fn about(files: &RunDirectory<'_>) -> Result<AboutRun, PipelineError> {
     let path = files.about();
     let bytes = std::fs::read(&path).map_err(PipelineError::read(&path))?;
     let refuse = |cause: String| PipelineError::Load {
@@ -192,5 +206,9 @@ pub(crate) fn about(files: &RunDirectory<'_>) -> Result<(Figures, bool), Pipelin
         plan: saved.plan,
         scores: saved.scores,
     };
-    Ok((figures, saved.replayable))
+    Ok(AboutRun {
+        figures,
+        replayable: saved.replayable,
+        begun_at_us: saved.begun_at_us,
+    })
 }

@@ -32,7 +32,7 @@ const LOOKED_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
 pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, PipelineError> {
     let files = RunDirectory(&args.run);
     files.open()?;
-    let (figures, _) = about(&files)?;
+    let about = about(&files)?;
     let other = args
         .compare
         .as_deref()
@@ -48,7 +48,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, PipelineError> {
         });
         let served = Served {
             run: Run::Elsewhere(Arc::new(Directory(args.run.clone()))),
-            keeper: Keeper::Here(files.served(&figures, noting)),
+            keeper: Keeper::Here(files.served(&about.figures, noting)),
+            begun_at_us: about.begun_at_us.unwrap_or_default(),
             other,
             audit: Some(Arc::new(files.audit())),
         };
@@ -149,6 +150,7 @@ fn status_of(name: &Arc<str>, camera: &CountedCamera, last_said: &LiveStatus) ->
         waiting: 0,
         last_verdict,
         last_trouble: None,
+        stages: said.map_or_else(Vec::new, |said| said.stages.clone()),
     }
 }
 

@@ -172,6 +172,14 @@ fn warnings(summary: &RunSummary, clock: Clock) -> Vec<String> {
             counted(summary.labels.unknown, "label")
         ));
     }
+    for camera in summary.cameras.keys() {
+        let settings = summary.detectors.values().filter(|used| used.cameras.contains(camera));
+        if settings.count() > 1 {
+            warnings.push(format!(
+                "The detector or the threshold of “{camera}” was changed while the run went on. Each score is where it lay to the                  threshold of its time, which is 0.5; from one to the other they are not to be compared."
+            ));
+        }
+    }
     warnings
 }
 

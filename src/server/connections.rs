@@ -15,6 +15,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
+use tokio_io_timeout::TimeoutStream;
 
 use super::Limits;
 
@@ -76,10 +77,13 @@ fn connection(
         request.extensions_mut().insert(Peer(peer));
         router.call(request)
     });
+    // Who asks and does not read what is answered gives its place up.
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_wait_max));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_wait_max)
-        .serve_connection(TokioIo::new(stream), with_peer);
+        .serve_connection(TokioIo::new(Box::pin(stream)), with_peer);
     let watched = graceful.watch(served);
     async move {
         // What goes wrong on a connection is its client's affair.

@@ -207,6 +207,7 @@ mod tests {
                 reason: "gone".to_owned(),
                 over: false,
             }),
+            stages: vec![],
         };
         let rate = |scope| Rate {
             key: RateKey {
@@ -277,8 +278,8 @@ mod tests {
 
     fn lines() -> Vec<String> {
         let latencies = Latencies::default();
-        latencies.record("embed", Duration::from_millis(3));
-        latencies.record("embed", Duration::from_secs(30));
+        latencies.record("embed", &"dock".into(), Duration::from_millis(3));
+        latencies.record("embed", &"dock".into(), Duration::from_secs(30));
         let text = exposition(&status(), &latencies.buckets());
         assert!(text.ends_with('\n'));
         text.lines().map(str::to_owned).collect()

@@ -14,6 +14,7 @@ mod detectors;
 mod frames;
 mod histogram;
 mod labels;
+mod latencies;
 mod line;
 mod listen;
 mod metrics;
@@ -76,6 +77,8 @@ pub(crate) struct Limits {
     pub(crate) connections_max: usize,
     /// Time for the header of a request to arrive, and for a connection to be without one.
     pub(crate) header_wait_max: Duration,
+    /// Time for a client to take some of what it is answered.
+    pub(crate) write_wait_max: Duration,
 }
 
 impl Default for Limits {
@@ -93,6 +96,7 @@ impl Default for Limits {
             viewers_max: 256,
             connections_max: 512,
             header_wait_max: Duration::from_secs(10),
+            write_wait_max: Duration::from_secs(10),
         }
     }
 }

@@ -25,8 +25,8 @@ use super::served::{SharedCompared, SharedCounted};
 use super::telling::SAID_BYTES_MAX;
 use super::tokens::{Role, Tokens};
 use super::{
-    Limits, Served, alerts, audit, batch, cameras, compare, detectors, frames, histogram, labels, line, openapi, page,
-    posting, rates, session, telling, verdicts,
+    Limits, Served, alerts, audit, batch, cameras, compare, detectors, frames, histogram, labels, latencies, line,
+    openapi, page, posting, rates, session, telling, verdicts,
 };
 
 /// What Prometheus expects of its text format.
@@ -113,6 +113,7 @@ fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
         .routes(routes!(compare::image))
         .routes(routes!(compare::heatmap))
         .routes(routes!(rates::rates))
+        .routes(routes!(latencies::latencies))
         .routes(routes!(alerts::alerts))
         .routes(routes!(detectors::detectors))
         .routes(routes!(session::session))

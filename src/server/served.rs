@@ -27,6 +27,8 @@ pub(crate) struct Served {
     pub(crate) run: Run,
     /// Who keeps the run.
     pub(crate) keeper: Keeper,
+    /// When the run was begun, wall clock, microseconds since 1970; 0 where that is not known. Another run on the same port has another time.
+    pub(crate) begun_at_us: u64,
     /// Another run, to compare it with.
     pub(crate) other: Option<OtherRun>,
     /// Where it is noted who changed what; none where nothing of the run is kept.

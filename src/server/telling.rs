@@ -73,6 +73,9 @@ pub(super) struct SaidToCamera {
     /// The first frame that it holds for, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     at_seq: Option<u64>,
+    /// What whoever said it may not have meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 /// What was taken, and takes effect soon.
@@ -112,6 +115,10 @@ pub(super) async fn threshold(
         return Err(Refusal::bad("threshold: it is a finite number".to_owned()));
     }
     let before = live.controls.newest(&camera).map_err(Refusal::busy)?;
+    let normal_level = fixed_point(before.calibration().image.normal_level);
+    let note = (fixed_point(threshold) <= normal_level).then(|| {
+        format!("it is not above {normal_level}, the lowest score of a normal frame at calibration: nearly every frame will be rejected")
+    });
     let change = Change {
         what: "threshold",
         camera: Some(camera.clone()),
@@ -129,6 +136,7 @@ pub(super) async fn threshold(
         camera,
         threshold: Some(fixed_point(threshold)),
         at_seq,
+        notes: note.into_iter().collect(),
         ..SaidToCamera::default()
     })
 }

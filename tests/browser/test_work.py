@@ -166,6 +166,19 @@ def test_the_scores_of_a_camera_are_seen_beside_those_of_calibration(ended, visi
     page.locator("#rates-scope").select_option("camera/fabric")
     expect(page.locator("#rates-scores rect")).not_to_have_count(0)
     expect(page.locator("#rates-scores path.calibration")).to_be_visible()
+    expect(page.locator("#rates-stages caption")).to_have_text("Latency of the stages, fabric, since the run began")
+
+
+def test_latencies_are_those_of_the_chosen_camera_and_window(demo, visit):
+    page = visit(demo.url, "rates")
+    caption = page.locator("#rates-stages caption")
+    expect(caption).to_contain_text("all cameras")
+    times = page.locator("#rates-stages tr", has_text="frame").locator("td").first
+    of_all = int(times.inner_text().replace(",", ""))
+    page.locator("#rates-scope").select_option("camera/metal")
+    page.locator("#rates-window").select_option("15m")
+    expect(caption).to_have_text("Latency of the stages, metal, in the last 15 minutes")
+    assert int(times.inner_text().replace(",", "")) < 0.7 * of_all
 
 
 def test_a_label_corrects_the_rates_in_front_of_the_user(demo, visit):

@@ -96,6 +96,22 @@ fn a_run_that_has_ended_is_read_and_labelled() {
     );
     let status = json(&served, "/api/v1/status");
     assert_eq!(status["state"], "ended");
+    // Whatever was decided of it, the last frame can be seen.
+    let last = &verdicts.last().unwrap()["seq"];
+    assert_eq!(status["cameras"][0]["last_verdict"]["seq"], *last);
+    let newest = &json(&served, "/api/v1/verdicts?limit=1")["verdicts"][0];
+    assert_eq!((&newest["seq"], &newest["has_picture"]), (last, &true.into()));
+    let latencies = json(&served, "/api/v1/latencies?camera=good&window=15m");
+    let frame = latencies["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|stage| stage["stage"] == "frame");
+    assert_eq!(
+        (&latencies["minutes"], &frame.unwrap()["count"]),
+        (&Value::Null, &verdicts.len().into()),
+        "of an ended run what it said last is known"
+    );
     let histogram = json(&served, "/api/v1/histogram?camera=good");
     assert_eq!(
         (&histogram["judged"], &histogram["normal"]),

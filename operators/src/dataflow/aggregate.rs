@@ -55,13 +55,17 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
         StreamVec<'scope, u64, ScoredFrame>,
         StreamVec<'scope, u64, UnreadableFrame>,
     ) {
+        let latencies = resources.latencies.clone();
         let stitch_tiles = move |complete: &Complete| {
             let frame = complete.frame.clone();
             let tiles = complete
                 .tiles
                 .as_ref()
                 .map_err(|reason| unreadable(&frame, reason.clone()))?;
-            let stitched = stitch(&frame.layout, tiles, sigma_of(&frame.frame.camera, frame.setup));
+            let camera = &frame.frame.camera;
+            let stitched = latencies.timed("aggregate", camera, || {
+                stitch(&frame.layout, tiles, sigma_of(camera, frame.setup))
+            });
             let (map, patches) = stitched.map_err(|reason| unreadable(&frame, reason))?;
             let (layout, product_px) = (frame.layout.clone(), frame.product_px);
             Ok(ScoredFrame {

@@ -21,8 +21,8 @@ pub struct DecodedFrame {
     pub ordinal: u64,
     /// Which of the camera's detectors looks at it.
     pub setup: u32,
-    /// Its pixels.
-    pub image: Image,
+    /// Its pixels. Whoever draws them later shares them, and holds no permit with them.
+    pub image: Arc<Image>,
     /// Where its tiles and the pixels of its anomaly map lie.
     pub layout: FrameLayout,
     /// The part of the frame that shows the product.
@@ -77,8 +77,13 @@ impl<'scope> Decode<'scope> for StreamVec<'scope, u64, Admitted> {
             reason,
             admitted_at: admitted.admitted_at,
         };
+        let latencies = resources.latencies.clone();
         let decode = move |admitted: &Admitted| {
-            decode_frame(admitted, &input_of(&admitted.frame.camera, admitted.setup))
+            let camera = &admitted.frame.camera;
+            latencies
+                .timed("decode", camera, || {
+                    decode_frame(admitted, &input_of(camera, admitted.setup))
+                })
                 .map(Arc::new)
                 .map_err(|reason| unreadable(admitted, reason))
         };
@@ -111,7 +116,7 @@ fn decode_frame(admitted: &Admitted, input: &InputRecipe) -> Result<DecodedFrame
         frame,
         ordinal: admitted.ordinal,
         setup: admitted.setup,
-        image,
+        image: Arc::new(image),
         layout,
         product_px,
         admitted_at,

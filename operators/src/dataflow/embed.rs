@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
@@ -30,10 +29,8 @@ impl EmbeddedTile {
     /// # Errors
     /// The reason why the tile has none.
     pub fn embedding(&self) -> Result<FeatureMap, String> {
-        let started = Instant::now();
-        let embedding = (self.embed)(&self.tile);
-        self.latencies.record("embed", started.elapsed());
-        embedding
+        self.latencies
+            .timed("embed", self.tile.camera(), || (self.embed)(&self.tile))
     }
 }
 

@@ -50,8 +50,9 @@ impl<'scope> Judge<'scope> for StreamVec<'scope, u64, Found> {
                     refuse(&unreadable, &detector_of(&unreadable.frame.camera, unreadable.setup)),
                 ),
             };
-            latencies.record("judge", started.elapsed());
-            latencies.record("frame", admitted_at.elapsed());
+            let camera = &judged.verdict.camera;
+            latencies.record("judge", camera, started.elapsed());
+            latencies.record("frame", camera, admitted_at.elapsed());
             judged
         })
     }

@@ -58,7 +58,7 @@ pub use history::history;
 pub use in_order::InOrder;
 pub use judge::{Judge, JudgedFrame};
 pub use k_center::{CoresetPick, k_center};
-pub use latency::{LATENCY_BOUNDS_US, Latencies, LatencyBuckets, LatencySummary};
+pub use latency::{LATENCY_BOUNDS_US, LATENCY_MINUTES_MAX, Latencies, LatencyBuckets, LatencySummary};
 pub use ledger::{Account, Ledger};
 pub use lots::LotStarted;
 pub use mailbox::{Inbox, Outbox, Overflow, mailbox};

@@ -4,7 +4,6 @@ use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
 
 use crossbeam::channel::unbounded;
 use timely::container::CapacityContainerBuilder;
@@ -62,7 +61,7 @@ pub trait Offload<'scope, D> {
     /// ```
     fn offload<R: Send + 'static>(
         self,
-        stage: &'static str,
+        name: &str,
         resources: &Resources,
         work: impl Fn(&D) -> R + Send + Sync + 'static,
         on_panic: impl Fn(&D, String) -> R + Send + Sync + 'static,
@@ -72,19 +71,14 @@ pub trait Offload<'scope, D> {
 impl<'scope, D: Send + 'static> Offload<'scope, D> for StreamVec<'scope, u64, D> {
     fn offload<R: Send + 'static>(
         self,
-        stage: &'static str,
+        name: &str,
         resources: &Resources,
         work: impl Fn(&D) -> R + Send + Sync + 'static,
         on_panic: impl Fn(&D, String) -> R + Send + Sync + 'static,
     ) -> StreamVec<'scope, u64, R> {
-        let latencies = resources.latencies.clone();
-        let timed = move |record: &D| {
-            let started = Instant::now();
-            let result = answered(record, &work, &on_panic);
-            latencies.record(stage, started.elapsed());
-            result
-        };
-        self.on_pool(stage, &resources.pool, timed)
+        self.on_pool(name, &resources.pool, move |record: &D| {
+            answered(record, &work, &on_panic)
+        })
     }
 }
 
@@ -93,7 +87,7 @@ pub(super) fn answered<D, R>(record: &D, work: impl Fn(&D) -> R, on_panic: impl 
     catch_unwind(AssertUnwindSafe(|| work(record))).unwrap_or_else(|panic| on_panic(record, message_of(panic.as_ref())))
 }
 
-/// [`Offload`] without its histogram, for a job that is more than one stage.
+/// [`Offload`] for work that answers its panics itself.
 pub(super) trait OnPool<'scope, D> {
     /// As [`Offload::offload`]; `answer` must not panic.
     fn on_pool<R: Send + 'static>(

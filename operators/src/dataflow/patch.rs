@@ -1,7 +1,6 @@
 //! Splits frames into what the network sees at once.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use timely::dataflow::StreamVec;
 use timely::dataflow::operators::vec::Map;
@@ -19,6 +18,13 @@ pub struct Tile {
     pub n_tiles: usize,
 }
 
+impl Tile {
+    /// The camera that its frame is of.
+    pub fn camera(&self) -> &Arc<str> {
+        &self.frame.frame.camera
+    }
+}
+
 /// Splits frames into tiles.
 pub trait Patch<'scope> {
     /// Replaces each frame by its tiles, at the frame's own time and in row-major order. Tiles that show no product are left
@@ -30,9 +36,7 @@ impl<'scope> Patch<'scope> for StreamVec<'scope, u64, Arc<DecodedFrame>> {
     fn patch(self, latencies: &Latencies) -> StreamVec<'scope, u64, Tile> {
         let latencies = latencies.clone();
         self.flat_map(move |frame| {
-            let started = Instant::now();
-            let inspected = inspected_tiles(&frame);
-            latencies.record("patch", started.elapsed());
+            let inspected = latencies.timed("patch", &frame.frame.camera, || inspected_tiles(&frame));
             let n_tiles = inspected.len();
             inspected.into_iter().map(move |tile_idx| Tile {
                 frame: frame.clone(),

@@ -1,7 +1,5 @@
 //! Scores embeddings.
 
-use std::time::Instant;
-
 use timely::dataflow::StreamVec;
 
 use super::offload::{OnPool, answered};
@@ -38,10 +36,8 @@ impl<'scope> Score<'scope> for StreamVec<'scope, u64, EmbeddedTile> {
         let latencies = resources.latencies.clone();
         let scores = move |embedded: &EmbeddedTile| {
             let embedding = embedded.embedding()?;
-            let started = Instant::now();
-            let scores = score(&embedded.tile.frame.frame.camera, embedded.tile.frame.setup, &embedding);
-            latencies.record("score", started.elapsed());
-            scores
+            let camera = embedded.tile.camera();
+            latencies.timed("score", camera, || score(camera, embedded.tile.frame.setup, &embedding))
         };
         let on_panic = |_: &EmbeddedTile, message| Err(format!("the backbone or the scorer panicked: {message}"));
         self.on_pool("score", &resources.pool, move |embedded: &EmbeddedTile| ScoredTile {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
@@ -121,17 +120,18 @@ fn find(
     artefacts: Option<&mut StaticArtefacts>,
     latencies: &Latencies,
 ) -> FoundFrame {
-    let started = Instant::now();
-    let findings = suppress(
-        &scored.scores,
-        detector.recipe(),
-        detector.calibration(),
-        artefacts.as_deref(),
-    );
-    if let Some(artefacts) = artefacts {
-        artefacts.observe(&findings.candidates());
-    }
-    latencies.record("suppress", started.elapsed());
+    let findings = latencies.timed("suppress", &scored.frame.frame.camera, || {
+        let findings = suppress(
+            &scored.scores,
+            detector.recipe(),
+            detector.calibration(),
+            artefacts.as_deref(),
+        );
+        if let Some(artefacts) = artefacts {
+            artefacts.observe(&findings.candidates());
+        }
+        findings
+    });
     FoundFrame {
         scored,
         findings: Arc::new(findings),

@@ -98,7 +98,6 @@ impl LiveBoard {
 
     /// The run as it is now.
     pub fn status(&self) -> LiveStatus {
-        let stages = self.latencies.summaries().into_iter().map(StageStatus::from).collect();
         let (said_at_us, stopped) = (self.clock.now_us(), self.stop.is_stopped());
         let seen = self.lock();
         let lag_us = seen.frontier_us.map(|_| {
@@ -113,14 +112,30 @@ impl LiveBoard {
             frontier_us: seen.frontier_us,
             newest_captured_at_us: seen.newest_captured_at_us,
             frontier_lag_seconds: lag_us.map(|lag_us| lag_us as f64 / 1e6),
-            cameras: seen.cameras.iter().map(|(name, camera)| camera.status(name)).collect(),
-            stages,
+            cameras: seen
+                .cameras
+                .iter()
+                .map(|(name, camera)| CameraStatus {
+                    stages: self.stages(Some(name), None),
+                    ..camera.status(name)
+                })
+                .collect(),
+            stages: self.stages(None, None),
             rates: seen.rates.values().cloned().collect(),
             quality: seen.rates.values().filter_map(QualityStatus::of).collect(),
             scores: seen.scores.values().cloned().collect(),
             alerts: seen.alerts.values().cloned().collect(),
             what_ifs: seen.what_ifs.values().cloned().collect(),
         }
+    }
+
+    /// How long the stages take, of all cameras or of one: since the run began, or in the last minutes, at most [`LATENCY_MINUTES_MAX`].
+    pub fn stages(&self, camera: Option<&str>, minutes: Option<u64>) -> Vec<StageStatus> {
+        let summaries = match minutes {
+            Some(minutes) => self.latencies.recent(camera, minutes),
+            None => self.latencies.summaries(camera),
+        };
+        summaries.into_iter().map(StageStatus::from).collect()
     }
 
     /// How long the stages took, as counts in buckets.
@@ -176,6 +191,7 @@ impl SeenCamera {
             waiting: self.captured.saturating_sub(accounted),
             last_verdict: self.last_verdict.clone(),
             last_trouble: self.last_trouble.clone(),
+            stages: Vec::new(),
         }
     }
 

@@ -1,5 +1,6 @@
-//! Keeps pictures of rejected and borderline frames for people who look at them later.
+//! Keeps pictures of rejected and borderline frames, and of the last frame of each camera, for people who look at them later.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,9 +32,17 @@ const BORDERLINE_WAITING_MAX: usize = 4;
 pub struct PictureKeeper {
     /// None when it has finished.
     waiting: Mutex<Option<Sender<Taken>>>,
+    /// The newest frame of each camera that was looked at, drawn when there are no more.
+    last: Mutex<BTreeMap<Arc<str>, Last>>,
     /// Rejected frames that found no place.
     missed: AtomicU64,
     thread: Mutex<Option<JoinHandle<Option<String>>>>,
+}
+
+struct Last {
+    seq: u64,
+    /// None where it is drawn already, or waits for it.
+    taken: Option<Taken>,
 }
 
 impl PictureKeeper {
@@ -50,14 +59,37 @@ impl PictureKeeper {
         let refused = |error| PipelineError::Refused(format!("cannot start a thread for pictures: {error}"));
         Ok(Self {
             waiting: Mutex::new(Some(waiting)),
+            last: Mutex::default(),
             missed: AtomicU64::new(0),
             thread: Mutex::new(Some(thread.map_err(refused)?)),
         })
     }
 
-    /// Draws what waits, and then no more. What went wrong, if something did: frames then have no pictures.
+    /// Frames are judged in any order.
+    fn note_last(&self, camera: &Arc<str>, seq: u64, taken: impl FnOnce() -> Option<Taken>) {
+        let mut last = lock(&self.last);
+        match last.get_mut(camera) {
+            Some(known) if known.seq > seq => {}
+            Some(known) => *known = Last { seq, taken: taken() },
+            None => {
+                let taken = taken();
+                last.insert(camera.clone(), Last { seq, taken });
+            }
+        }
+    }
+
+    /// Draws what waits and the last frame of each camera, and then no more. What went wrong, if something did: frames then have no
+    /// pictures.
     pub fn finish(&self) -> Option<String> {
-        lock(&self.waiting).take();
+        let waiting = lock(&self.waiting).take();
+        if let Some(waiting) = waiting {
+            let last = std::mem::take(&mut *lock(&self.last));
+            // Nobody takes them where the thread has ended, which says why.
+            let _ = last
+                .into_values()
+                .filter_map(|last| last.taken)
+                .try_for_each(|taken| waiting.send(taken));
+        }
         // If it panicked there are fewer pictures; the run is none the worse.
         let trouble = lock(&self.thread).take()?.join().ok().flatten();
         let missed = self.missed.load(Ordering::Relaxed);
@@ -82,14 +114,19 @@ impl Sink for PictureKeeper {
             return Ok(());
         };
         let verdict = &judged.verdict;
+        let mut is_sent = false;
         if let Some(waiting) = &*lock(&self.waiting)
             && is_worth_keeping(&verdict.decision, verdict.calibrated_score, waiting.len())
-            // It is full, or nobody draws any more.
-            && waiting.try_send(Taken::of(found, verdict)).is_err()
-            && verdict.decision == Decision::Reject
         {
-            self.missed.fetch_add(1, Ordering::Relaxed);
+            // If it was not, it is full, or nobody draws any more.
+            is_sent = waiting.try_send(Taken::of(found, verdict)).is_ok();
+            if !is_sent && verdict.decision == Decision::Reject {
+                self.missed.fetch_add(1, Ordering::Relaxed);
+            }
         }
+        self.note_last(&verdict.camera, verdict.seq, || {
+            (!is_sent).then(|| Taken::of(found, verdict))
+        });
         Ok(())
     }
 }

@@ -26,9 +26,9 @@ pub(crate) struct Seen<'a> {
     pub(crate) verdict: &'a Verdict,
 }
 
-/// What is taken of a frame to draw it later: its pixels are a copy, so that the frame itself can go.
+/// What is taken of a frame to draw it later, so that the frame itself can go.
 pub(super) struct Taken {
-    image: Image,
+    image: Arc<Image>,
     scores: Arc<FrameScores>,
     detector: Arc<Detector>,
     pub(super) verdict: Arc<Verdict>,

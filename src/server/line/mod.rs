@@ -50,6 +50,8 @@ pub(super) struct Said {
 pub(super) struct Line {
     #[schema(value_type = String)]
     state: RunState,
+    /// When the run was begun, wall clock, microseconds since 1970: what is shown of a run with another time is out of date.
+    begun_at_us: u64,
     /// Wall clock, microseconds since 1970.
     said_at_us: u64,
     /// How long the oldest frame waits that is not in the log yet.
@@ -141,7 +143,7 @@ impl Said {
             Run::Here(live) => live.board.status(),
             Run::Elsewhere(shown) => shown.status(&mut lock(counted)).unwrap_or_default(),
         };
-        Self::of(&mut Watcher::default(), status, |_| Seen::default())
+        Self::of(&mut Watcher::new(served.begun_at_us), status, |_| Seen::default())
     }
 
     fn of(watcher: &mut Watcher, status: LiveStatus, seen: impl FnMut(&str) -> Seen) -> Self {
@@ -157,14 +159,15 @@ impl Said {
 
 /// Tells how the run is, until nobody can hear it any more.
 pub(super) async fn tell(served: Served, counted: SharedCounted, told: Told) {
+    let watcher = Watcher::new(served.begun_at_us);
     match served.run {
-        Run::Here(live) => tell_live(live, served.audit, told).await,
-        Run::Elsewhere(shown) => tell_shown(shown, served.keeper, counted, told).await,
+        Run::Here(live) => tell_live(live, watcher, served.audit, told).await,
+        Run::Elsewhere(shown) => tell_shown(shown, watcher, served.keeper, counted, told).await,
     }
 }
 
-async fn tell_live(live: Live, audit: Option<Arc<Audit>>, told: Told) {
-    let (mut watcher, mut every) = (Watcher::default(), regularly(TOLD_EVERY));
+async fn tell_live(live: Live, mut watcher: Watcher, audit: Option<Arc<Audit>>, told: Told) {
+    let mut every = regularly(TOLD_EVERY);
     loop {
         every.tick().await;
         if told.receiver_count() > 1 {
@@ -187,8 +190,8 @@ async fn tell_live(live: Live, audit: Option<Arc<Audit>>, told: Told) {
     }
 }
 
-async fn tell_shown(shown: Arc<dyn Shown>, keeper: Keeper, counted: SharedCounted, told: Told) {
-    let (mut watcher, mut every) = (Watcher::default(), regularly(LOOKED_EVERY));
+async fn tell_shown(shown: Arc<dyn Shown>, mut watcher: Watcher, keeper: Keeper, counted: SharedCounted, told: Told) {
+    let mut every = regularly(LOOKED_EVERY);
     loop {
         every.tick().await;
         let (shown, keeper, counted) = (shown.clone(), keeper.clone(), counted.clone());

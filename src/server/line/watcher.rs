@@ -127,10 +127,19 @@ fn share_of_all(bars: &[Bar]) -> Option<f64> {
 /// Looks at a run again and again.
 #[derive(Default)]
 pub(super) struct Watcher {
+    begun_at_us: u64,
     lately: BTreeMap<Arc<str>, Lately>,
 }
 
 impl Watcher {
+    /// Of a run that was begun then, wall clock, microseconds since 1970.
+    pub(super) fn new(begun_at_us: u64) -> Self {
+        Self {
+            begun_at_us,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn line(&mut self, status: &LiveStatus, mut seen: impl FnMut(&str) -> Seen) -> Line {
         let now_us = status.said_at_us;
         let cameras = status.cameras.iter().map(|camera| {
@@ -166,6 +175,7 @@ impl Watcher {
         });
         Line {
             state: status.state,
+            begun_at_us: self.begun_at_us,
             said_at_us: now_us,
             behind_seconds: status.frontier_lag_seconds,
             cameras: cameras.collect(),

@@ -15,6 +15,7 @@ const totals = document.querySelector("#totals");
 // The server says something every quarter of a second; after so long without it the page is out of date.
 const SILENT_MS = 3000;
 let heardAt = 0;
+let begunAtUs;
 let events;
 let shown = null;
 let isSignedIn = false;
@@ -31,6 +32,12 @@ function showState(name) {
 }
 
 function heard(line) {
+  // What was shown and said of another run, which has taken its place since, is not of this one.
+  begunAtUs ??= line.begun_at_us;
+  if (line.begun_at_us !== begunAtUs) {
+    location.reload();
+    return;
+  }
   showState(line.state);
   const total = (of) => line.cameras.reduce((sum, camera) => sum + camera[of], 0);
   for (const of of ["judged", "rejected", "unreadable", "dropped"]) {

@@ -10,6 +10,7 @@ const WINDOWS_MAX = 1000;
 const RARE_MAX = 200;
 const SHOWN_MAX = 240;
 const SCORE_BARS = 64;
+const LATENCY_MINUTES_MAX = 60;
 
 const ms = (us) => (us == null ? "–" : `${(us / 1000).toFixed(us < 10_000 ? 1 : 0)} ms`);
 const CHARTS = [
@@ -63,7 +64,7 @@ async function refresh(signal) {
     return;
   }
   draw(await ask(`/rates${query({ scope: scope.value, window: window_.value, limit: SHOWN_MAX })}`, { signal }));
-  drawStages(await ask("/status", { signal }));
+  await drawStages(signal);
   await drawScores(signal);
 }
 
@@ -115,13 +116,23 @@ function drawCharts(inOrder, note) {
 
 // How the scores of a camera are spread, beside how those of normal frames were when the threshold was chosen.
 async function drawScores(signal) {
-  const camera = scope.value.startsWith("camera/") ? scope.value.slice("camera/".length) : null;
+  const camera = cameraOf(scope.value);
   scores.hidden = !camera;
   if (!camera) return;
   const { counts, judged, threshold, calibration } = await ask(`/histogram${query({ camera, buckets: SCORE_BARS })}`, { signal });
   const buckets = dense(counts, SCORE_BARS);
   const drawing = histogram({ buckets, calibration: spread(calibration, SCORE_BARS, judged), at: threshold, was: threshold });
   scores.querySelector("svg").replaceWith(drawing);
+}
+
+function cameraOf(scope) {
+  return scope.startsWith("camera/") ? scope.slice("camera/".length) : null;
+}
+
+// Of a window like 15m; of others no number.
+function minutesOf(window) {
+  const [, length, unit] = /^([0-9]+)([smh])$/.exec(window) ?? [];
+  return length * { s: 1 / 60, m: 1, h: 60 }[unit];
 }
 
 function row(name, { value, before, first, revision }) {
@@ -137,7 +148,13 @@ function row(name, { value, before, first, revision }) {
   );
 }
 
-function drawStages({ stages: all }) {
+// How long the stages of all cameras or one take, in the last minutes where that is known. Shifts and lots are longer than it is.
+async function drawStages(signal) {
+  const camera = cameraOf(scope.value);
+  const window = minutesOf(window_.value) <= LATENCY_MINUTES_MAX ? window_.value : null;
+  const { minutes, stages: all } = await ask(`/latencies${query({ camera, window })}`, { signal });
+  const when = minutes ? (minutes === 1 ? "in the last minute" : `in the last ${minutes} minutes`) : "since the run began";
+  document.querySelector("#rates-stages caption").textContent = `Latency of the stages, ${camera ?? "all cameras"}, ${when}`;
   stages.closest(".scrolled").hidden = !all.length;
   stages.replaceChildren(
     ...all.map((stage) => element(

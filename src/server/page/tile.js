@@ -26,7 +26,7 @@ export class Tile {
   show(camera, nowUs) {
     this.showVerdict(camera);
     this.showPictures(camera, nowUs);
-    if (camera.state === "ended") this.find(".nothing").textContent = "nothing was rejected or borderline";
+    if (camera.state === "ended") this.find(".nothing").textContent = "no picture was kept";
     this.showRejects(camera);
     const state = this.find(".camera-state");
     if (state.dataset.state !== camera.state) {

@@ -142,9 +142,9 @@ dialog.addEventListener("close", async () => {
   const atSeq = dialog.querySelector("input").value;
   const body = { threshold: asked.threshold, ...(atSeq ? { at_seq: Number(atSeq) } : {}) };
   try {
-    await tell("PUT", `/cameras/${encodeURIComponent(asked.camera)}/threshold`, body);
+    const { notes } = await tell("PUT", `/cameras/${encodeURIComponent(asked.camera)}/threshold`, body);
     const when = atSeq ? `at frame ${atSeq}, or at the next one if that has come` : "at the next frame";
-    said.textContent = `Told. It takes effect ${when}; scores of later frames are seen from the new threshold.`;
+    said.textContent = [`Told. It takes effect ${when}; scores of later frames are seen from the new threshold.`, ...(notes ?? [])].join(" Note: ");
     forget();
     refreshing.now();
   } catch (refused) {

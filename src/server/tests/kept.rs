@@ -154,6 +154,7 @@ fn serve(directory: &Path, limits: Limits) -> Server {
     let served = Served {
         run: Run::Elsewhere(Arc::new(Seen(directory.join("run.sqlite")))),
         keeper: super::Keeper::Here(kept(directory)),
+        begun_at_us: 7,
         other: None,
         audit: None,
     };

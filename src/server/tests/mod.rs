@@ -46,6 +46,7 @@ const LIMITS: Limits = Limits {
     pictures_per_second_max: 1_000,
     connections_max: 16,
     header_wait_max: Duration::from_millis(300),
+    write_wait_max: Duration::from_millis(300),
 };
 
 /// A run with one camera, "dock", whose frames are posted.
@@ -167,6 +168,7 @@ impl Going {
         let served = Served {
             run: Run::Here(live),
             keeper,
+            begun_at_us: 7,
             other: None,
             audit: directory.map(|directory| Arc::new(Audit::new(directory.join("audit.jsonl")))),
         };

@@ -1,11 +1,12 @@
 //! Images in, verdicts out, and what is not taken.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
 use intakt_operators::dataflow::Overflow;
+use serde_json::Value;
 
 use super::{FRAMES, Going, HANG, LIMITS, Limits, Reply, exchange, image, post};
 
@@ -86,6 +87,49 @@ fn connections_without_a_place_wait_until_one_is_given_up() {
     says_nothing
         .read_to_end(&mut reply)
         .expect("it was closed before the other one was answered");
+    run.end();
+}
+
+#[test]
+fn who_does_not_read_the_answers_gives_the_place_up() {
+    let limits = Limits {
+        connections_max: 1,
+        header_wait_max: HANG,
+        ..LIMITS
+    };
+    let run = Going::start(limits, None, false);
+    let mut never_reads = TcpStream::connect(run.address).unwrap();
+    // Far more than a connection holds on its way.
+    let asked = "GET /assets/style.css HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".repeat(2_000);
+    never_reads.write_all(asked.as_bytes()).unwrap();
+    assert_eq!(run.get("/health").status, 200);
+    run.end();
+}
+
+#[test]
+fn latencies_are_those_of_a_camera_and_of_the_last_minutes() {
+    let run = Going::start(LIMITS, None, false);
+    for _ in 0..2 {
+        assert_eq!(post(run.address, FRAMES, &image()).status, 200);
+    }
+    for (query, minutes) in [
+        ("", Value::Null),
+        ("?camera=dock", Value::Null),
+        ("?camera=dock&window=15m", 15.into()),
+        ("?window=30s", 1.into()),
+    ] {
+        let said = run.json(&format!("/api/v1/latencies{query}"));
+        assert_eq!(said["minutes"], minutes, "{query}");
+        let stages = said["stages"].as_array().unwrap();
+        let frame = stages.iter().find(|stage| stage["stage"] == "frame").unwrap();
+        assert_eq!(frame["count"], 2, "{query}: {frame}");
+        assert!(frame["micros_p99"].as_u64() > Some(0), "{query}: {frame}");
+    }
+    assert_eq!(run.get("/api/v1/latencies?camera=nowhere").status, 404);
+    for window in ["2h", "61m", "0m", "shift", "-1m"] {
+        let path = format!("/api/v1/latencies?window={window}");
+        assert_eq!(run.get(&path).status, 400, "{window}");
+    }
     run.end();
 }
 

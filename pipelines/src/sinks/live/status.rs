@@ -27,7 +27,7 @@ pub struct LiveStatus {
     pub frontier_lag_seconds: Option<f64>,
     /// By name.
     pub cameras: Vec<CameraStatus>,
-    /// By name.
+    /// Of all cameras since the run began, by name.
     pub stages: Vec<StageStatus>,
     /// The newest window of every scope and kind of window.
     pub rates: Vec<Rate>,
@@ -86,6 +86,9 @@ pub struct CameraStatus {
     pub last_verdict: Option<LastVerdict>,
     /// The newest one.
     pub last_trouble: Option<TroubleStatus>,
+    /// How long its frames take, since the run began.
+    #[serde(default)]
+    pub stages: Vec<StageStatus>,
 }
 
 impl CameraStatus {

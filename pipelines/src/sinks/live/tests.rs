@@ -249,7 +249,9 @@ fn a_run_starts_runs_ends_and_has_ended() {
 #[test]
 fn a_status_survives_json_in_a_fixed_order() {
     let board = board(&StopFlag::default());
-    board.latencies.record("embed", Duration::from_millis(3));
+    board
+        .latencies
+        .record("embed", &"left".into(), Duration::from_millis(3));
     board.captured(&"left".into(), 0, 7);
     board.at_once(&judged(0, Decision::Pass)).expect("counted");
     board

@@ -1,0 +1,108 @@
+//! `GET /api/v1/latencies`: how long the stages take.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use intakt_operators::dataflow::LATENCY_MINUTES_MAX;
+use intakt_operators::metrics::parse_duration_us;
+use intakt_pipelines::sinks::{LiveStatus, StageStatus};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::asked::Wanted;
+use super::problem::Refusal;
+use super::routes::Shared;
+
+const MINUTE_US: u64 = 60_000_000;
+
+/// Which latencies are wanted.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WantedLatencies {
+    /// Of frames of this camera; of all unless it is given.
+    camera: Option<String>,
+    /// Of the last minutes of wall clock: a length from `1m` to `1h`. Since the run began unless it is given. Of a run that does not go
+    /// on in this process only the latter is known.
+    #[param(pattern = r"^[1-9][0-9]{0,3}[smh]$")]
+    window: Option<String>,
+}
+
+/// How long the stages take.
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub(super) struct LatenciesOfStages {
+    /// The last minutes, to the minute, that they are of; null: since the run began.
+    minutes: Option<u64>,
+    /// By name. Those that did not run are left out.
+    stages: Vec<StageLatency>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+struct StageLatency {
+    /// Its name; `frame` is from when a frame was let in to its verdict.
+    stage: String,
+    /// Times it ran.
+    count: u64,
+    /// Median, microseconds.
+    micros_p50: u64,
+    /// 99th percentile, microseconds.
+    micros_p99: u64,
+    /// Longest, microseconds.
+    micros_max: u64,
+}
+
+impl From<StageStatus> for StageLatency {
+    fn from(of: StageStatus) -> Self {
+        Self {
+            stage: of.stage,
+            count: of.count,
+            micros_p50: of.micros_p50,
+            micros_p99: of.micros_p99,
+            micros_max: of.micros_max,
+        }
+    }
+}
+
+/// How long the stages take: since the run began to two digits, in the last minutes to one.
+#[utoipa::path(get, path = "/latencies", tag = "results", params(WantedLatencies), responses(
+    (status = 200, body = LatenciesOfStages),
+    (status = 404, description = "There is no such camera in the run"),
+))]
+pub(super) async fn latencies(
+    State(shared): State<Shared>,
+    Wanted(WantedLatencies { camera, window }): Wanted<WantedLatencies>,
+) -> Result<Json<LatenciesOfStages>, Refusal> {
+    let minutes = window.as_deref().map(minutes).transpose()?;
+    let said = shared.line.borrow().clone();
+    if let Some(camera) = &camera
+        && !said.status.cameras.iter().any(|known| *known.camera == **camera)
+    {
+        let reason = format!("the run has no camera \"{camera}\"");
+        return Err(Refusal::new(StatusCode::NOT_FOUND, reason));
+    }
+    let (minutes, stages) = match shared.served.live() {
+        Some(live) => (minutes, live.board.stages(camera.as_deref(), minutes)),
+        None => (None, since_the_beginning(&said.status, camera.as_deref())),
+    };
+    Ok(Json(LatenciesOfStages {
+        minutes,
+        stages: stages.into_iter().map(StageLatency::from).collect(),
+    }))
+}
+
+fn minutes(typed: &str) -> Result<u64, Refusal> {
+    let minutes = parse_duration_us(typed).ok().map(|us| us.div_ceil(MINUTE_US));
+    minutes
+        .filter(|minutes| (1..=LATENCY_MINUTES_MAX).contains(minutes))
+        .ok_or_else(|| Refusal::bad("window: it is a length from 1m to 1h".to_owned()))
+}
+
+fn since_the_beginning(status: &LiveStatus, camera: Option<&str>) -> Vec<StageStatus> {
+    match camera {
+        None => status.stages.clone(),
+        Some(camera) => {
+            let of_camera = status.cameras.iter().find(|known| *known.camera == *camera);
+            of_camera.map_or_else(Vec::new, |known| known.stages.clone())
+        }
+    }
+}
