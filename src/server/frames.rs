@@ -74,7 +74,7 @@ impl From<NearestPatch> for Nearest {
     }
 }
 
-/// A frame whose pictures are kept: rejected and borderline ones are, the newest of them.
+/// A frame whose pictures are kept: rejected and borderline ones are, the newest of them, and the last of each camera.
 #[utoipa::path(get, path = "/cameras/{camera}/frames/{seq}", tag = "frames",
     params(("camera" = String, Path), ("seq" = u64, Path)),
     responses(
@@ -225,7 +225,7 @@ fn as_png(file: &[u8]) -> Result<Vec<u8>, String> {
 /// What is kept of a frame in the file `pictures`.
 async fn picture(shared: &SharedState, pictures: PathBuf, camera: Arc<str>, seq: u64) -> Result<KeptPicture, Refusal> {
     let none = format!(
-        "no picture of frame {seq} of camera \"{camera}\" is kept: rejected and borderline frames are, the newest of them"
+        "no picture of frame {seq} of camera \"{camera}\" is kept: rejected and borderline frames are, the newest of them, and the last of each camera"
     );
     let read = move |pictures: &Pictures| pictures.of(&camera, seq);
     let found = read_pictures(shared, pictures, read).await?;

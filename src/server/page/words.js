@@ -5,7 +5,7 @@ export const DECISIONS = {
 };
 
 export const NOT_LOADED = "The picture could not be loaded.";
-export const NOT_PICTURED = "No picture of this frame was kept: rejected and borderline frames are, the newest of them.";
+export const NOT_PICTURED = "No picture of this frame was kept: rejected and borderline frames are, the newest of them, and the last of each camera.";
 
 export const percent = (share, digits = 1) => (share == null ? "–" : `${(100 * share).toFixed(digits)} %`);
 export const count = (number) => (number == null ? "–" : number.toLocaleString("en"));
