@@ -518,7 +518,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     pub(crate) detector: Option<PathBuf>,
     /// Image score above which frames are rejected, instead of the detectors' own threshold
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     pub(crate) threshold: Option<f32>,
     /// Event time per wall time: max, or a number (1 is the pace of the recorded line)
     #[arg(long, default_value = "max")]

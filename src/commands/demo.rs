@@ -35,6 +35,9 @@ const NORMAL_FRAMES: u64 = 400;
 pub(crate) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {
     let started = Instant::now();
     let options = settings::run_options(args.machine)?;
+    if args.serve {
+        serve::refuse_taken_address(args)?;
+    }
     let line = Arc::new(SyntheticLine::new(args.seed));
     make(&args.out)?;
     let detectors = Arc::new(fit_cameras(&line, &args.out, &options)?);

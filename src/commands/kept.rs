@@ -16,7 +16,7 @@ use intakt_operators::detector::Detector;
 use intakt_pipelines::cluster::Beginning;
 use intakt_pipelines::labels::{JournalLine, LabelJournal};
 use intakt_pipelines::sinks::Sink;
-use intakt_pipelines::sources::{Clock, Judged, StopFlag, SystemClock};
+use intakt_pipelines::sources::{Judged, StopFlag};
 use intakt_pipelines::store::{Change, ChangeKind, ResumePoint, Resumed, Store, StoreOptions, StoreSink};
 use intakt_pipelines::{Camera, Controls, Detectors, Inspection, PipelineError, load_detector};
 
@@ -94,7 +94,7 @@ pub(crate) fn keep(
     };
     let replayable =
         cameras.iter().all(|camera| camera.source.has_own_clock()) && elsewhere.iter().all(|other| other.has_own_clock);
-    let differs = save(&files, counts, replayable, Some(SystemClock.now_us()))?;
+    let differs = save(&files, counts, replayable)?;
     let mut beginning = Beginning {
         from_us: store.committed_frontier_us(),
         was_ended,

@@ -42,7 +42,8 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
         terminal::say(&format!("labels noted: {}; {by_whom}", labels.len()));
         return Ok(Outcome::Passed);
     }
-    let idle = IdleLabels::among(&labels, &store, about(&files)?.figures.plan.horizon_us)?;
+    let (figures, _) = about(&files)?;
+    let idle = IdleLabels::among(&labels, &store, figures.plan.horizon_us)?;
     for note in idle.unmatched_note().into_iter().chain(idle.notes()) {
         terminal::say(&format!("note: {note}"));
     }
@@ -57,7 +58,7 @@ pub(crate) fn take_in(files: &RunDirectory<'_>) -> Result<TakenIn, PipelineError
     if can_go_on(files)? {
         return Ok(TakenIn::WhenItGoesOn);
     }
-    let figures = about(files)?.figures;
+    let (figures, _) = about(files)?;
     let had_ended = files.open()?.has_ended()?;
     correct_figures(files, figures, had_ended).map_err(|error| {
         PipelineError::Stopped(format!(
@@ -69,7 +70,8 @@ pub(crate) fn take_in(files: &RunDirectory<'_>) -> Result<TakenIn, PipelineError
 
 /// Whether a run that does not go on was interrupted, and can be read again: then it takes labels in when it goes on.
 pub(crate) fn can_go_on(files: &RunDirectory<'_>) -> Result<bool, PipelineError> {
-    Ok(about(files)?.replayable && !files.open()?.has_ended()?)
+    let (_, replayable) = about(files)?;
+    Ok(replayable && !files.open()?.has_ended()?)
 }
 
 /// Notes labels for the run that goes on in this process, by the path of its directory.

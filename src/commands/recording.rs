@@ -63,7 +63,7 @@ pub(crate) fn make(
         figures,
         questions: &[],
     };
-    save(&RunDirectory(directory), &counts, true, None)?;
+    save(&RunDirectory(directory), &counts, true)?;
     for camera in &cameras {
         let detector = detectors.of(camera);
         let name = format!("{}.intakt", detector.id());
@@ -126,7 +126,7 @@ pub(crate) fn number_on(directory: &Path, cameras: &mut [Camera]) {
 /// What was counted when the recording was made, as far as it says so.
 pub(crate) fn figures_of(directory: &Path) -> Result<Option<Figures>, PipelineError> {
     match about(&RunDirectory(directory)) {
-        Ok(about) => Ok(Some(about.figures)),
+        Ok((figures, _)) => Ok(Some(figures)),
         Err(PipelineError::Io { cause, .. }) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

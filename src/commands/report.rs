@@ -46,7 +46,7 @@ fn run_document(directory: &Path) -> Result<Document, PipelineError> {
     let summary = files.open()?.summary()?;
     let inspected = Inspected::of_run(directory)?;
     // A run of an earlier version has no plan that could be read; its times are told by UTC.
-    let shifts = about(&files).ok().and_then(|about| about.figures.plan.shifts);
+    let shifts = about(&files).ok().and_then(|(figures, _)| figures.plan.shifts);
     let options = settings::run_options(MachineArgs {
         workers: None,
         pool: None,

@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use intakt_operators::dataflow::{RatePlan, Window};
+use intakt_operators::detector::Calibration;
 use intakt_operators::metrics::AlertRule;
+use intakt_pipelines::sources::{Clock, SystemClock};
 use intakt_pipelines::store::{Store, StoreOptions};
 use intakt_pipelines::{Figures, PipelineError, write_atomically};
 use serde::{Deserialize, Serialize};
 
+use crate::inspected::Inspected;
 use crate::run_file::Question;
-use crate::server::{Audit, Kept, TakesLabels};
+use crate::server::{Audit, Calibrations, Kept, Starts, TakesLabels};
 
 /// Where the files of a run are.
 pub(crate) struct RunDirectory<'a>(pub(crate) &'a Path);
@@ -42,6 +45,7 @@ impl RunDirectory<'_> {
             store: self.store(),
             horizon_us: figures.plan.horizon_us,
             labels,
+            calibrations: Arc::new(Noted(self.0.to_owned())),
         }
     }
 
@@ -69,9 +73,30 @@ impl RunDirectory<'_> {
         })
     }
 
+    /// When the run was started; now, if nobody noted it.
+    pub(crate) fn starts(&self) -> Starts {
+        match Inspected::of_run(self.0) {
+            Ok(Some(noted)) => Starts {
+                first_us: noted.first_started_at_us,
+                last_us: noted.started_at_us,
+            },
+            Ok(None) | Err(_) => SystemClock.now_us().into(),
+        }
+    }
+
     /// Opens the store to look at it.
     pub(crate) fn open(&self) -> Result<Store, PipelineError> {
         Ok(Store::open_read_only(&self.store(), StoreOptions::default())?)
+    }
+}
+
+/// The detectors that were noted in the directory of a run.
+struct Noted(PathBuf);
+
+impl Calibrations for Noted {
+    fn of(&self, detector: &str) -> Option<Calibration> {
+        let noted = Inspected::of_run(&self.0).ok().flatten()?;
+        noted.detectors.get(detector).map(|noted| noted.calibration.clone())
     }
 }
 
@@ -91,37 +116,23 @@ struct SavedRun {
     alerts: Vec<Arc<str>>,
     #[serde(default)]
     what_ifs: Vec<Question>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    begun_at_us: Option<u64>,
 }
 
-/// What is to be known of a run to show it, or to go on with it.
-pub(crate) struct AboutRun {
-    /// The figures that it keeps.
-    pub(crate) figures: Figures,
-    /// Whether it can go on as if it had not been interrupted.
-    pub(crate) replayable: bool,
-    /// When it was begun, wall clock, microseconds since 1970; none of a recording.
-    pub(crate) begun_at_us: Option<u64>,
-}
-
-/// Saves what a run counts, and that it begins at `begun_at_us` unless it was begun before. What differs from how it went on so far, a sentence each.
+/// Saves what a run counts. What differs from how it went on so far, a sentence each.
 pub(super) fn save(
     files: &RunDirectory<'_>,
     Counts { figures, questions }: &Counts<'_>,
     replayable: bool,
-    begun_at_us: Option<u64>,
 ) -> Result<Vec<String>, PipelineError> {
-    let before = std::fs::read(files.about()).ok();
-    let before = before.and_then(|json| serde_json::from_slice::<SavedRun>(&json).ok());
     let saved = SavedRun {
         plan: figures.plan.clone(),
         scores: figures.scores,
         replayable,
         alerts: figures.rules.iter().map(|(rule, _)| rule.clone()).collect(),
         what_ifs: questions.to_vec(),
-        begun_at_us: before.as_ref().and_then(|before| before.begun_at_us).or(begun_at_us),
     };
+    let before = std::fs::read(files.about()).ok();
+    let before = before.and_then(|json| serde_json::from_slice::<SavedRun>(&json).ok());
     let differs = before.map_or(Vec::new(), |before| differences(&before, &saved));
     let json = serde_json::to_vec_pretty(&saved).map_err(|error| PipelineError::Refused(error.to_string()))?;
     write_atomically(&files.about(), &json)?;
@@ -186,8 +197,8 @@ fn listed(items: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// What was saved of a run.
-pub(crate) fn about(files: &RunDirectory<'_>) -> Result<AboutRun, PipelineError> {
+/// The figures that the run keeps, and whether it can go on as if it had not been interrupted.
+pub(crate) fn about(files: &RunDirectory<'_>) -> Result<(Figures, bool), PipelineError> {
     let path = files.about();
     let bytes = std::fs::read(&path).map_err(PipelineError::read(&path))?;
     let refuse = |cause: String| PipelineError::Load {
@@ -206,9 +217,5 @@ pub(crate) fn about(files: &RunDirectory<'_>) -> Result<AboutRun, PipelineError>
         plan: saved.plan,
         scores: saved.scores,
     };
-    Ok(AboutRun {
-        figures,
-        replayable: saved.replayable,
-        begun_at_us: saved.begun_at_us,
-    })
+    Ok((figures, saved.replayable))
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
-use intakt_operators::detector::Calibration;
 use intakt_operators::{Decision, DropReason};
 use intakt_pipelines::PipelineError;
 use intakt_pipelines::labels::{GivenLabel, LabelJournal};
@@ -17,7 +16,6 @@ use super::label::{can_go_on, take_in};
 use super::run_directory::{RunDirectory, about};
 use super::settings;
 use crate::cli::ServeArgs;
-use crate::inspected::Inspected;
 use crate::server::{Keeper, Limits, OtherRun, Run, Served, Server, Shown, TakenIn, TakesLabels};
 use crate::top::{Found, look};
 use crate::{Outcome, interrupt, terminal};
@@ -32,7 +30,7 @@ const LOOKED_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
 pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, PipelineError> {
     let files = RunDirectory(&args.run);
     files.open()?;
-    let about = about(&files)?;
+    let (figures, _) = about(&files)?;
     let other = args
         .compare
         .as_deref()
@@ -48,8 +46,8 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, PipelineError> {
         });
         let served = Served {
             run: Run::Elsewhere(Arc::new(Directory(args.run.clone()))),
-            keeper: Keeper::Here(files.served(&about.figures, noting)),
-            begun_at_us: about.begun_at_us.unwrap_or_default(),
+            keeper: Keeper::Here(files.served(&figures, noting)),
+            starts: files.starts(),
             other,
             audit: Some(Arc::new(files.audit())),
         };
@@ -111,11 +109,6 @@ impl Shown for Directory {
             })
         };
         read().map_err(|error| error.to_string())
-    }
-
-    fn calibration(&self, detector: &str) -> Option<Calibration> {
-        let noted = Inspected::of_run(&self.0).ok().flatten()?;
-        noted.detectors.get(detector).map(|noted| noted.calibration.clone())
     }
 }
 

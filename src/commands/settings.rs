@@ -27,6 +27,9 @@ pub(crate) fn listen(typed: &ServerArgs, usual: Option<&str>) -> Result<Option<L
     let tokens = typed.token_file.as_deref().map(Tokens::read).transpose();
     let listen = tokens.and_then(|tokens| {
         let address = typed.listen.as_deref().or(usual);
+        if address.is_none() && tokens.is_some() {
+            return Err("`--token-file` is for a server, and there is none\n  hint: add `--listen ADDRESS`".to_owned());
+        }
         address.map(|address| Listen::new(address, tokens)).transpose()
     });
     listen.map_err(|reason| PipelineError::Refused(format!("cannot serve: {reason}")))

@@ -9,7 +9,7 @@ use intakt_pipelines::sinks::{LiveBoard, PictureKeeper, Sink, StatusFile, Thumbn
 use intakt_pipelines::sources::{Clock, Poster, StopFlag, SystemClock};
 use intakt_pipelines::{Controls, PipelineError};
 
-use super::run_directory::{RunDirectory, about};
+use super::run_directory::RunDirectory;
 use crate::server::{Answers, Audit, Keeper, Limits, Listen, Live, Run, Served, Server};
 use crate::terminal;
 
@@ -89,7 +89,10 @@ impl Watching {
                 let served = Served {
                     run: Run::Here(live),
                     keeper: wanted.keeper,
-                    begun_at_us: begun_at_us(wanted.directory),
+                    starts: match wanted.directory {
+                        Some(directory) => RunDirectory(directory).starts(),
+                        None => SystemClock.now_us().into(),
+                    },
                     other: None,
                     audit: wanted.audit.map(Arc::new),
                 };
@@ -142,12 +145,6 @@ impl Watching {
             terminal::say(&format!("note: {error}; the run itself is not affected"));
         }
     }
-}
-
-/// When the run that is kept in `directory` was begun; one that nobody keeps begins now.
-fn begun_at_us(directory: Option<&Path>) -> u64 {
-    let kept = directory.and_then(|directory| about(&RunDirectory(directory)).ok()?.begun_at_us);
-    kept.unwrap_or_else(|| SystemClock.now_us())
 }
 
 /// What is said when pictures could not be kept.

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use intakt_operators::detector::{Calibration, ScoreScale};
+use intakt_operators::fixed_point;
 use intakt_operators::metrics::SCORE_BUCKETS;
 use intakt_pipelines::store::{CountedCamera, LabelledScores};
 use serde::{Deserialize, Serialize};
@@ -14,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::asked::Wanted;
 use super::problem::Refusal;
 use super::routes::Shared;
-use super::served::{KeptRun, Run};
+use super::served::{Calibrations, KeptRun, Run};
 
 /// Buckets unless others are asked for: as many as a screen shows.
 const BUCKETS: u16 = 256;
@@ -55,6 +56,8 @@ pub(super) struct Histogram {
     detector: Option<Arc<str>>,
     /// Its threshold, in its own unit.
     image_threshold: Option<f64>,
+    /// The threshold that the detector came with, whatever was set since, in its own unit; null where that is not known.
+    given_threshold: Option<f64>,
     /// Frames that other detectors judged, which are not among them.
     frames_of_other_detectors: u64,
     /// How calibrated scores are mapped to image scores under the threshold that holds now; null where that is not known.
@@ -94,27 +97,25 @@ pub(super) async fn histogram(
     if !(2..=SCORE_BUCKETS).contains(&buckets) || !buckets.is_power_of_two() {
         return Err(Refusal::bad("buckets: it is a power of two from 2 to 4096".to_owned()));
     }
-    let run = shared.served.run.clone();
+    let (run, calibrations) = (shared.served.run.clone(), kept.calibrations.clone());
     let name = camera.clone();
     let counted = shared.read_counted(&kept, move |store, counted| {
         let Some(frames) = counted.camera(&name) else {
             // A camera of the run of which nothing is kept yet.
             let is_known = store.cameras()?.iter().any(|known| **known == *name);
             return Ok(is_known.then(|| {
-                (
-                    CountedCamera::default(),
-                    LabelledScores::default(),
-                    calibration(&run, &name, &CountedCamera::default()),
-                )
+                let frames = CountedCamera::default();
+                let calibrated = Calibrated::of(&run, &*calibrations, &name, &frames);
+                (frames, LabelledScores::default(), calibrated)
             }));
         };
         let labelled = store.labelled_scores(&name, counted)?;
-        let calibration = calibration(&run, &name, frames);
-        Ok(Some((frames.clone(), labelled, calibration)))
+        let calibrated = Calibrated::of(&run, &*calibrations, &name, frames);
+        Ok(Some((frames.clone(), labelled, calibrated)))
     });
     match counted.await? {
-        Some((frames, labelled, calibration)) => {
-            Ok(Json(Histogram::new(camera, buckets, &frames, &labelled, calibration)))
+        Some((frames, labelled, calibrated)) => {
+            Ok(Json(Histogram::new(camera, buckets, &frames, &labelled, calibrated)))
         }
         None => Err(Refusal::new(
             StatusCode::NOT_FOUND,
@@ -123,29 +124,42 @@ pub(super) async fn histogram(
     }
 }
 
-/// How the detector of a camera's newest frame is calibrated, under the threshold of that frame; before the first, under its own.
-fn calibration(run: &Run, camera: &str, counted: &CountedCamera) -> Option<Calibration> {
-    let last = counted.last.as_ref();
-    let calibration = match run {
-        Run::Here(live) => {
-            let newest = live.controls.newest(camera).ok()?;
-            let calibration = newest.calibration().clone();
-            let is_same = last.is_none_or(|last| {
-                // With another threshold it has another id; one that was put in its place is scaled otherwise.
-                let of_frames = counted.normal_level();
-                let level = f64::from(calibration.image.normal_level);
-                *newest.id() == last.detector || of_frames.is_some_and(|of_frames| is_near(of_frames, level))
-            });
-            is_same.then_some(calibration)?
-        }
-        Run::Elsewhere(shown) => shown.calibration(&counted.detector()?)?,
-    };
-    let threshold = last.map_or(calibration.image.threshold, |last| last.threshold as f32);
-    let image = ScoreScale {
-        threshold,
-        ..calibration.image
-    };
-    Some(Calibration { image, ..calibration })
+/// How the detector of a camera's newest frame is calibrated.
+struct Calibrated {
+    /// Under the threshold of that frame; before the first, under its own.
+    now: Option<Calibration>,
+    /// The threshold that the detector came with.
+    given_threshold: Option<f32>,
+}
+
+impl Calibrated {
+    fn of(run: &Run, calibrations: &dyn Calibrations, camera: &str, counted: &CountedCamera) -> Self {
+        let last = counted.last.as_ref();
+        let given = counted.detector().and_then(|detector| calibrations.of(&detector));
+        let given_threshold = given.as_ref().map(|given| given.image.threshold);
+        let calibration = match run {
+            Run::Here(live) => live.controls.newest(camera).ok().and_then(|newest| {
+                let calibration = newest.calibration().clone();
+                let is_same = last.is_none_or(|last| {
+                    // With another threshold it has another id; one that was put in its place is scaled otherwise.
+                    let of_frames = counted.normal_level();
+                    let level = f64::from(calibration.image.normal_level);
+                    *newest.id() == last.detector || of_frames.is_some_and(|of_frames| is_near(of_frames, level))
+                });
+                is_same.then_some(calibration)
+            }),
+            Run::Elsewhere(_) => given,
+        };
+        let now = calibration.map(|calibration| {
+            let threshold = last.map_or(calibration.image.threshold, |last| last.threshold as f32);
+            let image = ScoreScale {
+                threshold,
+                ..calibration.image
+            };
+            Calibration { image, ..calibration }
+        });
+        Self { now, given_threshold }
+    }
 }
 
 /// Scores are kept in the fixed point of verdicts.
@@ -159,7 +173,7 @@ impl Histogram {
         buckets: u16,
         frames: &CountedCamera,
         labelled: &LabelledScores,
-        calibration: Option<Calibration>,
+        calibrated: Calibrated,
     ) -> Self {
         let width = usize::from(SCORE_BUCKETS / buckets);
         let sums = |scores: &[u64]| -> Vec<u64> { scores.chunks(width).map(|chunk| chunk.iter().sum()).collect() };
@@ -179,6 +193,10 @@ impl Histogram {
             .collect();
         let total = |of: fn(&Bucket) -> u64| counts.iter().map(of).sum();
         let last = frames.last.as_ref();
+        let Calibrated {
+            now: calibration,
+            given_threshold,
+        } = calibrated;
         Self {
             camera,
             buckets,
@@ -189,6 +207,7 @@ impl Histogram {
             anomalous: total(|count| count.anomalous),
             detector: last.map(|last| last.detector.clone()),
             image_threshold: last.map(|last| last.threshold),
+            given_threshold: given_threshold.map(fixed_point),
             frames_of_other_detectors: now.of_other_detectors,
             scale: calibration.as_ref().map(|known| known.image.into()),
             calibration: calibration.map_or_else(Vec::new, |known| known.calibrated_normal_scores()),

@@ -1,5 +1,6 @@
 //! `POST /api/v1/labels`: what frames truly are.
 
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use axum::Json;
@@ -8,9 +9,13 @@ use axum::http::StatusCode;
 use intakt_operators::Truth;
 use intakt_pipelines::labels::{GivenLabel, IdleLabels, parse_truth};
 use intakt_pipelines::store::{Store, StoreError};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{Array, OneOf};
+use utoipa::openapi::{Ref, RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::asked::Body;
 use super::audit::Asking;
@@ -36,11 +41,45 @@ pub(super) struct PostedLabel {
 }
 
 /// One label, or a list of them.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(untagged)]
-pub(super) enum PostedLabels {
-    One(PostedLabel),
-    Many(Vec<PostedLabel>),
+pub(super) struct PostedLabels(Vec<PostedLabel>);
+
+// By hand, so that a mistake in a list is told with its place.
+impl<'de> Deserialize<'de> for PostedLabels {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OneOrMany).map(Self)
+    }
+}
+
+struct OneOrMany;
+
+impl<'de> Visitor<'de> for OneOrMany {
+    type Value = Vec<PostedLabel>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a label or a list of labels")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        PostedLabel::deserialize(MapAccessDeserializer::new(map)).map(|label| vec![label])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list))
+    }
+}
+
+impl PartialSchema for PostedLabels {
+    fn schema() -> RefOr<Schema> {
+        let label = || Ref::from_schema_name(PostedLabel::name());
+        let either = OneOf::builder().item(label()).item(Array::new(label()));
+        either.description(Some("One label, or a list of them.")).into()
+    }
+}
+
+impl ToSchema for PostedLabels {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        schemas.push((PostedLabel::name().into_owned(), PostedLabel::schema()));
+    }
 }
 
 /// Labels that were noted.
@@ -63,12 +102,8 @@ pub(super) async fn labels(
     State(shared): State<Shared>,
     KeptRun(kept): KeptRun,
     asking: Asking,
-    Body(posted): Body<PostedLabels>,
+    Body(PostedLabels(posted)): Body<PostedLabels>,
 ) -> Accepted<NotedLabels> {
-    let posted = match posted {
-        PostedLabels::One(label) => vec![label],
-        PostedLabels::Many(labels) => labels,
-    };
     let mut labels = Vec::with_capacity(posted.len());
     for PostedLabel { camera, seq, truth } in posted {
         let truth = parse_truth(&truth).map_err(Refusal::bad)?;

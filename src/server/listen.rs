@@ -1,6 +1,8 @@
 //! Where a server listens, and what it asks for.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+
+use intakt_pipelines::PipelineError;
 
 use super::tokens::{TOKEN_BYTES, Tokens};
 
@@ -33,6 +35,20 @@ impl Listen {
             tokens,
         })
     }
+
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// The system does not give it, for example because another process has it.
+    pub(crate) fn bind(&self) -> Result<TcpListener, PipelineError> {
+        TcpListener::bind(self.address).map_err(|error| cannot_listen(self.address, &error))
+    }
+}
+
+pub(super) fn cannot_listen(address: SocketAddr, error: &std::io::Error) -> PipelineError {
+    PipelineError::Refused(format!(
+        "cannot listen on {address}: {error}\n  hint: port 0 takes any port that is free"
+    ))
 }
 
 impl std::fmt::Display for Listen {

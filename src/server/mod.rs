@@ -35,7 +35,7 @@ mod verdicts;
 #[cfg(test)]
 mod tests;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -46,8 +46,11 @@ use tokio::sync::{oneshot, watch};
 pub(crate) use self::answers::Answers;
 pub(crate) use self::audit_log::Audit;
 pub(crate) use self::listen::Listen;
+use self::listen::cannot_listen;
 use self::served::SharedCounted;
-pub(crate) use self::served::{Keeper, Kept, Live, OtherRun, Run, Served, Shown, TakenIn, TakesLabels};
+pub(crate) use self::served::{
+    Calibrations, Keeper, Kept, Live, OtherRun, Run, Served, Shown, Starts, TakenIn, TakesLabels,
+};
 pub(crate) use self::tokens::Tokens;
 
 /// What a server puts up with.
@@ -116,12 +119,8 @@ impl Server {
     /// The address cannot be listened on, or the system gives no event loop.
     pub(crate) fn start(listen: Listen, served: Served, limits: Limits) -> Result<Self, PipelineError> {
         let typed = listen.address;
-        let refused = |error| {
-            PipelineError::Refused(format!(
-                "cannot listen on {typed}: {error}\n  hint: port 0 takes any port that is free"
-            ))
-        };
-        let listener = TcpListener::bind(typed).map_err(refused)?;
+        let refused = |error| cannot_listen(typed, &error);
+        let listener = listen.bind()?;
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -74,7 +74,8 @@ impl Refusal {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or_default(),
             status: self.status.as_u16(),
-            detail: self.error.clone(),
+            // One sentence after the other: lines are for terminals.
+            detail: self.error.replace("\n  ", "; "),
             camera,
             seq,
         }

@@ -27,12 +27,31 @@ pub(crate) struct Served {
     pub(crate) run: Run,
     /// Who keeps the run.
     pub(crate) keeper: Keeper,
-    /// When the run was begun, wall clock, microseconds since 1970; 0 where that is not known. Another run on the same port has another time.
-    pub(crate) begun_at_us: u64,
+    /// When the run was started.
+    pub(crate) starts: Starts,
     /// Another run, to compare it with.
     pub(crate) other: Option<OtherRun>,
     /// Where it is noted who changed what; none where nothing of the run is kept.
     pub(crate) audit: Option<Arc<Audit>>,
+}
+
+/// When a run was started, wall clock, microseconds since 1970.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Starts {
+    /// When it was begun. Another run on the same port was begun at another time.
+    pub(crate) first_us: u64,
+    /// When it went on last.
+    pub(crate) last_us: u64,
+}
+
+impl From<u64> for Starts {
+    /// It was started once.
+    fn from(first_us: u64) -> Self {
+        Self {
+            first_us,
+            last_us: first_us,
+        }
+    }
 }
 
 /// A run beside the one that is served: another one of the same frames.
@@ -96,6 +115,14 @@ pub(crate) struct Kept {
     pub(crate) horizon_us: u64,
     /// What takes labels.
     pub(crate) labels: Arc<dyn TakesLabels>,
+    /// How the detectors of the run were calibrated.
+    pub(crate) calibrations: Arc<dyn Calibrations>,
+}
+
+/// How the detectors of a run were calibrated.
+pub(crate) trait Calibrations: Send + Sync {
+    /// As the run was given it, whatever threshold was set later; none where that was not noted.
+    fn of(&self, detector: &str) -> Option<Calibration>;
 }
 
 /// Takes what people say about frames.
@@ -136,9 +163,6 @@ pub(crate) trait Shown: Send + Sync {
     /// # Errors
     /// A sentence.
     fn status(&self, counted: &mut Counted) -> Result<LiveStatus, String>;
-
-    /// How a detector of the run was calibrated, if that was noted.
-    fn calibration(&self, detector: &str) -> Option<Calibration>;
 }
 
 impl Served {

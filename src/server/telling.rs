@@ -24,6 +24,9 @@ use super::tokens::Caller;
 /// Largest body but a detector's, bytes: ten thousand labels.
 pub(super) const SAID_BYTES_MAX: usize = 1 << 20;
 
+/// A threshold that is so many times as far from what is normal as the one before may be a slip.
+const FAR: f64 = 10.0;
+
 /// Longest name of a lot or a question, bytes.
 const NAME_BYTES_MAX: usize = 200;
 
@@ -97,6 +100,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Asking {
 #[utoipa::path(put, path = "/cameras/{camera}/threshold", tag = "changes", params(("camera" = String, Path)),
     request_body = WantedThreshold, responses(
         (status = 202, body = SaidToCamera),
+        (status = 400, description = "It is no image score that tells normal frames from others"),
         (status = 404, description = "There is no such camera"),
         (status = 409, description = "No run goes on here, or another process reads the camera"),
         (status = 503, description = "Too much waits to be heard"),
@@ -115,10 +119,16 @@ pub(super) async fn threshold(
         return Err(Refusal::bad("threshold: it is a finite number".to_owned()));
     }
     let before = live.controls.newest(&camera).map_err(Refusal::busy)?;
-    let normal_level = fixed_point(before.calibration().image.normal_level);
-    let note = (fixed_point(threshold) <= normal_level).then(|| {
-        format!("it is not above {normal_level}, the lowest score of a normal frame at calibration: nearly every frame will be rejected")
-    });
+    let scale = before.calibration().image;
+    let [asked, normal_level, now] = [threshold, scale.normal_level, scale.threshold].map(fixed_point);
+    if asked <= normal_level {
+        return Err(Refusal::bad(format!(
+            "threshold: it is an image score in the detector's own unit, and {asked} would reject everything: normal frames have \
+             {normal_level} and more, and the threshold is {now} now"
+        )));
+    }
+    let is_far = asked - normal_level > FAR * (now - normal_level);
+    let note = is_far.then(|| format!("it is far above {now}, which it was: hardly anything will be rejected"));
     let change = Change {
         what: "threshold",
         camera: Some(camera.clone()),

@@ -1,6 +1,6 @@
 //! Gaussian smoothing of one-channel maps.
 
-use crate::resize::reflect;
+use crate::resize::{Tap, reflect};
 
 /// Standard deviations after which the Gaussian is cut off, as in SciPy and anomalib.
 const CUT_OFF_SIGMAS: f32 = 4.0;
@@ -26,6 +26,92 @@ pub fn gaussian_blur(height: usize, width: usize, map: &[f32], sigma_px: f32) ->
     let mut out = vec![0.0; map.len()];
     smooth(height, width, map, &taps, &mut out);
     out
+}
+
+/// `map` of `(height, width)` resized to `(out_height, out_width)` and smoothed there: what [`gaussian_blur`] makes of what
+/// [`resize_bilinear`](crate::resize_bilinear) returns, but for rounding. Both are linear and separable, so that each output is a sum over
+/// the few inputs below the kernel, and the large map is written once.
+///
+/// Panics as these two do.
+pub fn resize_blurred(
+    height: usize,
+    width: usize,
+    map: &[f32],
+    out_height: usize,
+    out_width: usize,
+    sigma_px: f32,
+) -> Vec<f32> {
+    assert_eq!(map.len(), height * width, "map {height}x{width}");
+    assert!(
+        (0.0..=BLUR_SIGMA_PX_MAX).contains(&sigma_px),
+        "standard deviation {sigma_px}"
+    );
+    let mut out = vec![0.0; out_height * out_width];
+    if out.is_empty() {
+        return out;
+    }
+    assert!(
+        !map.is_empty(),
+        "cannot resize an empty map to {out_height}x{out_width}"
+    );
+    let taps = taps(sigma_px);
+    let columns = Band::all(width, out_width, &taps);
+    let of_rows = ((height, out_height) != (width, out_width)).then(|| Band::all(height, out_height, &taps));
+    let rows = of_rows.as_ref().unwrap_or(&columns);
+    // Columns first, all rows of the map at a time: the positions along the kernel are then the same for whole rows of numbers.
+    let mut widened = vec![0.0; out_width * height];
+    weigh(&transposed(height, width, map), height, &columns, &mut widened);
+    weigh(&transposed(out_width, height, &widened), out_width, rows, &mut out);
+    out
+}
+
+fn transposed(height: usize, width: usize, map: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; map.len()];
+    for (x, out) in out.chunks_exact_mut(height).enumerate() {
+        for (out, row) in out.iter_mut().zip(map.chunks_exact(width)) {
+            *out = row[x];
+        }
+    }
+    out
+}
+
+/// The weights of adjacent inputs in one output.
+struct Band {
+    first: usize,
+    weights: Vec<f32>,
+}
+
+impl Band {
+    /// Of all outputs along one axis.
+    fn all(size: usize, out_size: usize, taps: &[f32]) -> Vec<Self> {
+        let between: Vec<Tap> = (0..out_size).map(|index| Tap::new(index, size, out_size)).collect();
+        let radius = taps.len() / 2;
+        let mut all = vec![0.0_f64; size];
+        let of = |index: usize| {
+            let (mut first, mut end) = (size, 0);
+            for (k, weight) in taps.iter().enumerate() {
+                let tap = &between[reflect((index + k) as isize - radius as isize, out_size)];
+                all[tap.first] += f64::from(*weight) * (1.0 - f64::from(tap.weight));
+                all[tap.second] += f64::from(*weight) * f64::from(tap.weight);
+                (first, end) = (first.min(tap.first), end.max(tap.second + 1));
+            }
+            let weights = all[first..end].iter().map(|weight| *weight as f32).collect();
+            all[first..end].fill(0.0);
+            Self { first, weights }
+        };
+        (0..out_size).map(of).collect()
+    }
+}
+
+multiversion! {
+    /// Each row of `out`, of `width` numbers, is a sum of adjacent rows of `map`, from the first to the last.
+    fn weigh(map: &[f32], width: usize, bands: &[Band], out: &mut [f32]) {
+        for (out, band) in out.chunks_exact_mut(width).zip(bands) {
+            for (row, weight) in map[band.first * width..].chunks_exact(width).zip(&band.weights) {
+                add_scaled(out, row, *weight);
+            }
+        }
+    }
 }
 
 /// The weights of the kernel, from one end to the other.
@@ -76,6 +162,7 @@ fn add_scaled(sums: &mut [f32], values: &[f32], weight: f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resize_bilinear;
     use crate::testing::{assert_close, values};
 
     #[test]
@@ -110,6 +197,27 @@ mod tests {
             }
             assert_close(&gaussian_blur(height, width, &map, sigma_px), &expected, 1e-5);
         }
+    }
+
+    #[test]
+    fn resizing_and_smoothing_at_once_is_both_one_after_the_other() {
+        for (height, width, out_height, out_width, sigma_px) in [
+            (7, 9, 32, 40, 4.0),
+            (28, 28, 256, 256, 4.0),
+            (1, 1, 6, 5, 1.0),
+            (5, 3, 4, 2, 0.8),
+            (3, 4, 3, 4, 1.5),
+            (2, 3, 9, 7, 0.0),
+            (4, 5, 3, 6, 30.0),
+        ] {
+            let map = values(height * width, 3);
+            let resized = resize_bilinear(height, width, 1, &map, out_height, out_width);
+            let expected = gaussian_blur(out_height, out_width, &resized, sigma_px);
+            let found = resize_blurred(height, width, &map, out_height, out_width, sigma_px);
+            assert_close(&found, &expected, 1e-5);
+        }
+        assert!(resize_blurred(0, 3, &[], 0, 5, 2.0).is_empty());
+        assert_eq!(resize_blurred(2, 2, &[0.75; 4], 16, 16, 3.0).len(), 256);
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod pool;
 mod random;
 mod resize;
 
-pub use blur::{BLUR_SIGMA_PX_MAX, gaussian_blur};
+pub use blur::{BLUR_SIGMA_PX_MAX, gaussian_blur, resize_blurred};
 pub use cholesky::{NotPositiveDefinite, cholesky, inverse_lower, packed_len};
 pub use conv::{Padding, conv2d_same};
 pub use distance::squared_distance;

@@ -80,14 +80,14 @@ multiversion! {
 }
 
 /// Between which two inputs an output lies, and the second one's share.
-struct Tap {
-    first: usize,
-    second: usize,
-    weight: f32,
+pub(crate) struct Tap {
+    pub(crate) first: usize,
+    pub(crate) second: usize,
+    pub(crate) weight: f32,
 }
 
 impl Tap {
-    fn new(index: usize, size: usize, out_size: usize) -> Self {
+    pub(crate) fn new(index: usize, size: usize, out_size: usize) -> Self {
         let scale = size as f32 / out_size as f32;
         let at = (scale * (index as f32 + 0.5) - 0.5).max(0.0);
         let first = (at as usize).min(size - 1);

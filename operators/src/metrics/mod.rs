@@ -28,9 +28,7 @@ pub use labelled::{Change, Finding, LabelledFrames, Truthful};
 pub use pixels::{PixelScores, RankedPixels, aupro, pixel_auroc};
 pub use ranking::{F1Max, auroc, average_precision, f1_max, recall_at_false_reject_rate};
 pub use regions::{RegionHits, distance, mass_center, region_hits};
-pub use score_histogram::{
-    SCORE_BUCKETS, ScoreCount, ScoreHistogram, first_rejected_bucket, score_bucket, score_of_bucket,
-};
+pub use score_histogram::{SCORE_BUCKETS, ScoreCount, ScoreHistogram, first_rejected_bucket, score_bucket};
 pub use tally::Tally;
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ pub fn first_rejected_bucket(threshold: f64) -> u16 {
 }
 
 /// The score at the middle of a bucket.
-pub fn score_of_bucket(bucket: u16) -> f64 {
+fn score_of_bucket(bucket: u16) -> f64 {
     (f64::from(bucket) + 0.5) / f64::from(SCORE_BUCKETS)
 }
 

@@ -1,6 +1,6 @@
 //! Joins the patch scores of a frame's tiles into one anomaly map.
 
-use intakt_kernels::{gaussian_blur, resize_bilinear};
+use intakt_kernels::{gaussian_blur, resize_bilinear, resize_blurred};
 
 use super::nearest::TileRows;
 use crate::detector::{PatchScores, Recipe};
@@ -71,13 +71,43 @@ pub fn stitch(
         "a tile was scored twice"
     );
     tiles.iter().try_for_each(|(idx, scores)| check(*idx, scores))?;
-    let mut blend = Blend::new(layout);
     let mut patches = Vec::with_capacity(tiles.iter().map(|(_, scores)| scores.distances.len()).sum());
-    for (idx, scores) in tiles {
-        blend.add(*idx, scores);
+    for (idx, scores) in &tiles {
         push_patches(&mut patches, layout.tiles[*idx], scores);
     }
-    Ok((blend.smoothed(blur_sigma_map_px), patches))
+    let map = match &tiles[..] {
+        [(idx, scores)] if is_whole(layout, layout.tiles[*idx]) => whole(layout, scores, blur_sigma_map_px),
+        _ => blended(layout, &tiles, blur_sigma_map_px),
+    };
+    Ok((map, patches))
+}
+
+/// Whether a tile is the whole map.
+fn is_whole(layout: &FrameLayout, tile: RectPx) -> bool {
+    (tile.x, tile.y) == (0, 0)
+        && [tile.width, tile.height].map(|px| px as usize) == [layout.map_width, layout.map_height]
+}
+
+/// The map of a frame that is one tile: there is nothing to blend, and both steps are one.
+fn whole(layout: &FrameLayout, scores: &PatchScores, sigma_map_px: f32) -> AnomalyMap {
+    let (height, width) = (layout.map_height, layout.map_width);
+    let map = resize_blurred(
+        scores.height,
+        scores.width,
+        &scores.distances,
+        height,
+        width,
+        sigma_map_px,
+    );
+    AnomalyMap::new(height, width, map)
+}
+
+fn blended(layout: &FrameLayout, tiles: &[&(usize, PatchScores)], sigma_map_px: f32) -> AnomalyMap {
+    let mut blend = Blend::new(layout);
+    for (idx, scores) in tiles {
+        blend.add(*idx, scores);
+    }
+    blend.smoothed(sigma_map_px)
 }
 
 fn check(tile_idx: usize, scores: &PatchScores) -> Result<(), String> {
@@ -306,6 +336,17 @@ mod tests {
         assert!(patches.iter().all(|patch| patch.x_map > 20.0));
         let (nothing, patches) = stitch(&layout, &[], 4.0).unwrap();
         assert!(nothing.scores.iter().all(|&score| score == 0.0) && patches.is_empty());
+    }
+
+    #[test]
+    fn a_tile_that_is_the_whole_map_is_as_if_it_were_blended() {
+        let layout = layout(64, 48, &[(0, 0, 64, 48)]);
+        let tile = (0, scores(7, 9, |y, x| ((y * 5 + x * 3) % 11) as f32 * 0.4));
+        let (map, _) = stitch(&layout, std::slice::from_ref(&tile), 4.0).unwrap();
+        let expected = blended(&layout, &[&tile], 4.0);
+        for (found, expected) in map.scores.iter().zip(&expected.scores) {
+            assert!((found - expected).abs() < 1e-5, "{found} {expected}");
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use intakt_operators::metrics::{SCORE_BUCKETS, score_bucket, score_of_bucket};
+use intakt_operators::detector::ScoreScale;
+use intakt_operators::metrics::{SCORE_BUCKETS, score_bucket};
 use rusqlite::Row;
 
 use super::error::{StoreError, Trouble};
@@ -141,11 +142,28 @@ type Setting = (Arc<str>, u64);
 struct UnderSetting {
     /// By the [bucket](score_bucket) of their calibrated score.
     scores: BTreeMap<u16, u64>,
+    /// By the [bucket](image_bucket) of their image score, which no threshold squeezes together.
+    image_scores: BTreeMap<u32, u64>,
     /// When its first frame entered the dataflow, microseconds.
     first_us: u64,
     /// The score farthest from the threshold of those from which the span between what is normal and the threshold can be told, as
     /// the distance of its calibrated score from 0.5, with that span.
     span: Option<(f64, f64)>,
+}
+
+/// Bits of a single-precision image score that are left out of its bucket: those that are left tell 2,048 scores from one power of two to
+/// the next.
+const IMAGE_BITS_LEFT_OUT: u32 = 12;
+
+/// The bucket of an image score. They are not negative.
+fn image_bucket(image_score: f64) -> u32 {
+    (image_score.max(0.0) as f32).to_bits() >> IMAGE_BITS_LEFT_OUT
+}
+
+/// The image score at the middle of its bucket.
+fn image_score_of(bucket: u32) -> f32 {
+    let bits = (bucket << IMAGE_BITS_LEFT_OUT) + (1 << (IMAGE_BITS_LEFT_OUT - 1));
+    f32::from_bits(bits)
 }
 
 /// Calibrated scores from here to as far below 1 tell the span: at 0 what is more normal than normal is cut off.
@@ -157,6 +175,7 @@ impl UnderSetting {
             self.first_us = time_us;
         }
         *self.scores.entry(score_bucket(score)).or_default() += 1;
+        *self.image_scores.entry(image_bucket(image_score)).or_default() += 1;
         let distance = (score - 0.5).abs();
         if distance < 0.5 - SPAN_FROM && self.span.is_none_or(|(farthest, _)| distance > farthest) {
             // The other way round than `ScoreScale::calibrated`.
@@ -185,27 +204,44 @@ struct Rescale<'a> {
     normal_level: Option<f64>,
 }
 
+/// How scores of a setting come to be under the newest one.
+enum To {
+    /// They are under it.
+    Same,
+    /// They are of the same detector, and this is its scale now.
+    Scale(ScoreScale),
+    /// They are of another detector, or no frame of this one tells how its scores are scaled.
+    Nowhere,
+}
+
 impl Rescale<'_> {
-    /// The bucket that the frames in `bucket` of a setting would be in under the newest one. Frames of another threshold go where the
-    /// middle of their bucket goes. None of another detector, and where no frame of this one tells how its scores are scaled.
-    fn bucket_now(&self, setting: &Setting, bucket: u16) -> Option<u16> {
-        if self.camera.given_detector(setting) != self.detector {
-            return None;
+    fn of(&self, setting: &Setting) -> To {
+        match self.normal_level {
+            _ if self.camera.given_detector(setting) != self.detector => To::Nowhere,
+            _ if f64::from_bits(setting.1) == self.threshold => To::Same,
+            Some(normal_level) => To::Scale(ScoreScale {
+                normal_level: normal_level as f32,
+                threshold: self.threshold as f32,
+            }),
+            None => To::Nowhere,
         }
-        let threshold = f64::from_bits(setting.1);
-        // What is quite normal is so at every threshold.
-        if threshold == self.threshold || bucket == 0 {
-            return Some(bucket);
-        }
-        let normal_level = self.normal_level?;
-        let (span, span_now) = (threshold - normal_level, self.threshold - normal_level);
-        if span <= 0.0 || span_now <= 0.0 {
-            return None;
-        }
-        let score = score_of_bucket(bucket);
-        let above_normal = score / (1.0 - score) * span / span_now;
-        Some(score_bucket(above_normal / (1.0 + above_normal)))
     }
+}
+
+impl To {
+    /// Where a frame goes, as all of its bucket do.
+    fn bucket(&self, score: f64, image_score: f64) -> Option<u16> {
+        match self {
+            Self::Same => Some(score_bucket(score)),
+            Self::Scale(scale) => Some(bucket_under(scale, image_bucket(image_score))),
+            Self::Nowhere => None,
+        }
+    }
+}
+
+/// Where the frames of a bucket of image scores go: where its middle goes.
+fn bucket_under(scale: &ScoreScale, image_bucket: u32) -> u16 {
+    score_bucket(scale.calibrated(image_score_of(image_bucket)))
 }
 
 /// Labelled frames by the [bucket](score_bucket) of their calibrated score, as they would be under the detector and the threshold of
@@ -276,7 +312,7 @@ impl Store {
     pub fn labelled_scores(&self, camera: &str, counted: &Counted) -> Result<LabelledScores, StoreError> {
         let read = || -> Result<LabelledScores, Trouble> {
             let sql = format!(
-                "SELECT calibrated_score, anomalous, names.name, threshold FROM (
+                "SELECT calibrated_score, anomalous, names.name, threshold, image_score FROM (
                     SELECT seq, anomalous, row_number() OVER (PARTITION BY seq ORDER BY time_us DESC, ordinal DESC) AS nth
                     FROM labels WHERE camera = ?1
                 ) AS said JOIN outcomes INDEXED BY outcomes_frame ON outcomes.camera = ?2 AND outcomes.seq = said.seq
@@ -295,7 +331,7 @@ impl Store {
                     false => &mut found.normal,
                 };
                 let setting = (row.get::<_, String>(2)?.into(), score_in(row, 3)?.to_bits());
-                match rescale.bucket_now(&setting, score_bucket(score_in(row, 0)?)) {
+                match rescale.of(&setting).bucket(score_in(row, 0)?, score_in(row, 4)?) {
                     Some(bucket) => side[usize::from(bucket)] += 1,
                     None => found.of_other_detectors += 1,
                 }
@@ -317,11 +353,16 @@ impl CountedCamera {
         let (mut scores, mut of_other_detectors) = (no_scores(), 0);
         let rescale = self.rescale();
         for (setting, under) in &self.settings {
-            for (&bucket, &frames) in &under.scores {
-                match rescale.as_ref().and_then(|rescale| rescale.bucket_now(setting, bucket)) {
-                    Some(now) => scores[usize::from(now)] += frames,
-                    None => of_other_detectors += frames,
-                }
+            match rescale.as_ref().map_or(To::Nowhere, |rescale| rescale.of(setting)) {
+                To::Same => under
+                    .scores
+                    .iter()
+                    .for_each(|(bucket, frames)| scores[usize::from(*bucket)] += frames),
+                To::Scale(scale) => under
+                    .image_scores
+                    .iter()
+                    .for_each(|(bucket, frames)| scores[usize::from(bucket_under(&scale, *bucket))] += frames),
+                To::Nowhere => of_other_detectors += under.scores.values().sum::<u64>(),
             }
         }
         ScoresNow {
@@ -407,8 +448,6 @@ fn no_scores() -> Vec<u64> {
 
 #[cfg(test)]
 mod tests {
-    use intakt_operators::detector::ScoreScale;
-
     use super::*;
 
     #[test]
@@ -442,7 +481,8 @@ mod tests {
         add(2, "older-stricter", 8.0, 5.0);
         // Quite normal.
         add(60, "newer-12", 12.0, 1.0);
-        for (detector, threshold) in [("newer", 10.0), ("newer-18", 18.0), ("newer-7", 7.0)] {
+        // Also one that tells no two frames apart.
+        for (detector, threshold) in [("newer", 10.0), ("newer-1e6", 1e6), ("newer-2", 2.0), ("newer-7", 7.0)] {
             scores.iter().for_each(|score| add(70, detector, threshold, *score));
         }
         let now = camera.scores_now();
@@ -451,20 +491,20 @@ mod tests {
         assert!((camera.normal_level().unwrap() - 2.0).abs() < 1e-3);
         let mut expected = vec![0.0_f64; usize::from(SCORE_BUCKETS)];
         for score in &scores {
-            expected[usize::from(score_bucket(fixed_point_of(scale(7.0).calibrated(*score))))] += 3.0;
+            expected[usize::from(score_bucket(fixed_point_of(scale(7.0).calibrated(*score))))] += 4.0;
         }
         expected[0] += 1.0;
-        // Each is within a bucket's width, as the older scale saw it, of where it would be: at every threshold nearly as many pass.
+        // Each is within half a bucket's width of where it would be: at every threshold nearly as many pass.
         let (mut found, mut true_number) = (0.0, 0.0);
         for (bucket, (now, expected)) in now.scores.iter().zip(&expected).enumerate() {
             found += *now as f64;
             true_number += expected;
             assert!(
-                f64::abs(found - true_number) <= 6.0,
+                f64::abs(found - true_number) <= 4.0,
                 "{bucket}: {found} and {true_number}"
             );
         }
-        assert_eq!((found, true_number), (1_201.0, 1_201.0));
+        assert_eq!((found, true_number), (1_601.0, 1_601.0));
     }
 
     /// As verdicts have it.

@@ -9,7 +9,15 @@ use intakt_pipelines::{PipelineError, write_atomically};
 
 use crate::cli::{Cli, Command, DemoArgs, InspectArgs};
 use crate::commands::inspect;
+use crate::server::Listen;
 use crate::{Outcome, terminal};
+
+/// Refuses an address that cannot be listened on, before anything is fitted.
+pub(super) fn refuse_taken_address(args: &DemoArgs) -> Result<(), PipelineError> {
+    let listen = Listen::new(&args.listen, None);
+    let listen = listen.map_err(|reason| PipelineError::Refused(format!("cannot serve: {reason}")))?;
+    listen.bind().map(drop)
+}
 
 /// Inspects the line at its own pace until it is interrupted, and shows it. Its detectors are there already.
 pub(super) fn run(args: &DemoArgs) -> Result<Outcome, PipelineError> {

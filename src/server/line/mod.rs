@@ -52,6 +52,8 @@ pub(super) struct Line {
     state: RunState,
     /// When the run was begun, wall clock, microseconds since 1970: what is shown of a run with another time is out of date.
     begun_at_us: u64,
+    /// Since when the counts of a run that went on count; null: since it was begun.
+    counts_since_us: Option<u64>,
     /// Wall clock, microseconds since 1970.
     said_at_us: u64,
     /// How long the oldest frame waits that is not in the log yet.
@@ -143,7 +145,7 @@ impl Said {
             Run::Here(live) => live.board.status(),
             Run::Elsewhere(shown) => shown.status(&mut lock(counted)).unwrap_or_default(),
         };
-        Self::of(&mut Watcher::new(served.begun_at_us), status, |_| Seen::default())
+        Self::of(&mut Watcher::new(served.starts), status, |_| Seen::default())
     }
 
     fn of(watcher: &mut Watcher, status: LiveStatus, seen: impl FnMut(&str) -> Seen) -> Self {
@@ -159,7 +161,7 @@ impl Said {
 
 /// Tells how the run is, until nobody can hear it any more.
 pub(super) async fn tell(served: Served, counted: SharedCounted, told: Told) {
-    let watcher = Watcher::new(served.begun_at_us);
+    let watcher = Watcher::new(served.starts);
     match served.run {
         Run::Here(live) => tell_live(live, watcher, served.audit, told).await,
         Run::Elsewhere(shown) => tell_shown(shown, watcher, served.keeper, counted, told).await,

@@ -8,6 +8,7 @@ use intakt_pipelines::pictures::NewestPictures;
 use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState};
 use intakt_pipelines::store::{BAR_US, BARS, Bar};
 
+use super::super::served::Starts;
 use super::{CameraState, Line, LineAlert, LineCamera, LineVerdict};
 
 /// A camera of which nothing came for so long is idle.
@@ -127,15 +128,14 @@ fn share_of_all(bars: &[Bar]) -> Option<f64> {
 /// Looks at a run again and again.
 #[derive(Default)]
 pub(super) struct Watcher {
-    begun_at_us: u64,
+    starts: Starts,
     lately: BTreeMap<Arc<str>, Lately>,
 }
 
 impl Watcher {
-    /// Of a run that was begun then, wall clock, microseconds since 1970.
-    pub(super) fn new(begun_at_us: u64) -> Self {
+    pub(super) fn new(starts: Starts) -> Self {
         Self {
-            begun_at_us,
+            starts,
             ..Self::default()
         }
     }
@@ -173,9 +173,12 @@ impl Watcher {
             rule: alert.rule.clone(),
             scope: alert.scope.to_string(),
         });
+        // Those of a run that has ended are from its store.
+        let went_on = self.starts.last_us > self.starts.first_us && status.state != RunState::Ended;
         Line {
             state: status.state,
-            begun_at_us: self.begun_at_us,
+            begun_at_us: self.starts.first_us,
+            counts_since_us: went_on.then_some(self.starts.last_us),
             said_at_us: now_us,
             behind_seconds: status.frontier_lag_seconds,
             cameras: cameras.collect(),

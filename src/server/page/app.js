@@ -5,6 +5,7 @@ import { showLine } from "./line.js";
 import * as rates from "./rates.js";
 import * as review from "./review.js";
 import * as whatif from "./whatif.js";
+import { clock } from "./words.js";
 
 const VIEWS = { line: null, rates, review, whatif, compare };
 const state = document.querySelector("#state");
@@ -28,6 +29,8 @@ const STATES = {
 function showState(name) {
   if (state.dataset.state === name) return;
   state.dataset.state = name;
+  // What is shown is of before.
+  document.body.classList.toggle("is-stale", name === "lost");
   state.querySelector(".text").textContent = STATES[name] ?? name;
 }
 
@@ -43,6 +46,8 @@ function heard(line) {
   for (const of of ["judged", "rejected", "unreadable", "dropped"]) {
     document.querySelector(`[data-total=${of}]`).textContent = total(of).toLocaleString("en");
   }
+  const since = line.counts_since_us;
+  document.querySelector("#since").textContent = since ? `since ${clock(since, true)}, when the run went on` : "";
   const behind = line.behind_seconds;
   document.querySelector("[data-total=behind]").textContent = behind == null ? "–" : `${behind.toFixed(1)} s`;
   const names = line.cameras.map(({ camera }) => camera);
@@ -54,7 +59,7 @@ function heard(line) {
 // The view that the address names.
 function route() {
   const named = location.hash.replace("#/", "");
-  const name = named in VIEWS ? named : "line";
+  const name = Object.hasOwn(VIEWS, named) ? named : "line";
   if (name === shown) return;
   VIEWS[shown]?.hide();
   for (const section of document.querySelectorAll("main > section")) section.hidden = section.dataset.view !== name;

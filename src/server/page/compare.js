@@ -19,10 +19,7 @@ let heatmapIsOn = true;
 // What the listed flips were asked for: they are asked for anew when it, or what was counted, changes.
 let listedFor = null;
 let nWanted = LISTED;
-const refreshing = poll(refresh, EVERY_MS, (refused) => {
-  find(".two-runs").hidden = false;
-  status.textContent = refused.message;
-});
+const refreshing = poll(refresh, EVERY_MS, status);
 
 const key = ({ before }) => `${before.camera}\n${before.seq}`;
 const change = ({ before, after }) => `${DECISIONS[before][0]} ${DECISIONS[before][1]} → ${DECISIONS[after][0]} ${DECISIONS[after][1]}`;
@@ -30,7 +27,7 @@ const change = ({ before, after }) => `${DECISIONS[before][0]} ${DECISIONS[befor
 export function setSession(session) {
   compares = session.compares;
   find(".how").hidden = compares;
-  if (!compares) find(".two-runs").hidden = true;
+  find(".two-runs").hidden = !compares;
 }
 
 export function show() {
@@ -53,7 +50,6 @@ async function refresh(signal) {
   runs = [run, other];
   fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...cameras.map(({ camera }) => ({ value: camera, text: camera }))]);
   drawTable(cameras);
-  find(".two-runs").hidden = false;
   const filter = wanted();
   const asked = JSON.stringify([filter, cameras]);
   if (asked !== listedFor) {

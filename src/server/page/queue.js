@@ -18,7 +18,9 @@ export const steps = (move) => ({ j: () => move(1), k: () => move(-1), ArrowDown
 
 // Does what a key stands for, if it stands for anything.
 export function perform(event, does) {
-  if (!does[event.key]) return;
+  // Letters are keys, whatever Shift and Caps Lock make of them.
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  if (!Object.hasOwn(does, key)) return;
   event.preventDefault();
-  does[event.key]();
+  does[key]();
 }

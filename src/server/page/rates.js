@@ -15,11 +15,11 @@ const LATENCY_MINUTES_MAX = 60;
 const ms = (us) => (us == null ? "–" : `${(us / 1000).toFixed(us < 10_000 ? 1 : 0)} ms`);
 const CHARTS = [
   { title: "Rejected", names: ["reject_rate"], write: percent },
-  { title: "Precision and recall", names: ["precision", "recall"], write: percent, full: 1 },
-  { title: "Escapes and false rejects", names: ["escape_rate", "false_reject_rate"], write: percent },
-  { title: "AUROC", names: ["auroc"], write: score, full: 1 },
-  { title: "Scores (threshold 0.5)", names: ["score_p50", "score_p95", "score_p99"], write: score, full: 1 },
-  { title: "Drift from calibration", names: ["drift"], write: score },
+  { title: "Precision and recall", names: ["precision", "recall"], write: percent, full: 1, needs: "Needs labels." },
+  { title: "Escapes and false rejects", names: ["escape_rate", "false_reject_rate"], write: percent, needs: "Needs labels." },
+  { title: "AUROC", names: ["auroc"], write: score, full: 1, needs: "Needs labels of normal and of anomalous frames." },
+  { title: "Scores (threshold 0.5)", names: ["score_p50", "score_p95", "score_p99"], write: score, full: 1, needs: "Scores are counted once a minute." },
+  { title: "Drift from calibration", names: ["drift"], write: score, needs: "Is of one camera, once a minute: cameras have detectors of their own." },
   { title: "Frames and rejects", names: ["frames", "rejects"], write: count },
   { title: "Dropped and unreadable", names: ["dropped", "unreadable"], write: count },
 ];
@@ -40,9 +40,7 @@ const status = document.querySelector("#rates-status");
 
 let shown = "";
 let askedAt = -Infinity;
-const refreshing = poll(refresh, EVERY_MS, (refused) => {
-  status.textContent = refused.message;
-});
+const refreshing = poll(refresh, EVERY_MS, status);
 
 export function show() {
   askedAt = -Infinity;
@@ -87,7 +85,7 @@ function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
   shown = key;
   const open = tail.filter((window) => !windows.some(({ end_us }) => end_us === window.end_us));
   const inOrder = [...windows].reverse().concat(open);
-  drawCharts(inOrder, "Needs labels, or a longer run.");
+  drawCharts(inOrder);
   const newest = inOrder.findLast(({ closed }) => closed) ?? inOrder.at(-1);
   const caption = document.querySelector("#rates-table caption");
   if (newest) {
@@ -100,16 +98,17 @@ function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
     : `Closed up to ${clock(closed_up_to_us)}. Labels still correct what ended after ${clock(corrected_from_us, true)}. Dashed and hollow: still open.`;
 }
 
+// `note` is said in place of a chart that has no points; otherwise what it needs.
 function drawCharts(inOrder, note) {
   charts.replaceChildren(
-    ...CHARTS.map(({ title, names, write, full }) => {
+    ...CHARTS.map(({ title, names, write, full, needs }) => {
       const series = names.map((name) => ({
         name: NAMES[name] ?? name,
         points: inOrder.filter(({ figures }) => figures[name]).map((window) => ({
           at_us: window.end_us, is_open: !window.closed, ...window.figures[name],
         })),
       }));
-      return lineChart({ title, series, write, full, note });
+      return lineChart({ title, series, write, full, note: note || needs });
     }),
   );
 }

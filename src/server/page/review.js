@@ -32,9 +32,7 @@ let heatmapIsOn = true;
 let figures = {};
 let figuresBefore = {};
 
-const refreshing = poll(refresh, EVERY_MS, (refused) => {
-  status.textContent = refused.message;
-});
+const refreshing = poll(refresh, EVERY_MS, status);
 
 const key = ({ camera, seq }) => `${camera}\n${seq}`;
 
@@ -55,6 +53,7 @@ for (const select of document.querySelectorAll("#review .filters select")) {
     chosen = null;
     frames = [];
     listedAt = -Infinity;
+    status.textContent = "";
     refreshing.now();
   });
 }
@@ -130,7 +129,16 @@ function keep(first, rest) {
   }
 }
 
+// The chosen one stays where it is seen, whatever comes above it.
 function drawList() {
+  const place = () => list.querySelector("[aria-selected=true]")?.offsetTop;
+  const before = place();
+  drawItems();
+  const after = place();
+  if (before != null && after != null) list.scrollTop += after - before;
+}
+
+function drawItems() {
   list.replaceChildren(
     ...frames.map((frame) => {
       const [mark, word] = DECISIONS[frame.decision];

@@ -12,15 +12,17 @@ const find = (selector) => document.querySelector(`#whatif ${selector}`);
 const slider = find("input[type=range]");
 const status = find(".status");
 const said = find(".said");
+const own = find("[name=own]");
+const given = find(".given");
 const dialog = document.querySelector("#apply");
 
+// The threshold that was typed, in the detector's own unit; the slider knows steps only.
+let typed = null;
 // None while the histogram of the chosen camera, or of its new threshold, is not there yet.
 let known = null;
 let session = { role: "viewer", live: false };
 
-const refreshing = poll(refresh, EVERY_MS, (refused) => {
-  status.textContent = refused.message;
-});
+const refreshing = poll(refresh, EVERY_MS, status);
 let isShown = false;
 
 export function show() {
@@ -49,7 +51,19 @@ find("[name=camera]").addEventListener("change", () => {
   forget();
   refreshing.now();
 });
-slider.addEventListener("input", draw);
+slider.addEventListener("input", () => {
+  typed = null;
+  draw();
+});
+own.addEventListener("input", () => typeOwn(own.valueAsNumber));
+given.addEventListener("click", () => typeOwn(known.given_threshold));
+
+function typeOwn(threshold) {
+  if (!known?.scale || !Number.isFinite(threshold)) return;
+  typed = threshold;
+  slider.value = Math.round(calibrated(threshold) * BUCKETS);
+  draw();
+}
 
 async function refresh(signal) {
   const camera = find("[name=camera]").value;
@@ -57,7 +71,10 @@ async function refresh(signal) {
   const is = await ask(`/histogram${query({ camera, buckets: BUCKETS })}`, { signal });
   const isFirst = !known;
   known = { ...is, camera, all: dense(is.counts, BUCKETS) };
-  if (isFirst) slider.value = known.threshold * BUCKETS;
+  if (isFirst) {
+    typed = null;
+    slider.value = known.threshold * BUCKETS;
+  }
   status.textContent = is.frames_of_other_detectors
     ? `${count(is.frames_of_other_detectors)} frames are not counted: other detectors judged them.`
     : "";
@@ -70,7 +87,8 @@ function forget() {
   find(".drawing").replaceChildren(histogram({ buckets: [], at: 0.5, was: 0.5 }));
   for (const cell of document.querySelectorAll("#whatif tbody td")) cell.textContent = "…";
   find("output").textContent = "…";
-  find(".set").disabled = slider.disabled = true;
+  own.value = "";
+  given.hidden = find(".set").disabled = slider.disabled = own.disabled = true;
 }
 
 // Bucket b holds the scores in (b, b + 1] / BUCKETS, so a threshold of k / BUCKETS rejects buckets from k on.
@@ -106,12 +124,25 @@ function draw() {
   find("tbody").replaceChildren(
     ...rows.map(([name, is, would]) => element("tr", {}, element("th", { scope: "row", text: name }), element("td", { text: is }), element("td", { class: is === would ? "" : "differs", text: would }))),
   );
-  const own = inOwnUnit(k / BUCKETS);
-  find("output").textContent = `${score(k / BUCKETS)}${own == null ? "" : ` (${own.toPrecision(5)} in the detector's own unit)`}`;
+  const threshold = wanted();
+  find("output").textContent = score(k / BUCKETS);
+  own.disabled = threshold == null;
+  if (typed == null) own.value = threshold == null ? "" : Number(threshold.toPrecision(6));
+  given.hidden = known.given_threshold == null || known.given_threshold === known.image_threshold;
+  given.textContent = `${known.given_threshold}, as the detector came`;
   slider.setAttribute("aria-valuetext", `threshold ${score(k / BUCKETS)}: ${share(then.rejected, then.judged)} rejected`);
-  const why = !session.live ? "A threshold is set where the run is going on." : session.role !== "admin" ? "Setting it takes an administrator's token." : own == null ? "The camera has no detector yet." : "";
-  find(".set").disabled = Boolean(why) || k === Math.round(known.threshold * BUCKETS);
+  const why = !session.live ? "A threshold is set where the run is going on." : session.role !== "admin" ? "Setting it takes an administrator's token." : threshold == null ? "The camera has no detector yet." : threshold <= known.scale.normal_level ? `Normal frames score ${known.scale.normal_level} and more: everything would be rejected.` : "";
+  find(".set").disabled = Boolean(why) || (typed == null ? k === Math.round(known.threshold * BUCKETS) : typed === known.image_threshold);
   find(".why").textContent = why;
+}
+
+// The threshold that is to be set, in the detector's own unit.
+const wanted = () => typed ?? inOwnUnit(Number(slider.value) / BUCKETS);
+
+// The other way round than below.
+function calibrated(threshold) {
+  const above = Math.max(0, 1 + (threshold - known.scale.threshold) / known.scale.span);
+  return above / (1 + above);
 }
 
 // A score's distance above normal, in spans, is t / (1 - t).
@@ -128,9 +159,9 @@ let asked = null;
 find(".set").addEventListener("click", () => {
   const then = outcome(known.all, Number(slider.value));
   dialog.querySelector("p").textContent =
-    `${known.camera} rejects from ${score(Number(slider.value) / BUCKETS)} on: of the frames of this run ${count(then.rejected)} of ${count(then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
+    `${known.camera} rejects from ${Number(wanted().toPrecision(6))} on, in its detector's own unit: of the frames of this run ${count(then.rejected)} of ${count(then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
   said.textContent = "";
-  asked = { camera: known.camera, threshold: inOwnUnit(Number(slider.value) / BUCKETS) };
+  asked = { camera: known.camera, threshold: wanted() };
   // What was answered the last time is no answer: Escape leaves it as it is.
   dialog.returnValue = "";
   dialog.querySelector("input").value = "";

@@ -15,7 +15,7 @@ use intakt_pipelines::store::{Alert, Commit, Counted, Metric, Store, StoreOption
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::super::Shown;
+use super::super::{Calibrations, Shown};
 use super::{LIMITS, Limits, Listen, Reply, Run, Served, Server, ask, kept, tell};
 
 const SECOND_US: u64 = 1_000_000;
@@ -47,8 +47,13 @@ impl Shown for Seen {
             ..LiveStatus::default()
         })
     }
+}
 
-    fn calibration(&self, _: &str) -> Option<Calibration> {
+/// Every detector is calibrated alike.
+pub(super) struct Alike;
+
+impl Calibrations for Alike {
+    fn of(&self, _: &str) -> Option<Calibration> {
         Some(calibration())
     }
 }
@@ -154,7 +159,7 @@ fn serve(directory: &Path, limits: Limits) -> Server {
     let served = Served {
         run: Run::Elsewhere(Arc::new(Seen(directory.join("run.sqlite")))),
         keeper: super::Keeper::Here(kept(directory)),
-        begun_at_us: 7,
+        starts: 7.into(),
         other: None,
         audit: None,
     };

@@ -69,6 +69,7 @@ fn kept(directory: &Path) -> Kept {
         store: directory.join("run.sqlite"),
         horizon_us: 3_600_000_000,
         labels: Arc::new(Journal(directory.join("labels.jsonl"))),
+        calibrations: Arc::new(kept::Alike),
     }
 }
 
@@ -168,7 +169,7 @@ impl Going {
         let served = Served {
             run: Run::Here(live),
             keeper,
-            begun_at_us: 7,
+            starts: 7.into(),
             other: None,
             audit: directory.map(|directory| Arc::new(Audit::new(directory.join("audit.jsonl")))),
         };
