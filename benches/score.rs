@@ -15,7 +15,9 @@ use support::{clustered, values};
 fn main() {
     let mut criterion = support::criterion();
     patchcore(&mut criterion);
-    padim(&mut criterion);
+    // What PaDiM draws of ResNet-18's and of WideResNet-50's dimensions; of the latter at fewer positions, whose full matrices fit.
+    padim(&mut criterion, 64, 100);
+    padim(&mut criterion, 16, 550);
     shared_gaussian(&mut criterion);
     stitching(&mut criterion);
     criterion.final_summary();
@@ -49,8 +51,7 @@ fn all_pairs(queries: &[f32], bank: &[f32], dims: usize) -> Vec<f32> {
     queries.chunks_exact(dims).map(|query| nearest(query).sqrt()).collect()
 }
 
-fn padim(criterion: &mut Criterion) {
-    let (edge, dims) = (64, 100);
+fn padim(criterion: &mut Criterion, edge: usize, dims: usize) {
     let positions = edge * edge;
     let (means, factor) = (values(positions * dims, 1), packed_factor(dims));
     let factors: Vec<f32> = factor.iter().copied().cycle().take(positions * factor.len()).collect();
@@ -68,7 +69,7 @@ fn padim(criterion: &mut Criterion) {
     let embedding = FeatureMap::new(edge, edge, dims, values(positions * dims, 2));
     let inverse = inverse_covariance(dims, &factor);
     let inverses: Vec<f32> = inverse.iter().copied().cycle().take(positions * dims * dims).collect();
-    let mut group = criterion.benchmark_group("score/padim 64x64x100");
+    let mut group = criterion.benchmark_group(format!("score/padim {edge}x{edge}x{dims}"));
     group.bench_function("whitened norms", |b| b.iter(|| padim.score(black_box(&embedding))));
     group.bench_function("naive: full matrices", |b| {
         b.iter(|| {

@@ -81,7 +81,11 @@ fn computed_by(detector: &Detector) -> String {
 fn images(args: &BenchArgs) -> Result<Vec<Arc<[u8]>>, PipelineError> {
     let mut images = Vec::new();
     let mut held = 0;
-    for file in collect_images(&args.paths)?.iter().flat_map(|camera| &camera.files) {
+    for file in collect_images(&args.paths)?
+        .cameras
+        .iter()
+        .flat_map(|camera| &camera.files)
+    {
         let bytes = read_image(&file.path)?;
         held += bytes.len();
         if held > IMAGES_BYTES_MAX || images.len() as u64 == args.frames {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use intakt_operators::detector::backbone::read_weights;
-use intakt_operators::detector::{CalibrationMethod, Precision, SuppressionRules};
+use intakt_operators::detector::{CalibrationMethod, DetectorDescription, Precision, SuppressionRules};
 use intakt_pipelines::fit::{BackboneChoice, DetectorKind, FitSettings, fit, fit_without};
 use intakt_pipelines::sources::read_file;
 use intakt_pipelines::{PipelineError, Progress, load_detector, save_detector};
@@ -38,6 +38,9 @@ pub(crate) fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
     save_detector(&detector, &args.output)?;
     let bytes = std::fs::metadata(&args.output).map(|file| file.len()).unwrap_or(0);
     terminal::say(&detector.calibration().statement);
+    if let Some(note) = few(DetectorDescription::of(&detector).n_calibrate) {
+        terminal::say(&note);
+    }
     terminal::say(&format!(
         "wrote {} ({:.1} MB) after {:.1} s",
         args.output.display(),
@@ -45,6 +48,18 @@ pub(crate) fn run(args: FitArgs) -> Result<Outcome, PipelineError> {
         started.elapsed().as_secs_f64()
     ));
     Ok(Outcome::Passed)
+}
+
+/// Fewer images than this that a threshold is chosen on are told.
+const CALIBRATE_FEW: usize = 10;
+
+fn few(n_calibrate: usize) -> Option<String> {
+    (n_calibrate < CALIBRATE_FEW).then(|| {
+        format!(
+            "note: {n_calibrate} held-out images say little of how good parts score; the threshold may be so high that defects pass, or so low \
+             that good parts do not: fit on 50 normal images or more, or look at it with `evaluate`"
+        )
+    })
 }
 
 fn wanted(args: &FitArgs) -> Result<FitSettings, PipelineError> {

@@ -15,6 +15,7 @@ use crate::cli::{InspectArgs, SuppressionArgs};
 use crate::run_file;
 use crate::run_file::Question;
 use crate::server::Listen;
+use crate::terminal;
 
 /// What is to be inspected by what.
 pub(crate) struct Planned {
@@ -108,6 +109,10 @@ fn from_paths(args: &InspectArgs, shadow: Option<Detector>) -> Result<Planned, P
     }
     let detector = settings::detector(&args.detector, &args.suppression)?;
     let collected = collect_images(&args.paths)?;
+    if let Some(note) = collected.note() {
+        terminal::say(&format!("note: {note}"));
+    }
+    let collected = collected.cameras;
     let files = || collected.iter().flat_map(|camera| &camera.files);
     let named = args.paths.iter().chain([&args.detector]).chain(&args.suppression.roi);
     Ok(Planned {

@@ -10,6 +10,7 @@ use intakt_pipelines::{Figures, PipelineError, RunOptions};
 
 use crate::cli::{DatasetArgs, KeepArgs, LayoutName, MachineArgs, ServerArgs, SuppressionArgs};
 use crate::server::{Listen, Tokens};
+use crate::terminal;
 
 /// Opens the dataset.
 pub(crate) fn dataset(args: &DatasetArgs) -> Result<Dataset, PipelineError> {
@@ -28,7 +29,7 @@ pub(crate) fn listen(typed: &ServerArgs, usual: Option<&str>) -> Result<Option<L
     let listen = tokens.and_then(|tokens| {
         let address = typed.listen.as_deref().or(usual);
         if address.is_none() && tokens.is_some() {
-            return Err("`--token-file` is for a server, and there is none\n  hint: add `--listen ADDRESS`".to_owned());
+            terminal::say("note: nobody asks for the token of `--token-file`: there is no `--listen`");
         }
         address.map(|address| Listen::new(address, tokens)).transpose()
     });

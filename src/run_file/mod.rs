@@ -175,6 +175,7 @@ pub(crate) fn load(
         folders: Vec::new(),
         posters: Vec::new(),
         problems: Vec::new(),
+        notes: Vec::new(),
     };
     let run = reader.run(typed, server);
     match run {
@@ -247,6 +248,7 @@ struct Reader<'a> {
     folders: Vec<PathBuf>,
     posters: Vec<Poster>,
     problems: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Reader<'_> {
@@ -268,7 +270,7 @@ impl Reader<'_> {
         let mut elsewhere = Vec::new();
         let mut lines = BTreeMap::new();
         let keeps = typed.run.is_some() || self.keeps;
-        let notes = clocks(&typed.camera).into_iter().collect();
+        self.notes.extend(clocks(&typed.camera));
         for entry in typed.camera {
             let span = entry.span();
             let entry = entry.into_inner();
@@ -317,7 +319,7 @@ impl Reader<'_> {
             detector_files: self.loaded.keys().cloned().collect(),
             reads: self.loaded.keys().cloned().chain(self.reads.drain(..)).collect(),
             folders: std::mem::take(&mut self.folders),
-            notes,
+            notes: std::mem::take(&mut self.notes),
         })
     }
 
@@ -452,8 +454,10 @@ impl Reader<'_> {
             }
             _ => {
                 let cameras = collect_images(&[path]).map_err(|error| error.to_string());
-                let cameras = self.opened(&typed.span(), "path", cameras)?;
-                let files: Vec<_> = cameras.into_iter().flat_map(|camera| camera.files).collect();
+                let collected = self.opened(&typed.span(), "path", cameras)?;
+                let note = collected.note();
+                self.notes.extend(note.map(|note| format!("camera \"{name}\": {note}")));
+                let files: Vec<_> = collected.cameras.into_iter().flat_map(|camera| camera.files).collect();
                 let frames = Some(files.len() as u64);
                 self.reads.extend(files.iter().map(|file| file.path.clone()));
                 let files = files.into_iter().map(|file| (file.path, file.captured_at_us)).collect();

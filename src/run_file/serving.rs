@@ -36,10 +36,6 @@ impl Reader<'_> {
                     "nobody asks for it, because there is no `listen`",
                 );
             }
-            if flags.token_file.is_some() {
-                let nobody = "nobody asks for it, because there is no `--listen`".to_owned();
-                self.served::<()>(None, "token_file", Err(nobody));
-            }
             self.refuse_posting(cameras);
             return None;
         };

@@ -104,6 +104,10 @@ def go_to_the_button(page):
     page.locator("#whatif input[type=range]").focus()
     page.keyboard.press("PageDown")
     page.keyboard.press("Tab")
+    expect(page.locator("#whatif [name=own]")).to_be_focused()
+    page.keyboard.press("Tab")
+    if page.locator("#whatif .given").is_visible():
+        page.keyboard.press("Tab")
     expect(page.locator("#whatif .set")).to_be_focused()
 
 
@@ -170,6 +174,32 @@ def test_a_threshold_holds_from_the_next_frame_on_and_is_noted(line, visit):
     assert (noted["before"], noted["after"]) == (before, is_near(body["threshold"]))
     [effect] = line.until(lambda: [entry for entry in line.noted("took effect") if entry["of"] == noted["id"]])
     assert effect["frame"] == verdict["seq"]
+
+
+def test_a_threshold_may_be_typed_and_the_one_that_the_detector_came_with_is_a_press_away(line, visit):
+    page, told = asking_what_if(line, visit)
+    own, given, button = (page.locator(f"#whatif {part}") for part in ("[name=own]", ".given", ".set"))
+    expect(own).to_be_enabled()
+    own.fill("0")
+    expect(button).to_be_disabled()
+    expect(page.locator("#whatif .why")).to_contain_text("everything would be rejected")
+    own.fill("1000000")
+    button.press("Enter")
+    expect(page.locator("#apply p").first).to_contain_text("rejects from 1000000 on")
+    set_it(page)
+    expect(page.locator("#whatif .said")).to_contain_text("hardly anything will be rejected")
+    assert line.post()["threshold"] == told[0][1]["threshold"] == 1_000_000
+    expect(given).to_be_visible()
+    given.press("Enter")
+    button.press("Enter")
+    set_it(page)
+    fitted = line.post()["threshold"]
+    assert given.text_content().startswith(f"{fitted}") and fitted < 1_000
+    # What was judged meanwhile counts, too.
+    now = page.locator("#whatif tbody tr").first.locator("td").first
+    expect(now).to_have_text(re.compile(r"\d of \d"))
+    expect(given).to_be_hidden()
+    assert line.ask("/api/v1/histogram?camera=dock")["frames_of_other_detectors"] == 0
 
 
 def test_a_threshold_holds_from_the_frame_that_is_named(line, visit):

@@ -26,6 +26,27 @@ pub struct CameraFiles {
     pub files: Vec<FileFrame>,
 }
 
+/// The images of all cameras.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CollectedImages {
+    /// By name.
+    pub cameras: Vec<CameraFiles>,
+    /// Files in directories that are left out because images of their kind are not read.
+    pub foreign: usize,
+}
+
+impl CollectedImages {
+    /// What people should know who think that every image is looked at.
+    pub fn note(&self) -> Option<String> {
+        (self.foreign > 0).then(|| {
+            format!(
+                "{} image files are left out: only png, jpg, jpeg, bmp, tif and tiff are read",
+                self.foreign
+            )
+        })
+    }
+}
+
 /// A camera while its frames come together: its name, and the directory or manifest that it comes from, resolved.
 type Source = (String, PathBuf);
 
@@ -49,7 +70,7 @@ struct Candidate {
 /// # Errors
 /// A path that is not there, that holds no image, or that is listed twice; whatever is wrong with a manifest; a camera of a
 /// manifest with capture times on some of its rows only.
-pub fn collect_images(paths: &[PathBuf]) -> Result<Vec<CameraFiles>, DatasetError> {
+pub fn collect_images(paths: &[PathBuf]) -> Result<CollectedImages, DatasetError> {
     let mut lister = Lister::new(ENTRIES_MAX);
     let mut cameras: BTreeMap<Source, Vec<Candidate>> = BTreeMap::new();
     for path in paths {
@@ -68,7 +89,10 @@ pub fn collect_images(paths: &[PathBuf]) -> Result<Vec<CameraFiles>, DatasetErro
         return Err(no_images(paths));
     }
     refuse_duplicates(&cameras)?;
-    Ok(named(cameras))
+    Ok(CollectedImages {
+        cameras: named(cameras),
+        foreign: lister.foreign,
+    })
 }
 
 fn add_directory(

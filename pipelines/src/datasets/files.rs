@@ -10,6 +10,11 @@ use super::DatasetError;
 /// Extensions of image files, in lower case.
 const IMAGE_EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
 
+/// Extensions of image files that are not read, in lower case: whoever has some may think that they are.
+const FOREIGN_EXTENSIONS: [&str; 11] = [
+    "webp", "gif", "avif", "heic", "heif", "jp2", "jxl", "pgm", "ppm", "exr", "dng",
+];
+
 /// Names that a message shows before it says how many more there are.
 const NAMES_SHOWN: usize = 6;
 
@@ -35,6 +40,8 @@ pub(super) struct Lister {
     entries_left: usize,
     /// Entries that were passed over so far.
     pub(super) ignored: usize,
+    /// Those of them that are images of a kind that is not read.
+    pub(super) foreign: usize,
 }
 
 enum Kind {
@@ -50,6 +57,7 @@ impl Lister {
             entries_max,
             entries_left: entries_max,
             ignored: 0,
+            foreign: 0,
         }
     }
 
@@ -112,7 +120,10 @@ impl Lister {
                     relative,
                 }),
                 Kind::Folder => folders.push(relative),
-                Kind::Other => self.ignored += 1,
+                Kind::Other => {
+                    self.ignored += 1;
+                    self.foreign += usize::from(has_extension(&entry.path(), &FOREIGN_EXTENSIONS));
+                }
             }
         }
         images.sort_by(|a, b| bytes(&a.relative).cmp(bytes(&b.relative)));

@@ -39,7 +39,7 @@ use intakt_operators::Truth;
 use serde::{Deserialize, Serialize};
 
 pub use check::Need;
-pub use collect::{CameraFiles, FileFrame, collect_images};
+pub use collect::{CameraFiles, CollectedImages, FileFrame, collect_images};
 pub use detect::detect;
 pub use error::DatasetError;
 pub use timestamp::parse_micros;

@@ -18,6 +18,11 @@ pub(crate) struct Marked {
     pub(crate) name: String,
 }
 
+const WIDTH: f64 = 350.0;
+
+/// Width of a letter of a note, a little more than it is.
+const NOTE_LETTER: f64 = 6.5;
+
 /// A curve from 0 to `x_max` and from 0 to 1 with the names of both axes.
 pub(crate) fn curve(
     points: &[[f64; 2]],
@@ -39,7 +44,7 @@ pub(crate) fn curve(
     );
     let parts = if x_max == 1.0 { 4 } else { 3 };
     chart(
-        350.0,
+        WIDTH,
         300.0,
         says,
         &html! {
@@ -60,7 +65,8 @@ pub(crate) fn curve(
             @if let Some(marked) = marked {
                 @let [x, y] = place(&marked.at);
                 circle.marked cx=(at(x)) cy=(at(y)) r="5" {}
-                text.note x=(at(x + 10.0)) y=(at((y + 20.0).min(PLOT.bottom - 6.0))) { (marked.name) }
+                @let begins = (x + 10.0).min(WIDTH - NOTE_LETTER * marked.name.chars().count() as f64);
+                text.note x=(at(begins)) y=(at((y + 20.0).min(PLOT.bottom - 6.0))) { (marked.name) }
             }
             text.note x=(at((PLOT.left + PLOT.right) / 2.0)) y="288" text-anchor="middle" { (x_name) }
             text.note transform={ "translate(14 " (at((PLOT.top + PLOT.bottom) / 2.0)) ") rotate(-90)" }
@@ -95,6 +101,24 @@ mod tests {
             drawn.contains(r#"<path class="area" d="M66 250L66 132L326 14L326 250L66 250Z">"#),
             "{drawn}"
         );
+    }
+
+    #[test]
+    fn what_is_marked_is_named_within_the_picture() {
+        let begins = |false_rejects: f64| {
+            let marked = Marked {
+                at: [false_rejects, 0.5],
+                name: "at the threshold: 33.3 % / 100.0 %".to_owned(),
+            };
+            let drawn = curve(&[[0.0, 0.0], [1.0, 1.0]], 1.0, ["x", "y"], Some(&marked), "says").into_string();
+            let (before, _) = drawn.split_once("\" y=\"152\">at the").expect("it is named");
+            let (_, x) = before.rsplit_once("x=\"").expect("it has a place");
+            x.parse::<f64>().expect("a number")
+        };
+        assert_eq!(begins(0.0), 76.0);
+        for false_rejects in [0.3, 0.6, 1.0] {
+            assert_eq!(begins(false_rejects), 129.0, "its end is where the picture ends");
+        }
     }
 
     #[test]

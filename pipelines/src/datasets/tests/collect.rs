@@ -5,7 +5,7 @@ use crate::datasets::{CameraFiles, collect_images};
 
 fn collect(tree: &Tree, paths: &[&str]) -> Vec<CameraFiles> {
     let paths: Vec<PathBuf> = paths.iter().map(|path| tree.path(path)).collect();
-    collect_images(&paths).unwrap()
+    collect_images(&paths).unwrap().cameras
 }
 
 fn complaint_of(tree: &Tree, paths: &[&str]) -> String {
@@ -138,6 +138,15 @@ fn a_file_that_is_given_twice_is_refused() {
             &["is the same file as", "hint: list every image once"],
         );
     }
+}
+
+#[test]
+fn images_of_another_kind_are_told() {
+    let tree = Tree::of(&["left/1.png", "left/2.webp", "left/deep/3.WEBP", "left/4.txt"]);
+    let found = collect_images(&[tree.path("left")]).unwrap();
+    assert_eq!((found.cameras[0].files.len(), found.foreign), (1, 2));
+    assert_says(&found.note().unwrap(), &["2 image files are left out", "png, jpg"]);
+    assert_eq!(collect_images(&[tree.path("left/1.png")]).unwrap().note(), None);
 }
 
 #[cfg(unix)]

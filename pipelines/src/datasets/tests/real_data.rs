@@ -66,7 +66,7 @@ fn aitex_fabrics_have_all_their_strips_and_masks() {
 #[test]
 #[ignore = "needs the real images: INTAKT_DATA"]
 fn a_real_test_folder_is_one_camera() {
-    let cameras = collect_images(&[data("mvtec/bottle/test")]).unwrap();
+    let cameras = collect_images(&[data("mvtec/bottle/test")]).unwrap().cameras;
     assert_eq!(
         (cameras.len(), cameras[0].camera.as_str(), cameras[0].files.len()),
         (1, "test", 83)
