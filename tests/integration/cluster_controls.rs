@@ -83,7 +83,7 @@ fn labels_of_every_camera_are_for_process_0_and_the_rest_for_the_process_that_re
     let next = passed["seq"].as_u64().unwrap() + 1;
     label(&run, "gate", next, "normal").expect(0);
 
-    let strict = "{\"threshold\": 0.0001}";
+    let strict = "{\"threshold\": 67.47}";
     let of_gate = "PUT /api/v1/cameras/gate/threshold";
     tell_in_vain(&first, of_gate, strict, "another process reads camera \\\"gate\\\"");
     tell(&second, of_gate, strict);

@@ -180,7 +180,7 @@ fn record_what_is_said(directory: &Path, recording: &Path) -> [String; 2] {
                 );
                 assert_eq!(status, 202, "{body}");
             }
-            13 => put("dock/threshold", "{\"threshold\": 0.0}"),
+            13 => put("dock/threshold", "{\"threshold\": 67.47}"),
             15 => (0..9).for_each(|seq| said("dock", seq, "normal")),
             17 => put("gate/lot", "{\"lot\": \"L2\"}"),
             19 => (0..9).step_by(2).for_each(|seq| said("dock", seq, "anomalous")),

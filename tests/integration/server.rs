@@ -300,6 +300,18 @@ fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
         ),
         ("PUT /api/v1/cameras/dock/threshold", r#"{"threshold": 1e99}"#, 400, ""),
         (
+            "PUT /api/v1/cameras/dock/threshold",
+            r#"{"threshold": 0.5}"#,
+            400,
+            "would reject everything: normal frames have",
+        ),
+        (
+            "POST /api/v1/labels",
+            r#"[{"camera": "dock", "seq": 0, "truth": "normal"}, {"camera": "dock", "seq": -1, "truth": "normal"}]"#,
+            422,
+            "[1].seq: invalid value: integer `-1`",
+        ),
+        (
             "PUT /api/v1/cameras/dock/what-if/x",
             r#"{"threshold": 7}"#,
             400,

@@ -142,9 +142,12 @@ fn a_file_that_is_given_twice_is_refused() {
 
 #[test]
 fn images_of_another_kind_are_told() {
-    let tree = Tree::of(&["left/1.png", "left/2.webp", "left/deep/3.WEBP", "left/4.txt"]);
+    let tree = Tree::of(&["left/1.png", "left/deep/5.png"]);
+    for other in ["left/2.webp", "left/deep/3.WEBP", "left/4.txt"] {
+        std::fs::write(tree.path(other), "").unwrap();
+    }
     let found = collect_images(&[tree.path("left")]).unwrap();
-    assert_eq!((found.cameras[0].files.len(), found.foreign), (1, 2));
+    assert_eq!((found.cameras[0].files.len(), found.foreign), (2, 2));
     assert_says(&found.note().unwrap(), &["2 image files are left out", "png, jpg"]);
     assert_eq!(collect_images(&[tree.path("left/1.png")]).unwrap().note(), None);
 }
