@@ -21,16 +21,20 @@ WATCH = """
 """
 
 
+# The page as it is: when it is loaded anew, the mark is gone.
+MARK = "document.body.dataset.marked = ''"
+
+
 @pytest.fixture
 def dock(program, fitted, tmp_path):
-    """Starts a run whose camera takes what is posted to it, and the same again."""
+    """Starts a run whose camera takes what is posted to it, and goes on with it, or starts another one."""
     (tmp_path / "line.toml").write_text(
         f'detector = "{fitted}/metal.intakt"\n[[camera]]\nname = "dock"\nsource = "http"\n'
     )
     started = []
 
-    def start(listen="127.0.0.1:0"):
-        arguments = ["inspect", tmp_path / "line.toml", "--run", tmp_path / "run", "--resume"]
+    def start(listen="127.0.0.1:0", run="run"):
+        arguments = ["inspect", tmp_path / "line.toml", "--run", tmp_path / run, "--resume"]
         started.append(Server(program, *arguments, said=tmp_path / "said", listen=listen))
         return started[-1]
 
@@ -76,10 +80,35 @@ def test_the_page_goes_on_when_the_server_does(dock, part, visit):
     server.process.kill()
     server.process.wait()
     expect(state).to_have_text(re.compile("no connection"))
-    # Of a run that nobody keeps nothing goes on: it is another one, and the page begins anew.
-    page.evaluate("window.isOfBefore = true")
+    page.evaluate(MARK)
     again = dock(server.url.removeprefix("http://"))
     expect(state).to_have_text("running")
-    page.wait_for_function("!window.isOfBefore")
+    expect(page.locator("#since")).to_contain_text("when the run went on")
     seq = post(again, part)
     expect(page.locator(".tile .frame")).to_have_text(f"frame {seq:,}")
+    expect(page.locator("body[data-marked]")).to_have_count(1)
+
+
+def test_nothing_said_of_a_run_is_said_of_another_one_on_its_port(dock, part, visit):
+    server = dock()
+    post(server, part)
+    page = visit(server.url, "review", forgiven="net::ERR_")
+    page.locator("#review [name=which]").select_option("all")
+    expect(page.locator("#review h3")).to_have_text("dock, frame 0")
+    page.keyboard.press("N")
+    expect(page.locator("#review .undo")).to_be_enabled()
+    page.evaluate(MARK)
+    server.process.kill()
+    server.process.wait()
+    other = dock(server.url.removeprefix("http://"), run="other")
+    post(other, part)
+    label = {"camera": "dock", "seq": 0, "truth": "anomalous"}
+    other.tell("/api/v1/labels", label)
+    expect(page.locator("body[data-marked]")).to_have_count(0)
+    expect(page.locator("#state")).to_have_text("running")
+    page.locator("#review [name=which]").select_option("all")
+    expect(page.locator("#review .frame .truth")).to_have_text("● anomalous")
+    expect(page.locator("#review .undo")).to_be_disabled()
+    page.keyboard.press("u")
+    expect(page.locator("#since")).to_be_hidden()
+    assert other.ask("/api/v1/verdicts?labelled=true")["verdicts"][0]["truth"] == "anomalous"

@@ -27,7 +27,7 @@ const change = ({ before, after }) => `${DECISIONS[before][0]} ${DECISIONS[befor
 export function setSession(session) {
   compares = session.compares;
   find(".how").hidden = compares;
-  find(".two-runs").hidden = !compares;
+  if (!compares) find(".two-runs").hidden = true;
 }
 
 export function show() {
@@ -46,7 +46,11 @@ find(".more").addEventListener("click", () => {
 });
 
 async function refresh(signal) {
-  const { run, other, cameras } = await ask("/compare", { signal });
+  // What it shows comes with it, or why there is nothing.
+  const show = () => {
+    find(".two-runs").hidden = false;
+  };
+  const { run, other, cameras } = await ask("/compare", { signal }).finally(show);
   runs = [run, other];
   fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...cameras.map(({ camera }) => ({ value: camera, text: camera }))]);
   drawTable(cameras);
