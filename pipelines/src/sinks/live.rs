@@ -99,6 +99,19 @@ impl LiveBoard {
     /// The run as it is now.
     pub fn status(&self) -> LiveStatus {
         let (said_at_us, stopped) = (self.clock.now_us(), self.stop.is_stopped());
+        let mut status = self.seen(said_at_us, stopped);
+        // No frame waits for these.
+        for camera in &mut status.cameras {
+            camera.stages = self.stages(Some(&camera.camera), None);
+        }
+        LiveStatus {
+            stages: self.stages(None, None),
+            ..status
+        }
+    }
+
+    /// All of it but the stages, of one moment.
+    fn seen(&self, said_at_us: u64, stopped: bool) -> LiveStatus {
         let seen = self.lock();
         let lag_us = seen.frontier_us.map(|_| {
             // What waits in other processes is not known here. Time goes on everywhere, so that a log which stands still shows.
@@ -112,15 +125,8 @@ impl LiveBoard {
             frontier_us: seen.frontier_us,
             newest_captured_at_us: seen.newest_captured_at_us,
             frontier_lag_seconds: lag_us.map(|lag_us| lag_us as f64 / 1e6),
-            cameras: seen
-                .cameras
-                .iter()
-                .map(|(name, camera)| CameraStatus {
-                    stages: self.stages(Some(name), None),
-                    ..camera.status(name)
-                })
-                .collect(),
-            stages: self.stages(None, None),
+            cameras: seen.cameras.iter().map(|(name, camera)| camera.status(name)).collect(),
+            stages: Vec::new(),
             rates: seen.rates.values().cloned().collect(),
             quality: seen.rates.values().filter_map(QualityStatus::of).collect(),
             scores: seen.scores.values().cloned().collect(),
