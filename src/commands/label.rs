@@ -59,8 +59,7 @@ pub(crate) fn take_in(files: &RunDirectory<'_>) -> Result<TakenIn, PipelineError
         return Ok(TakenIn::WhenItGoesOn);
     }
     let (figures, _) = about(files)?;
-    let had_ended = files.open()?.has_ended()?;
-    correct_figures(files, figures, had_ended).map_err(|error| {
+    correct_figures(files, figures).map_err(|error| {
         PipelineError::Stopped(format!(
             "{error}\n  note: the labels are kept, and taken in by the next `label`, or when the run goes on"
         ))
@@ -105,8 +104,8 @@ fn refuse_unknown_cameras(store: &Store, labels: &[GivenLabel]) -> Result<(), Pi
 }
 
 /// A run that was killed is still one that was killed afterwards: its cameras may have used numbers that nobody has kept.
-fn correct_figures(files: &RunDirectory<'_>, figures: Figures, had_ended: bool) -> Result<(), PipelineError> {
-    let store = Store::open(&files.store(), StoreOptions::default())?;
+fn correct_figures(files: &RunDirectory<'_>, figures: Figures) -> Result<(), PipelineError> {
+    let store = Store::open_to_correct(&files.store(), StoreOptions::default())?;
     // Nobody watches the cameras now, whatever ended the run.
     let resumed = Resumed::of(&store, &files.store(), figures.memory_us(), true)?;
     let mut cameras: Vec<Camera> = store.cameras()?.into_iter().map(silent).collect();
@@ -134,7 +133,7 @@ fn correct_figures(files: &RunDirectory<'_>, figures: Figures, had_ended: bool) 
         vec![Arc::new(OnlyRetractions(sink.clone()))],
         &settings::run_options(machine)?,
     )?;
-    sink.finish_correction(had_ended)?;
+    sink.finish_correction()?;
     terminal::say(&format!(
         "labels taken in: {said}; `intakt query {} --show metrics` lists what they changed",
         files.0.display()

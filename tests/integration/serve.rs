@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use intakt_pipelines::sources::StopFlag;
+use intakt_pipelines::store::{Store, StoreOptions};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
@@ -145,6 +146,46 @@ fn a_run_that_has_ended_is_read_and_labelled() {
     assert_eq!(audit["entries"][0]["what"], "labels");
     assert_eq!(served.interrupt(), 0);
     intakt(&[&"serve", &dir.path().join("none")]).expect_error(&["no such file"]);
+}
+
+#[test]
+fn a_correction_that_is_killed_leaves_the_run_ended_and_its_labels_are_taken_in_later() {
+    let dir = tempdir().unwrap();
+    let run = dir.path().join("run");
+    let n_frames = intakt(&[
+        &"inspect",
+        &SHARED.detector,
+        &SHARED.dataset.join("test/good"),
+        &"--run",
+        &run,
+    ])
+    .verdicts()
+    .len() as u64;
+    let never = StopFlag::default();
+    for delay_ms in [0, 3, 6, 10, 15, 25, 40, 80] {
+        let served = serve(&run);
+        for seq in 0..n_frames {
+            let (status, body) = label(&served, seq);
+            assert_eq!(
+                (status, body.as_str()),
+                (202, "{\"labels\":1,\"notes\":[]}"),
+                "the run has ended"
+            );
+            say(&served, seq, "unlabelled");
+        }
+        label(&served, 0);
+        never.wait(Duration::from_millis(delay_ms));
+        served.kill();
+        let store = Store::open_read_only(&run.join("run.sqlite"), StoreOptions::default()).unwrap();
+        assert!(store.has_ended().unwrap(), "killed after {delay_ms} ms");
+    }
+    let served = serve(&run);
+    label(&served, 1);
+    let rates = "/api/v1/rates?scope=camera/good&window=1m";
+    until(&served, rates, |rates| {
+        rates["windows"][0]["figures"]["labelled"]["value"] == 2.0
+    });
+    assert_eq!(served.interrupt(), 0);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Arithmetic on plain slices: what costs the time of a detector, without knowing what a detector is.
 //!
-//! Everything here is `f32` unless it says otherwise, row-major, and runs on the calling thread only: callers give every
-//! thread its own image. Nothing depends on anything but its arguments, and a fast path gives the result of the plain loop
+//! Everything here is `f32` unless it says otherwise, row-major, and runs on the calling thread, unless it is given a team of threads to
+//! share the work with. Nothing depends on anything but its arguments, and a fast path gives the result of the plain loop
 //! beside which it is tested. Wrong lengths are bugs of the caller and panic; what comes from a file is checked before.
 
 #[macro_use]
@@ -36,7 +36,7 @@ pub use gram::{
 pub use mahalanobis::{PositionGaussians, SharedGaussian};
 pub use nearest::{Bank, Neighbour};
 pub use pool::{average_pool_3x3, max_pool2};
-pub use resize::{resize_bilinear, upsample_nearest};
+pub use resize::{resize_bilinear, upsample_nearest_into};
 
 #[cfg(test)]
 mod testing;

@@ -10,27 +10,30 @@ pub(crate) fn reflect(index: isize, count: usize) -> usize {
     (if folded > last { 2 * last - folded } else { folded }) as usize
 }
 
-/// Resizes `input` by taking the nearest position, as torch's `interpolate(mode="nearest")`: output `i` is input
-/// `⌊i · size / out_size⌋`. Returns `(out_height, out_width, channels)`.
+/// Resizes `input` of `(height, width, channels)` by taking the nearest position, as torch's `interpolate(mode="nearest")`: output `i` is
+/// input `⌊i · size / out_size⌋`. Its channels become those of `out`, of `(height, width, channels)`, from `first_channel` on.
 ///
-/// Panics unless `input` holds `height * width * channels` values, or if it is empty and the output is not.
-pub fn upsample_nearest(
-    height: usize,
-    width: usize,
-    channels: usize,
+/// Panics unless both hold as many values as they are said to, or if `out` has fewer channels.
+pub fn upsample_nearest_into(
+    [height, width, channels]: [usize; 3],
     input: &[f32],
-    out_height: usize,
-    out_width: usize,
-) -> Vec<f32> {
+    [out_height, out_width, out_channels]: [usize; 3],
+    first_channel: usize,
+    out: &mut [f32],
+) {
     assert_shapes([height, width, channels], input, out_height, out_width);
-    let mut out = Vec::with_capacity(out_height * out_width * channels);
-    for y in 0..out_height {
+    assert_eq!(out.len(), out_height * out_width * out_channels, "output");
+    assert!(first_channel + channels <= out_channels, "channels of the output");
+    if channels == 0 || out.is_empty() {
+        return;
+    }
+    for (y, out) in out.chunks_exact_mut(out_width * out_channels).enumerate() {
         let row = &input[y * height / out_height * width * channels..][..width * channels];
-        for x in 0..out_width {
-            out.extend_from_slice(&row[x * width / out_width * channels..][..channels]);
+        for (x, out) in out.chunks_exact_mut(out_channels).enumerate() {
+            let position = &row[x * width / out_width * channels..][..channels];
+            out[first_channel..first_channel + channels].copy_from_slice(position);
         }
     }
-    out
 }
 
 multiversion! {
@@ -133,14 +136,28 @@ mod tests {
         assert!((-5..6).all(|i| reflect(i, 1) == 0));
     }
 
+    fn upsampled(shape: [usize; 3], input: &[f32], out_height: usize, out_width: usize) -> Vec<f32> {
+        let mut out = vec![9.0; out_height * out_width * shape[2]];
+        upsample_nearest_into(shape, input, [out_height, out_width, shape[2]], 0, &mut out);
+        out
+    }
+
+    #[test]
+    fn channels_of_several_maps_stand_side_by_side() {
+        let mut out = vec![9.0; 2 * 2 * 4];
+        upsample_nearest_into([1, 2, 2], &[1.0, 2.0, 3.0, 4.0], [2, 2, 4], 1, &mut out);
+        let row = [9.0, 1.0, 2.0, 9.0, 9.0, 3.0, 4.0, 9.0];
+        assert_eq!(out, [row, row].concat());
+    }
+
     #[test]
     fn nearest_takes_the_floor() {
         assert_eq!(
-            upsample_nearest(1, 2, 1, &[1.0, 2.0], 2, 5),
+            upsampled([1, 2, 1], &[1.0, 2.0], 2, 5),
             [1.0, 1.0, 1.0, 2.0, 2.0, 1.0, 1.0, 1.0, 2.0, 2.0]
         );
         assert_eq!(
-            upsample_nearest(1, 2, 2, &[1.0, 2.0, 3.0, 4.0], 1, 3),
+            upsampled([1, 2, 2], &[1.0, 2.0, 3.0, 4.0], 1, 3),
             [1.0, 2.0, 1.0, 2.0, 3.0, 4.0]
         );
     }
@@ -184,7 +201,7 @@ mod tests {
     fn same_size_is_the_identity() {
         let input = values(5 * 6 * 3, 2);
         assert_eq!(resize_bilinear(5, 6, 3, &input, 5, 6), input);
-        assert_eq!(upsample_nearest(5, 6, 3, &input, 5, 6), input);
+        assert_eq!(upsampled([5, 6, 3], &input, 5, 6), input);
     }
 
     /// Printed by `tests/parity/scorers.py`.
@@ -214,6 +231,6 @@ mod tests {
             0.133123, 0.4915634, 0.133123, 0.4915634, 0.9420054, -0.1112816, 0.9420054, -0.1112816, -0.1114707,
             0.5257887, 0.7546973, 0.04613435, 0.7546973, 0.04613435, -0.4289827, 0.5879931,
         ];
-        assert_close(&upsample_nearest(4, 5, 2, &image, 7, 8)[16..32], &NEAREST, 1e-6);
+        assert_close(&upsampled([4, 5, 2], &image, 7, 8)[16..32], &NEAREST, 1e-6);
     }
 }

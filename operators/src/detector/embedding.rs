@@ -1,6 +1,8 @@
 //! From feature maps to one embedding per patch.
 
-use intakt_kernels::{average_pool_3x3, resize_bilinear, upsample_nearest};
+use std::borrow::Cow;
+
+use intakt_kernels::{average_pool_3x3, resize_bilinear, upsample_nearest_into};
 
 use super::random::SplitMix64;
 use super::{EmbeddingRecipe, Upsampling};
@@ -46,38 +48,35 @@ pub fn embed(maps: &[FeatureMap], recipe: &EmbeddingRecipe) -> Result<FeatureMap
         if map_dims == 0 {
             continue;
         }
-        let values = prepare(map, kept_here.as_deref(), recipe, first);
-        for (joined, vector) in joined.chunks_exact_mut(dims).zip(values.chunks_exact(map_dims)) {
-            joined[offset..offset + map_dims].copy_from_slice(vector);
+        let mut shape = [map.height, map.width, map_dims];
+        let mut values = prepare(map, kept_here.as_deref(), recipe.neighbourhood);
+        if recipe.upsampling == Upsampling::Bilinear && shape[..2] != [first.height, first.width] {
+            values = resize_bilinear(map.height, map.width, map_dims, &values, first.height, first.width).into();
+            shape = [first.height, first.width, map_dims];
         }
+        upsample_nearest_into(shape, &values, [first.height, first.width, dims], offset, &mut joined);
         offset += map_dims;
     }
     Ok(FeatureMap::new(first.height, first.width, dims, joined))
 }
 
-/// The share of one map in the embedding: on the grid of `first`, and only the dims that are kept.
-fn prepare(map: &FeatureMap, kept: Option<&[usize]>, recipe: &EmbeddingRecipe, first: &FeatureMap) -> Vec<f32> {
+/// The share of one map in the embedding, on its own grid: only the dims that are kept, averaged with their neighbourhood.
+fn prepare<'a>(map: &'a FeatureMap, kept: Option<&[usize]>, neighbourhood: usize) -> Cow<'a, [f32]> {
     // The kept dims are taken first: all that follows treats every dim by itself, and costs as much as there are dims.
-    let dims = kept.map_or(map.dims, <[usize]>::len);
-    let mut values = match kept {
-        None => map.data.clone(),
-        Some(kept) => map
-            .data
-            .chunks_exact(map.dims)
-            .flat_map(|vector| kept.iter().map(|dim| vector[*dim]))
-            .collect(),
+    let (values, dims) = match kept {
+        None => (Cow::from(&map.data), map.dims),
+        Some(kept) => {
+            let mut values = Vec::with_capacity(map.positions() * kept.len());
+            for vector in map.data.chunks_exact(map.dims) {
+                values.extend(kept.iter().map(|dim| vector[*dim]));
+            }
+            (values.into(), kept.len())
+        }
     };
-    if recipe.neighbourhood == 3 {
-        values = average_pool_3x3(map.height, map.width, dims, &values);
+    match neighbourhood {
+        3 => average_pool_3x3(map.height, map.width, dims, &values).into(),
+        _ => values,
     }
-    if (map.height, map.width) == (first.height, first.width) {
-        return values;
-    }
-    let resize = match recipe.upsampling {
-        Upsampling::Nearest => upsample_nearest,
-        Upsampling::Bilinear => resize_bilinear,
-    };
-    resize(map.height, map.width, dims, &values, first.height, first.width)
 }
 
 fn check_kept(kept: &[usize], total: usize) -> Result<usize, String> {

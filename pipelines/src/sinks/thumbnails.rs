@@ -27,7 +27,7 @@ const UNWATCHED_EVERY_US: u64 = 10_000_000;
 /// How long somebody who was there is taken to be still there, microseconds.
 const WATCHED_FOR_US: u64 = 5_000_000;
 
-/// Frames that wait to be drawn, of all cameras: each holds its pixels.
+/// Frames that passed and wait to be drawn, of all cameras: each holds its pixels.
 const WAITING_MAX: usize = 16;
 
 /// A picture of a frame with its heatmap.
@@ -170,9 +170,13 @@ impl Sink for Thumbnails {
         let verdict = &judged.verdict;
         let is_rejected = verdict.decision == Decision::Reject;
         let frame = || Taken::of(found, verdict);
-        // The thread that draws stands back for those that judge, which do not wait for it: the next frame is as good.
-        let state = self.shared.state.try_lock();
-        if state.is_ok_and(|mut state| state.take(&verdict.camera, is_rejected, now_us, frame)) {
+        // The thread that draws stands back for those that judge, which do not wait for it: the next frame is as good. There may be no
+        // next one that is rejected.
+        let state = match is_rejected {
+            true => Some(self.shared.lock()),
+            false => self.shared.state.try_lock().ok(),
+        };
+        if state.is_some_and(|mut state| state.take(&verdict.camera, is_rejected, now_us, frame)) {
             self.shared.wake.notify_one();
         }
         Ok(())
@@ -196,7 +200,8 @@ impl<T> State<T> {
         let may_wait = match &camera.waiting {
             // What is rejected is not pushed aside by what passed.
             Some(waiting) => is_rejected || !waiting.is_rejected,
-            None => n_waiting < WAITING_MAX,
+            // Those are as many as there are cameras at most.
+            None => is_rejected || n_waiting < WAITING_MAX,
         };
         let is_wanted = may_wait && (is_due(camera.taken_us) || (is_rejected && is_due(camera.rejected_taken_us)));
         if is_wanted {

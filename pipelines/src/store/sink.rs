@@ -90,12 +90,12 @@ impl StoreSink {
         self.close(ended, ended)
     }
 
-    /// The same for what was corrected afterwards: all of it is kept, and the run has ended only if it `had_ended` before.
+    /// The same for what was corrected afterwards: all of it is kept, and whether the run has ended stays as it is.
     ///
     /// # Errors
     /// As [`StoreSink::finish`].
-    pub fn finish_correction(&self, had_ended: bool) -> Result<(), PipelineError> {
-        self.close(true, had_ended)
+    pub fn finish_correction(&self) -> Result<(), PipelineError> {
+        self.close(true, false)
     }
 
     /// Commits the `rest` too, if it is to be kept.

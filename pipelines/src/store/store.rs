@@ -93,12 +93,29 @@ impl Store {
     /// # Errors
     /// There is no run; it is not ours, newer, damaged or locked; it cannot be written.
     pub fn open(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_to(
+            "UPDATE progress SET generation = generation + 1, ended = FALSE",
+            path,
+            options,
+        )
+    }
+
+    /// The same for a run that does not go on, and is only corrected: whether it came to its end stays as it is, also where the
+    /// correction is cut.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_to_correct(path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
+        Self::open_to("UPDATE progress SET generation = generation + 1", path, options)
+    }
+
+    fn open_to(begin: &str, path: &Path, options: StoreOptions) -> Result<Self, StoreError> {
         let open = || -> Result<Self, Trouble> {
             let connection = connect_to_run(path, OpenFlags::SQLITE_OPEN_READ_WRITE, options)?;
             refuse_read_only(&connection)?;
             connection.execute_batch(schema::WRITING)?;
             connection.execute_batch(schema::ADDED)?;
-            connection.execute("UPDATE progress SET generation = generation + 1, ended = FALSE", [])?;
+            connection.execute(begin, [])?;
             Self::with(connection, path, options)
         };
         open().map_err(|trouble| StoreError::new("open", path, trouble.after_waiting(options.busy_timeout)))

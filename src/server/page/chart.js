@@ -13,11 +13,13 @@ const BOTTOM = 22;
 // Shapes tell lines apart, as their colours do.
 const MARKS = ["circle", "square", "triangle"];
 
-// `series`: [{ name, points: [{ at_us, value, revision, before, is_open }] }] in the order of time; a value of null is a gap. `write` says a
-// value. What is open (not all of its frames came yet) is dashed and hollow.
+// `series`: [{ name, points: [{ at_us, value, revision, before, is_open }], between: [{ at_us, value }] }] in the order of time; a value of
+// null is a gap. `write` says a value. What is open (not all of its frames came yet) is dashed and hollow; what came between, as it was
+// seen then, is dashed.
 export function lineChart({ title, series, write, full = null, note = "" }) {
-  const values = series.flatMap(({ points }) => points.map(({ value }) => value).filter((value) => value != null));
-  const times = series.flatMap(({ points }) => points.map(({ at_us }) => at_us));
+  const drawnPoints = series.flatMap(({ points, between = [] }) => [...points, ...between]);
+  const values = drawnPoints.map(({ value }) => value).filter((value) => value != null);
+  const times = drawnPoints.map(({ at_us }) => at_us);
   const figure = element("figure", { class: "chart" });
   const latest = series.map(({ name, points }) => {
     const last = points.findLast(({ value }) => value != null);
@@ -51,14 +53,17 @@ export function lineChart({ title, series, write, full = null, note = "" }) {
   for (const [at_us, anchor] of last > first ? [[first, "start"], [last, "end"]] : [[first, "start"]]) {
     svg.append(drawn("text", { class: "tick", x: x(at_us), y: HEIGHT - 5, "text-anchor": anchor, text: clock(at_us, withDay) }));
   }
-  series.forEach(({ name, points }, index) => {
+  series.forEach(({ name, points, between = [] }, index) => {
     const group = drawn("g", { class: `line line-${index}` });
     for (const run of runs(points.filter(({ is_open }) => !is_open))) {
       group.append(drawn("polyline", { points: run.map(({ at_us, value }) => `${x(at_us)},${y(value)}`).join(" ") }));
     }
+    for (const run of runs(between)) {
+      group.append(drawn("polyline", { class: "open", points: run.map(({ at_us, value }) => `${x(at_us)},${y(value)}`).join(" ") }));
+    }
     const closed = points.findLast(({ value, is_open }) => value != null && !is_open);
     const open = points.findLast(({ value, is_open }) => value != null && is_open);
-    if (closed && open) {
+    if (closed && open && !between.length) {
       group.append(drawn("line", { class: "open", x1: x(closed.at_us), y1: y(closed.value), x2: x(open.at_us), y2: y(open.value) }));
     }
     for (const point of points) {

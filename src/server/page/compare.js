@@ -149,11 +149,12 @@ function choose(flip, isAsked = true) {
   find(".pair").hidden = false;
   find(".pair h3").textContent = `${before.camera}, frame ${before.seq}${before.truth == null ? "" : `: ${before.truth}`}`;
   find(".pair .when").textContent = clock(before.captured_at_us, true);
-  find(".sides").replaceChildren(side(runs[0], before, ""), side(runs[1], after, "/compare"));
+  const sides = [{ run: runs[0], frame: before, of: "" }, { run: runs[1], frame: after, of: "/compare" }];
+  find(".sides").replaceChildren(side(sides[0], sides[1]), side(sides[1], sides[0]));
 }
 
-// A frame as one of the runs saw it.
-function side(run, frame, of) {
+// A frame as one of the runs saw it. Where it kept no picture, because the frame passed, the other run has one of the same frame.
+function side({ run, frame, of }, other) {
   const made = document.querySelector("#side").content.cloneNode(true).firstElementChild;
   const within = (selector) => made.querySelector(selector);
   within("figcaption").textContent = run;
@@ -167,18 +168,16 @@ function side(run, frame, of) {
   image.alt = `frame ${frame.seq} of ${frame.camera} in ${run}`;
   image.addEventListener("load", () => {
     image.hidden = false;
-    heatmap.hidden = !heatmapIsOn;
+    heatmap.hidden = !heatmapIsOn || !heatmap.src;
     within(".nothing").textContent = "";
   });
   image.addEventListener("error", () => {
     within(".nothing").textContent = NOT_LOADED;
   });
-  if (frame.has_picture) {
-    image.src = picturePath(frame.camera, frame.seq, "image", of);
-    heatmap.src = picturePath(frame.camera, frame.seq, "heatmap", of);
-  } else {
-    within(".nothing").textContent = NOT_PICTURED;
-  }
+  if (frame.has_picture) heatmap.src = picturePath(frame.camera, frame.seq, "heatmap", of);
+  within(".note").textContent = frame.has_picture ? "" : other.frame.has_picture ? `No heatmap was kept here: the picture is that of ${other.run}.` : "";
+  if (frame.has_picture || other.frame.has_picture) image.src = picturePath(frame.camera, frame.seq, "image", frame.has_picture ? of : other.of);
+  else within(".nothing").textContent = NOT_PICTURED;
   return made;
 }
 
@@ -190,7 +189,8 @@ function move(by) {
 function toggleHeatmap() {
   heatmapIsOn = !heatmapIsOn;
   for (const picture of document.querySelectorAll("#compare .picture")) {
-    picture.querySelector(".heatmap").hidden = !heatmapIsOn || picture.querySelector(".plain").hidden;
+    const heatmap = picture.querySelector(".heatmap");
+    heatmap.hidden = !heatmapIsOn || !heatmap.src || picture.querySelector(".plain").hidden;
   }
   find(".toggle").setAttribute("aria-pressed", String(heatmapIsOn));
 }

@@ -8,6 +8,7 @@ const EVERY_MS = 2000;
 const CHOICES_EVERY_MS = 60_000;
 const WINDOWS_MAX = 1000;
 const RARE_MAX = 200;
+const ROLLED_MAX = 600;
 const SHOWN_MAX = 240;
 const SCORE_BARS = 64;
 const LATENCY_MINUTES_MAX = 60;
@@ -39,6 +40,8 @@ const scores = document.querySelector("#rates-scores");
 const status = document.querySelector("#rates-status");
 
 let shown = "";
+// The open ends that were seen of each choice: the newest window rolls on every second, while those that are kept are a length apart.
+const rolled = new Map();
 let askedAt = -Infinity;
 const refreshing = poll(refresh, EVERY_MS, status);
 
@@ -79,13 +82,22 @@ async function askForChoices(signal) {
   return known.length > 0;
 }
 
+function roll(tail) {
+  const choice = `${scope.value} ${window_.value}`;
+  const known = rolled.get(choice) ?? [];
+  for (const window of tail) if (!known.length || known.at(-1).end_us < window.end_us) known.push(window);
+  rolled.set(choice, known.slice(-ROLLED_MAX));
+  return rolled.get(choice);
+}
+
 function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
+  const between = roll(tail);
   const key = JSON.stringify([windows, tail]);
   if (key === shown) return;
   shown = key;
   const open = tail.filter((window) => !windows.some(({ end_us }) => end_us === window.end_us));
   const inOrder = [...windows].reverse().concat(open);
-  drawCharts(inOrder);
+  drawCharts(inOrder, "", between.filter(({ end_us }) => end_us >= (inOrder[0]?.end_us ?? 0)));
   const newest = inOrder.findLast(({ closed }) => closed) ?? inOrder.at(-1);
   const caption = document.querySelector("#rates-table caption");
   if (newest) {
@@ -95,11 +107,11 @@ function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
   }
   status.textContent = closed_up_to_us == null
     ? "No window is closed yet."
-    : `Closed up to ${clock(closed_up_to_us)}. Labels still correct what ended after ${clock(corrected_from_us, true)}. Dashed and hollow: still open.`;
+    : `Closed up to ${clock(closed_up_to_us)}. Labels still correct what ended after ${clock(corrected_from_us, true)}. Hollow: still open; dashed: as it rolled on since the page looks.`;
 }
 
 // `note` is said in place of a chart that has no points; otherwise what it needs.
-function drawCharts(inOrder, note) {
+function drawCharts(inOrder, note, between = []) {
   charts.replaceChildren(
     ...CHARTS.map(({ title, names, write, full, needs }) => {
       const series = names.map((name) => ({
@@ -107,6 +119,7 @@ function drawCharts(inOrder, note) {
         points: inOrder.filter(({ figures }) => figures[name]).map((window) => ({
           at_us: window.end_us, is_open: !window.closed, ...window.figures[name],
         })),
+        between: between.filter(({ figures }) => figures[name]).map(({ end_us, figures }) => ({ at_us: end_us, value: figures[name].value })),
       }));
       return lineChart({ title, series, write, full, note: note || needs });
     }),

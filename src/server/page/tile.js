@@ -5,6 +5,7 @@ import { DECISIONS, ago, percent } from "./words.js";
 const STATES = {
   starting: "no frame yet", ended: "ended", live: "live", idle: "idle", late: "late", dropping: "dropping", reconnecting: "reconnecting",
 };
+const HELD_US = 5_000_000;
 const SPARK_WIDTH = 120;
 const SPARK_HEIGHT = 24;
 // The share of rejects that fills the height at least.
@@ -25,6 +26,7 @@ export class Tile {
 
   show(camera, nowUs) {
     this.showVerdict(camera);
+    this.holdReject(camera, nowUs);
     this.showPictures(camera, nowUs);
     if (camera.state === "ended") this.find(".nothing").textContent = "no picture was kept";
     this.showRejects(camera);
@@ -59,6 +61,15 @@ export class Tile {
       "aria-label",
       isScored ? `score ${last.score.toFixed(3)}, rejected from 0.5` : "no score",
     );
+  }
+
+  // A reject is said for as long as it takes to see it, however soon the next frame passes.
+  holdReject({ rejected, last, state }, nowUs) {
+    if (rejected > this.rejected) this.rejectedAtUs = nowUs;
+    this.rejected = rejected;
+    const isHeld = nowUs - this.rejectedAtUs < HELD_US && state !== "ended";
+    this.element.classList.toggle("has-rejected", isHeld);
+    this.find(".lately").textContent = isHeld && last?.decision !== "reject" ? `✕ rejected ${ago(nowUs - this.rejectedAtUs)}` : "";
   }
 
   showPictures({ camera, picture, rejected_picture: rejected }, nowUs) {

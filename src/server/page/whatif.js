@@ -5,7 +5,9 @@ import { poll } from "./poll.js";
 import { count, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 5000;
+// The slider's steps; a threshold that is typed lies between two of them, and is looked for in finer buckets.
 const BUCKETS = 256;
+const FINE_BUCKETS = 4096;
 // The histogram is drawn with fewer, wider bars than it is counted in.
 const BARS = 64;
 const find = (selector) => document.querySelector(`#whatif ${selector}`);
@@ -63,14 +65,16 @@ function typeOwn(threshold) {
   typed = threshold;
   slider.value = Math.round(calibrated(threshold) * BUCKETS);
   draw();
+  refreshing.now();
 }
 
 async function refresh(signal) {
   const camera = find("[name=camera]").value;
   if (!camera) return;
-  const is = await ask(`/histogram${query({ camera, buckets: BUCKETS })}`, { signal });
+  const buckets = typed == null ? BUCKETS : FINE_BUCKETS;
+  const is = await ask(`/histogram${query({ camera, buckets })}`, { signal });
   const isFirst = !known;
-  known = { ...is, camera, all: dense(is.counts, BUCKETS) };
+  known = { ...is, camera, all: dense(is.counts, buckets) };
   if (isFirst) {
     typed = null;
     slider.value = known.threshold * BUCKETS;
@@ -91,31 +95,40 @@ function forget() {
   given.hidden = find(".set").disabled = slider.disabled = own.disabled = true;
 }
 
-// Bucket b holds the scores in (b, b + 1] / BUCKETS, so a threshold of k / BUCKETS rejects buckets from k on.
-function outcome(all, k) {
+// Of n buckets, bucket b holds the scores in (b, b + 1] / n, so a threshold of k / n rejects buckets from k on. Of the one that a
+// threshold lies within it is not known which frames are above it: at least and at most so many are.
+function outcome(all, at) {
+  const [least, most] = [Math.ceil(at * all.length), Math.floor(at * all.length)];
   const sum = (truths, from, to) => all.slice(from, to).reduce((total, bucket) => total + truths.reduce((of, truth) => of + bucket[truth], 0), 0);
+  const from = (truths) => [sum(truths, least), sum(truths, most)];
   const every = ["unlabelled", "normal", "anomalous"];
   return {
-    judged: sum(every, 0), rejected: sum(every, k),
-    normal: sum(["normal"], 0), falseRejects: sum(["normal"], k),
-    anomalous: sum(["anomalous"], 0), escapes: sum(["anomalous"], 0, k),
+    judged: sum(every, 0), rejected: from(every),
+    normal: sum(["normal"], 0), falseRejects: from(["normal"]),
+    anomalous: sum(["anomalous"], 0), escapes: [sum(["anomalous"], 0, most), sum(["anomalous"], 0, least)],
   };
+}
+
+function share([least, most], whole) {
+  if (!whole) return "no labels";
+  return least === most ? `${count(least)} of ${count(whole)} (${percent(least / whole)})` : `${count(least)} to ${count(most)} of ${count(whole)}`;
 }
 
 function draw() {
   if (!known) return;
   slider.disabled = false;
   const k = Number(slider.value);
-  const now = outcome(known.all, Math.round(known.threshold * BUCKETS));
-  const then = outcome(known.all, k);
+  const at = calibratedWanted();
+  const now = outcome(known.all, known.threshold);
+  const then = outcome(known.all, at);
+  const perBar = known.all.length / BARS;
   const bars = Array.from({ length: BARS }, (_, bar) => {
-    const of = known.all.slice((bar * BUCKETS) / BARS, ((bar + 1) * BUCKETS) / BARS);
+    const of = known.all.slice(bar * perBar, (bar + 1) * perBar);
     const total = (truth) => of.reduce((sum, bucket) => sum + bucket[truth], 0);
     return { unlabelled: total("unlabelled"), normal: total("normal"), anomalous: total("anomalous") };
   });
   const calibration = spread(known.calibration, BARS, now.judged);
-  find(".drawing").replaceChildren(histogram({ buckets: bars, calibration, at: k / BUCKETS, was: known.threshold }));
-  const share = (part, whole) => (whole ? `${count(part)} of ${count(whole)} (${percent(part / whole)})` : "no labels");
+  find(".drawing").replaceChildren(histogram({ buckets: bars, calibration, at, was: known.threshold }));
   const rows = [
     ["Rejected", share(now.rejected, now.judged), share(then.rejected, then.judged)],
     ["False rejects, of what is labelled normal", share(now.falseRejects, now.normal), share(then.falseRejects, then.normal)],
@@ -125,12 +138,12 @@ function draw() {
     ...rows.map(([name, is, would]) => element("tr", {}, element("th", { scope: "row", text: name }), element("td", { text: is }), element("td", { class: is === would ? "" : "differs", text: would }))),
   );
   const threshold = wanted();
-  find("output").textContent = score(k / BUCKETS);
+  find("output").textContent = score(at);
   own.disabled = threshold == null;
   if (typed == null) own.value = threshold == null ? "" : Number(threshold.toPrecision(6));
   given.hidden = known.given_threshold == null || known.given_threshold === known.image_threshold;
   given.textContent = `${known.given_threshold}, as the detector came`;
-  slider.setAttribute("aria-valuetext", `threshold ${score(k / BUCKETS)}: ${share(then.rejected, then.judged)} rejected`);
+  slider.setAttribute("aria-valuetext", `threshold ${score(at)}: ${share(then.rejected, then.judged)} rejected`);
   const why = !session.live ? "A threshold is set where the run is going on." : session.role !== "admin" ? "Setting it takes an administrator's token." : threshold == null ? "The camera has no detector yet." : threshold <= known.scale.normal_level ? `Normal frames score ${known.scale.normal_level} and more: everything would be rejected.` : "";
   find(".set").disabled = Boolean(why) || (typed == null ? k === Math.round(known.threshold * BUCKETS) : typed === known.image_threshold);
   find(".why").textContent = why;
@@ -138,6 +151,7 @@ function draw() {
 
 // The threshold that is to be set, in the detector's own unit.
 const wanted = () => typed ?? inOwnUnit(Number(slider.value) / BUCKETS);
+const calibratedWanted = () => (typed == null ? Number(slider.value) / BUCKETS : calibrated(typed));
 
 // The other way round than below.
 function calibrated(threshold) {
@@ -157,9 +171,9 @@ function inOwnUnit(t) {
 let asked = null;
 
 find(".set").addEventListener("click", () => {
-  const then = outcome(known.all, Number(slider.value));
+  const then = outcome(known.all, calibratedWanted());
   dialog.querySelector("p").textContent =
-    `${known.camera} rejects from ${Number(wanted().toPrecision(6))} on, in its detector's own unit: of the frames of this run ${count(then.rejected)} of ${count(then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
+    `${known.camera} rejects from ${Number(wanted().toPrecision(6))} on, in its detector's own unit: of the frames of this run ${share(then.rejected, then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
   said.textContent = "";
   asked = { camera: known.camera, threshold: wanted() };
   // What was answered the last time is no answer: Escape leaves it as it is.

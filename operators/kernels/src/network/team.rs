@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle, Thread};
 
-/// Turns of a loop that a waiting thread spins before it lets others run: some ten microseconds.
+/// Turns of a loop that a waiting thread spins before it lets others run: some tens of microseconds.
 const SPINS: usize = 2_000;
 
 /// What the members do together: called once per member.
