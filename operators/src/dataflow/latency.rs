@@ -289,7 +289,8 @@ mod tests {
         // A thread that read the clock a little earlier.
         record(6, &dock, 100);
         let seen = |summaries: Vec<LatencySummary>| -> Vec<(u64, u64)> {
-            let millis = |us: u64| (us as f64 / 1e3 / 5.0).round() as u64 * 5;
+            // To a power of ten: they are told to few digits.
+            let millis = |us: u64| 10_u64.pow((us as f64 / 1e3).log10().round() as u32);
             let summaries = summaries.into_iter();
             summaries
                 .map(|summary| (summary.count, millis(summary.micros_p50)))
