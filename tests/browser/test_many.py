@@ -9,8 +9,6 @@ from conftest import DESKTOP, Server
 from playwright.sync_api import expect
 
 N_CAMERAS = 16
-# From when something is said to when it is on the page.
-SAID_MS_MAX = 500
 
 # Whether the next tile that begins to say that something was rejected says so for three seconds.
 HELD = """
@@ -32,17 +30,23 @@ async () => {
 
 @pytest.fixture(scope="module")
 def sixteen(program, fitted, tmp_path_factory):
-    """A line of sixteen cameras, more than this machine may keep up with: what it has no time for is dropped."""
+    """A line of sixteen cameras, each of which was posted what it knows, and posts it again."""
     place = tmp_path_factory.mktemp("sixteen")
-    scenes = ["fabric", "metal", "labels"]
+    scenes = {f"camera-{at:02}": ["fabric", "metal", "labels"][at % 3] for at in range(N_CAMERAS)}
     (place / "line.toml").write_text(
         "".join(
-            f'[[camera]]\nname = "camera-{at:02}"\nsource = "synthetic"\nscene = "{scenes[at % 3]}"\nseed = {at}\n'
-            f'paced = true\noverflow = "drop-oldest"\ndetector = "{fitted}/{scenes[at % 3]}.intakt"\n'
-            for at in range(N_CAMERAS)
+            f'[[camera]]\nname = "{name}"\nsource = "http"\ndetector = "{fitted}/{scene}.intakt"\n'
+            for name, scene in scenes.items()
         )
     )
     server = Server(program, "inspect", place / "line.toml", "--run", place / "run", said=place / "said")
+
+    def post_all(nth):
+        for name, scene in scenes.items():
+            server.ask(f"/api/v1/cameras/{name}/frames", (fitted / f"normal/{scene}/{nth:04}.png").read_bytes())
+
+    server.post_all = post_all
+    post_all(0)
     yield server
     server.end()
 
@@ -53,33 +57,20 @@ def test_sixteen_cameras_are_seen_as_they_are(sixteen, visit, pytestconfig):
     expect(tiles).to_have_count(N_CAMERAS)
     for tile in tiles.all():
         expect(tile.locator(".newest")).to_be_visible()
-        expect(tile.locator(".verdict .text")).to_have_text(re.compile("pass|REJECT"))
+        expect(tile.locator(".frame")).to_have_text("frame 0")
         expect(tile.locator("output")).to_have_text(re.compile(r"0\.\d{3}"))
     assert page.evaluate("document.documentElement.scrollWidth") <= DESKTOP["width"]
-    judged = page.locator("[data-total=judged]")
-    before = int(judged.inner_text().replace(",", ""))
-    expect(judged).not_to_have_text(f"{before:,}")
+    sixteen.post_all(1)
+    for tile in tiles.all():
+        expect(tile.locator(".frame")).to_have_text("frame 1")
+        expect(tile.locator("[data-figure=judged]")).to_have_text("2")
+    expect(page.locator("[data-total=judged]")).to_have_text(str(2 * N_CAMERAS))
     page.screenshot(path=pytestconfig.getoption("shots") / "sixteen.png", full_page=True)
-    # What is said of sixteen cameras is heard as soon as it is said.
-    late_ms = page.evaluate(
-        """async () => {
-          const late = [];
-          const events = new EventSource("/api/v1/events");
-          await new Promise((done) => events.addEventListener("line", (event) => {
-            late.push(Date.now() - JSON.parse(event.data).said_at_us / 1000);
-            if (late.length === 8) done();
-          }));
-          events.close();
-          return late;
-        }"""
-    )
-    print(f"from saying to hearing: {sorted(round(late) for late in late_ms)} ms")
-    assert sorted(late_ms)[len(late_ms) // 2] < SAID_MS_MAX
 
 
-def test_a_reject_is_said_for_as_long_as_it_takes_to_see_it(sixteen, visit):
-    page = visit(sixteen.url, size=DESKTOP)
-    expect(page.locator(".tile")).to_have_count(N_CAMERAS)
+def test_a_reject_is_said_for_as_long_as_it_takes_to_see_it(demo, visit):
+    page = visit(demo.url, size=DESKTOP)
+    expect(page.locator(".tile")).not_to_have_count(0)
     assert page.evaluate(HELD)
 
 
