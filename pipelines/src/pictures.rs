@@ -1,6 +1,6 @@
 //! Pictures of the frames of a run that people should look at, in one SQLite file beside the run's store: rejected and borderline
-//! frames, the newest of each camera, and its last frame, with the normal patches nearest to what was found in them. Losing it loses no verdict, so it is written
-//! without waiting for the disk.
+//! frames, the newest of each camera, and its last frame, with the normal patches nearest to what was found in them. Losing it loses no
+//! verdict, so it is written without waiting for the disk.
 
 mod nearest;
 

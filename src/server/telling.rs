@@ -132,8 +132,8 @@ pub(super) async fn threshold(
     let change = Change {
         what: "threshold",
         camera: Some(camera.clone()),
-        before: fixed_point(before.calibration().image.threshold).into(),
-        after: fixed_point(threshold).into(),
+        before: now.into(),
+        after: asked.into(),
         at_seq,
     };
     let name = camera.clone();
@@ -144,7 +144,7 @@ pub(super) async fn threshold(
     shared.change(asking, change, set).await?;
     accepted(SaidToCamera {
         camera,
-        threshold: Some(fixed_point(threshold)),
+        threshold: Some(asked),
         at_seq,
         notes: note.into_iter().collect(),
         ..SaidToCamera::default()

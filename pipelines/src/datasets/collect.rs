@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::files::{Lister, bytes, folder_name, has_extension, parent_of, shortened};
+use super::files::{IMAGE_EXTENSIONS, Lister, bytes, folder_name, has_extension, parent_of, shortened};
 use super::manifest::{FrameRow, in_manifest, read_frames};
 use super::{DatasetError, ENTRIES_MAX};
 
@@ -40,8 +40,9 @@ impl CollectedImages {
     pub fn note(&self) -> Option<String> {
         (self.foreign > 0).then(|| {
             format!(
-                "{} image files are left out: only png, jpg, jpeg, bmp, tif and tiff are read",
-                self.foreign
+                "{} image files are left out: only {} are read",
+                self.foreign,
+                IMAGE_EXTENSIONS.join(", ")
             )
         })
     }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use super::DatasetError;
 
 /// Extensions of image files, in lower case.
-const IMAGE_EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
+pub(super) const IMAGE_EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
 
 /// Extensions of image files that are not read, in lower case: whoever has some may think that they are.
 const FOREIGN_EXTENSIONS: [&str; 11] = [

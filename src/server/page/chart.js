@@ -55,12 +55,13 @@ export function lineChart({ title, series, write, full = null, note = "" }) {
   }
   series.forEach(({ name, points, between = [] }, index) => {
     const group = drawn("g", { class: `line line-${index}` });
-    for (const run of runs(points.filter(({ is_open }) => !is_open))) {
-      group.append(drawn("polyline", { points: run.map(({ at_us, value }) => `${x(at_us)},${y(value)}`).join(" ") }));
-    }
-    for (const run of runs(between)) {
-      group.append(drawn("polyline", { class: "open", points: run.map(({ at_us, value }) => `${x(at_us)},${y(value)}`).join(" ") }));
-    }
+    const through = (of, is = {}) => {
+      for (const run of runs(of)) {
+        group.append(drawn("polyline", { ...is, points: run.map(({ at_us, value }) => `${x(at_us)},${y(value)}`).join(" ") }));
+      }
+    };
+    through(points.filter(({ is_open }) => !is_open));
+    through(between, { class: "open" });
     const closed = points.findLast(({ value, is_open }) => value != null && !is_open);
     const open = points.findLast(({ value, is_open }) => value != null && is_open);
     if (closed && open && !between.length) {

@@ -47,10 +47,9 @@ find(".more").addEventListener("click", () => {
 
 async function refresh(signal) {
   // What it shows comes with it, or why there is nothing.
-  const show = () => {
+  const { run, other, cameras } = await ask("/compare", { signal }).finally(() => {
     find(".two-runs").hidden = false;
-  };
-  const { run, other, cameras } = await ask("/compare", { signal }).finally(show);
+  });
   runs = [run, other];
   fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...cameras.map(({ camera }) => ({ value: camera, text: camera }))]);
   drawTable(cameras);
@@ -154,7 +153,8 @@ function choose(flip, isAsked = true) {
 }
 
 // A frame as one of the runs saw it. Where it kept no picture, because the frame passed, the other run has one of the same frame.
-function side({ run, frame, of }, other) {
+function side(own, other) {
+  const { run, frame, of } = own;
   const made = document.querySelector("#side").content.cloneNode(true).firstElementChild;
   const within = (selector) => made.querySelector(selector);
   within("figcaption").textContent = run;
@@ -174,10 +174,11 @@ function side({ run, frame, of }, other) {
   image.addEventListener("error", () => {
     within(".nothing").textContent = NOT_LOADED;
   });
-  if (frame.has_picture) heatmap.src = picturePath(frame.camera, frame.seq, "heatmap", of);
-  within(".note").textContent = frame.has_picture ? "" : other.frame.has_picture ? `No heatmap was kept here: the picture is that of ${other.run}.` : "";
-  if (frame.has_picture || other.frame.has_picture) image.src = picturePath(frame.camera, frame.seq, "image", frame.has_picture ? of : other.of);
+  const pictured = [own, other].find((one) => one.frame.has_picture);
+  if (pictured) image.src = picturePath(frame.camera, frame.seq, "image", pictured.of);
   else within(".nothing").textContent = NOT_PICTURED;
+  if (pictured === own) heatmap.src = picturePath(frame.camera, frame.seq, "heatmap", of);
+  if (pictured === other) within(".note").textContent = `No heatmap was kept here: the picture is that of ${other.run}.`;
   return made;
 }
 
