@@ -155,7 +155,7 @@ fn kind_of(entry: &DirEntry) -> Result<Kind, DatasetError> {
 }
 
 /// Whether the extension is one of an image file.
-pub(super) fn is_image(path: &Path) -> bool {
+pub(crate) fn is_image(path: &Path) -> bool {
     has_extension(path, &IMAGE_EXTENSIONS)
 }
 

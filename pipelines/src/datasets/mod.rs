@@ -42,6 +42,7 @@ pub use check::Need;
 pub use collect::{CameraFiles, CollectedImages, FileFrame, collect_images};
 pub use detect::detect;
 pub use error::DatasetError;
+pub(crate) use files::is_image;
 pub use timestamp::parse_micros;
 
 use files::Lister;

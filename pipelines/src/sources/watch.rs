@@ -9,15 +9,13 @@ use std::time::{Duration, SystemTime};
 use intakt_operators::Frame;
 
 use super::{Clock, Judged, Next, Source, StopFlag, read_file};
+use crate::datasets::is_image;
 
 /// Files in the folder beyond which none is taken: their names take some hundred megabytes, and every look lists them all.
 pub const WATCHED_FILES_MAX: usize = 1_000_000;
 
 /// Longest time from the first sight of a file to its last change; it also covers clocks of network shares that are a little off.
 const WRITING_MAX: Duration = Duration::from_secs(60);
-
-/// Extensions of files that are frames, in lower case.
-const IMAGE_EXTENSIONS: [&str; 6] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff"];
 
 /// How a folder is watched.
 #[derive(Clone, Debug)]
@@ -263,8 +261,7 @@ fn is_same(date: Option<SystemTime>, first_seen_us: u64) -> bool {
 /// Whether the name is that of an image that is not hidden.
 fn is_frame(name: &OsStr) -> bool {
     let hidden = name.as_encoded_bytes().starts_with(b".");
-    let extension = Path::new(name).extension().unwrap_or_default().to_ascii_lowercase();
-    !hidden && IMAGE_EXTENSIONS.iter().any(|known| extension == *known)
+    !hidden && is_image(Path::new(name))
 }
 
 #[cfg(test)]
