@@ -121,6 +121,7 @@ fn embedded(data: &Path) -> Vec<Patches> {
     let of_image = |path: &PathBuf, edge_px: u32| {
         let image = decode(&std::fs::read(path).expect("an image"), u16::MAX).expect("an image");
         let maps = network.feature_maps(&resize(&image, edge_px, edge_px)).expect("maps");
+        let maps: Vec<_> = maps.iter().map(FeatureMap::view).collect();
         embed(&maps, &recipe).expect("an embedding")
     };
     let bottle = data.join("mvtec/bottle");

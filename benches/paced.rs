@@ -2,6 +2,8 @@
 //!
 //! Not criterion: what counts is not the time, which the camera decides, but the processor's share of it.
 
+#[path = "support/cpu.rs"]
+mod cpu;
 #[path = "support/idle.rs"]
 mod idle;
 
@@ -12,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use intakt_pipelines::{Detectors, Inspection, InspectionReport, RunOptions, inspect};
 
+use self::cpu::cpu_seconds;
+
 const FRAMES_PER_SECOND: u32 = 30;
 /// 10 s: Linux counts processor time in 10 ms, which is then a tenth of a percent.
 const FRAMES: u64 = 300;
-/// `USER_HZ`, which Linux promises to programs on all processors that Intakt runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// The share of one core that the dataflow may take.
 const CPU_SHARE_MAX: f64 = 0.01;
 /// A stage has next to nothing to do, but not nothing; what it does is no overhead of the dataflow.
@@ -87,19 +89,4 @@ fn wait_until(due: Instant) {
     while let Some(left) = due.checked_duration_since(Instant::now()) {
         thread::park_timeout(left);
     }
-}
-
-/// User and system time of this process, threads that have ended included (fields 14 and 15 of proc_pid_stat(5)).
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("this bench needs Linux");
-    // The name of the program may hold blanks: fields are counted from behind it, the third.
-    let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
-    let ticks = fields
-        .split_ascii_whitespace()
-        .skip(11)
-        .take(2)
-        .map(|ticks| ticks.parse::<f64>());
-    ticks
-        .map(|ticks| ticks.expect("a number of ticks") / TICKS_PER_SECOND)
-        .sum()
 }

@@ -6,7 +6,14 @@ use crate::document::detectors::{ignored, image_score, scorer};
 
 /// Names and sentences, in the order in which a person reads them.
 pub(crate) fn facts(detector: &Detector) -> Vec<(&'static str, String)> {
-    let described = DetectorDescription::of(detector);
+    let mut facts = described_facts(&DetectorDescription::of(detector));
+    let provenance = detector.provenance().map_or("not kept".to_owned(), provenance);
+    facts.push(("provenance", provenance));
+    facts
+}
+
+/// What of it there is to say without the detector.
+pub(crate) fn described_facts(described: &DetectorDescription) -> Vec<(&'static str, String)> {
     let (recipe, calibration) = (&described.recipe, &described.calibration);
     let input = match (recipe.input.tiling, recipe.input.crop_px) {
         (Some(tiling), _) => format!(
@@ -85,10 +92,6 @@ pub(crate) fn facts(detector: &Detector) -> Vec<(&'static str, String)> {
                 "not kept"
             }
             .to_owned(),
-        ),
-        (
-            "provenance",
-            detector.provenance().map_or("not kept".to_owned(), provenance),
         ),
     ]
 }

@@ -19,6 +19,7 @@ use intakt_pipelines::{
 use serde::Deserialize;
 
 use crate::arrays::{Array, read};
+use crate::cpu::cpu_seconds;
 use crate::{Ran, Work};
 
 /// Edge of the network's input, pixels.
@@ -218,7 +219,9 @@ impl Work for Throughput {
         let options = RunOptions::new(self.workers, self.workers).map_err(|error| error.to_string())?;
         let camera = stream(self.images.clone().into_iter());
         let inspection = Inspection::new(vec![camera.into()], self.detectors.clone(), vec![]);
+        let cpu_before = cpu_seconds();
         let report = inspect(inspection, &options).map_err(|error| error.to_string())?;
+        let cpu = cpu_seconds() - cpu_before;
         let judged = report.total(|account| account.judged);
         if judged != self.images.len() as u64 {
             return Err(format!("{judged} of {} frames were judged", self.images.len()));
@@ -231,6 +234,7 @@ impl Work for Throughput {
             nanos: (report.seconds * 1e9) as u64,
             figures: BTreeMap::from([
                 ("frames", judged as f64),
+                ("cpu_seconds", cpu),
                 (
                     "stage_seconds",
                     stages.map(|summary| summary.micros_total as f64 / 1e6).sum(),

@@ -5,6 +5,8 @@
 
 mod arrays;
 mod banks;
+#[path = "../support/cpu.rs"]
+mod cpu;
 mod frames;
 mod networks;
 

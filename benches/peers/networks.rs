@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use intakt_kernels::network::{CompiledNetwork, Conv, Crew, Extent, Network, Plan, Window};
-use intakt_operators::FeatureMap;
 use intakt_operators::detector::Precision;
 use intakt_operators::detector::backbone::{ActivationRanges, Backbone, ResNet, load_pretrained};
 use intakt_operators::imaging::{Image, decode};
@@ -81,23 +80,20 @@ impl Work for Resnet {
     fn run(&mut self) -> Result<Ran, String> {
         let _at_work = self.crew.begin();
         let started = Instant::now();
-        let maps = self.network.feature_maps(&self.image)?;
-        let nanos = started.elapsed().as_nanos() as u64;
-        let results = maps.into_iter().map(|map| {
-            let FeatureMap {
-                height,
-                width,
-                dims,
-                data,
-            } = map;
-            Array {
-                shape: vec![height, width, dims],
-                values: data,
-            }
-        });
+        let (mut nanos, mut results) = (0, Vec::new());
+        self.network.with_feature_maps(&self.image, &mut |maps| {
+            nanos = started.elapsed().as_nanos() as u64;
+            results = maps
+                .iter()
+                .map(|map| Array {
+                    shape: vec![map.height, map.width, map.dims],
+                    values: map.data.to_vec(),
+                })
+                .collect();
+        })?;
         Ok(Ran {
             nanos,
-            results: results.collect(),
+            results,
             ..Ran::default()
         })
     }
@@ -134,9 +130,9 @@ impl Work for Pdn {
     fn run(&mut self) -> Result<Ran, String> {
         let _at_work = self.crew.begin();
         let started = Instant::now();
-        let maps = self.plan.run(&self.image.rgb);
+        self.plan.run(&self.image.rgb);
         let nanos = started.elapsed().as_nanos() as u64;
-        let results = self.plan.taps().into_iter().zip(maps).map(|(extent, values)| {
+        let results = self.plan.maps().map(|(extent, values)| {
             let Extent {
                 height,
                 width,
@@ -144,7 +140,7 @@ impl Work for Pdn {
             } = extent;
             Array {
                 shape: vec![height, width, channels],
-                values,
+                values: values.to_vec(),
             }
         });
         Ok(Ran {

@@ -11,7 +11,7 @@ use intakt_operators::detector::{
     InputRecipe, Recipe, ScoreScale, Scorer, ScorerRecipe, SuppressionRules, Tensor, Upsampling,
 };
 use intakt_operators::imaging::Image;
-use intakt_operators::{FeatureMap, Frame};
+use intakt_operators::{FeatureMap, FeatureMapView, Frame};
 use intakt_pipelines::sources::CameraStream;
 
 /// The smallest network input that a recipe may ask for.
@@ -36,12 +36,13 @@ impl Backbone for Idle {
         &self.layers
     }
 
-    fn feature_maps(&self, _: &Image) -> Result<Vec<FeatureMap>, String> {
+    fn with_feature_maps(&self, _: &Image, work: &mut dyn FnMut(&[FeatureMapView<'_>])) -> Result<(), String> {
         let started = Instant::now();
         while started.elapsed() < self.busy {
             std::hint::spin_loop();
         }
-        Ok(vec![FeatureMap::new(1, 1, 2, vec![0.5, 0.5])])
+        work(&[FeatureMap::new(1, 1, 2, vec![0.5, 0.5]).view()]);
+        Ok(())
     }
 
     fn tensors(&self) -> BTreeMap<String, Tensor> {

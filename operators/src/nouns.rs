@@ -91,6 +91,41 @@ impl FeatureMap {
     pub fn positions(&self) -> usize {
         self.height * self.width
     }
+
+    /// The same, borrowed.
+    pub fn view(&self) -> FeatureMapView<'_> {
+        FeatureMapView {
+            height: self.height,
+            width: self.width,
+            dims: self.dims,
+            data: &self.data,
+        }
+    }
+}
+
+/// A [`FeatureMap`] that is somebody else's.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FeatureMapView<'a> {
+    /// Rows of positions.
+    pub height: usize,
+    /// Columns of positions.
+    pub width: usize,
+    /// Dimensions of the vector at each position.
+    pub dims: usize,
+    /// `height * width * dims` values.
+    pub data: &'a [f32],
+}
+
+impl FeatureMapView<'_> {
+    /// Number of positions.
+    pub fn positions(&self) -> usize {
+        self.height * self.width
+    }
+
+    /// A map of one's own.
+    pub fn to_map(&self) -> FeatureMap {
+        FeatureMap::new(self.height, self.width, self.dims, self.data.to_vec())
+    }
 }
 
 /// One score per pixel, row-major; higher is more anomalous.

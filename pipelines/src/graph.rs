@@ -83,5 +83,7 @@ pub(crate) fn embed_tile(
     embedding: &EmbeddingRecipe,
 ) -> Result<FeatureMap, String> {
     let image = tile.frame.layout.tile_image(&tile.frame.image, tile.tile_idx, input);
-    embed(&backbone.feature_maps(&image)?, embedding)
+    let mut embedded = None;
+    backbone.with_feature_maps(&image, &mut |maps| embedded = Some(embed(maps, embedding)))?;
+    embedded.expect("a backbone lends its maps or says why not")
 }

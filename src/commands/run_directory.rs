@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use intakt_operators::dataflow::{RatePlan, Window};
-use intakt_operators::detector::Calibration;
+use intakt_operators::detector::DetectorDescription;
 use intakt_operators::metrics::AlertRule;
 use intakt_pipelines::sources::{Clock, SystemClock};
 use intakt_pipelines::store::{Store, StoreOptions};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::inspected::Inspected;
 use crate::run_file::Question;
-use crate::server::{Audit, Calibrations, Kept, Starts, TakesLabels};
+use crate::server::{Audit, Kept, NotedDetectors, Starts, TakesLabels};
 
 /// Where the files of a run are.
 pub(crate) struct RunDirectory<'a>(pub(crate) &'a Path);
@@ -45,7 +45,7 @@ impl RunDirectory<'_> {
             store: self.store(),
             horizon_us: figures.plan.horizon_us,
             labels,
-            calibrations: Arc::new(Noted(self.0.to_owned())),
+            detectors: Arc::new(Noted(self.0.to_owned())),
         }
     }
 
@@ -93,10 +93,26 @@ impl RunDirectory<'_> {
 /// The detectors that were noted in the directory of a run.
 struct Noted(PathBuf);
 
-impl Calibrations for Noted {
-    fn of(&self, detector: &str) -> Option<Calibration> {
-        let noted = Inspected::of_run(&self.0).ok().flatten()?;
-        noted.detectors.get(detector).map(|noted| noted.calibration.clone())
+impl NotedDetectors for Noted {
+    fn of(&self, id: &str) -> Option<DetectorDescription> {
+        Inspected::of_run(&self.0).ok().flatten()?.detectors.remove(id)
+    }
+
+    fn all(&self) -> Vec<(DetectorDescription, Vec<Arc<str>>)> {
+        let Some(Inspected { detectors, cameras, .. }) = Inspected::of_run(&self.0).ok().flatten() else {
+            return Vec::new();
+        };
+        let of = |id: &Arc<str>| {
+            cameras
+                .iter()
+                .filter(|(_, detector)| *detector == id)
+                .map(|(camera, _)| camera.clone())
+                .collect()
+        };
+        detectors
+            .into_iter()
+            .map(|(id, described)| (described, of(&id)))
+            .collect()
     }
 }
 

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
-use intakt_operators::detector::Detector;
+use intakt_operators::detector::{Detector, DetectorDescription};
 use intakt_operators::fixed_point;
 use intakt_pipelines::{load_detector, write_atomically};
 use serde::{Deserialize, Serialize};
@@ -23,9 +23,9 @@ use super::audit_log::Change;
 use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
-use super::served::{Live, LiveRun, blocking, lock};
+use super::served::{Kept, Live, LiveRun, blocking, lock};
 use super::telling::{SaidToCamera, accepted, known, seq_of_a_frame};
-use crate::detector_facts::facts;
+use crate::detector_facts::{described_facts, facts};
 
 /// Largest detector that is taken, bytes. PaDiM's largest are larger: restart the run with such a one.
 pub(super) const DETECTOR_BYTES_MAX: usize = 1 << 30;
@@ -78,24 +78,28 @@ pub(super) struct WantedDetector {
 /// The cards of detectors that were read once.
 pub(super) type Cards = Mutex<BTreeMap<Arc<str>, Card>>;
 
-/// The detectors of the run: those that look, and those that lie beside it.
+/// The detectors of the run: those that look, and those that lie beside it. Of one that does not go on here, those that it was given, with
+/// the cameras that began with them, and those that lie beside it.
 #[utoipa::path(get, path = "/detectors", tag = "line", responses(
     (status = 200, body = Detectors),
-    (status = 409, description = "No run goes on here"),
+    (status = 409, description = "No run goes on here, and none is kept"),
 ))]
-pub(super) async fn detectors(
-    State(shared): State<Shared>,
-    LiveRun(live): LiveRun,
-) -> Result<Json<Detectors>, Refusal> {
+pub(super) async fn detectors(State(shared): State<Shared>) -> Result<Json<Detectors>, Refusal> {
+    let live = shared.served.live().cloned();
+    // One that goes on knows best.
+    let kept = live.is_none().then(|| shared.kept()).transpose()?;
     let list = move || {
-        let mut cards: BTreeMap<Arc<str>, Card> = BTreeMap::new();
-        for (camera, detector) in looking(&live) {
-            let card = cards
-                .entry(detector.id().clone())
-                .or_insert_with(|| Card::of(&detector));
-            card.cameras.push(camera);
-        }
-        for (id, path) in beside(&live) {
+        let (mut cards, directories) = match (live, kept) {
+            (Some(live), _) => (cards_of(&live), live.detector_directories),
+            (None, kept) => {
+                let directory = kept.as_ref().and_then(|kept| kept.store.parent()).map(Path::to_owned);
+                (
+                    kept.iter().flat_map(noted_cards).collect(),
+                    directory.into_iter().collect(),
+                )
+            }
+        };
+        for (id, path) in beside(&directories) {
             if !cards.contains_key(&id)
                 && let Some(card) = shared.card(&id, &path)
             {
@@ -106,6 +110,28 @@ pub(super) async fn detectors(
     };
     let detectors = blocking(list).await?;
     Ok(Json(Detectors { detectors }))
+}
+
+/// The detectors that look, by id.
+fn cards_of(live: &Live) -> BTreeMap<Arc<str>, Card> {
+    let mut cards: BTreeMap<Arc<str>, Card> = BTreeMap::new();
+    for (camera, detector) in looking(live) {
+        let card = cards
+            .entry(detector.id().clone())
+            .or_insert_with(|| Card::of(&detector));
+        card.cameras.push(camera);
+    }
+    cards
+}
+
+/// The detectors that were noted with a run, by id.
+fn noted_cards(kept: &Kept) -> BTreeMap<Arc<str>, Card> {
+    let noted = kept.detectors.all().into_iter();
+    let cards = noted.map(|(described, cameras)| Card {
+        cameras,
+        ..Card::described(&described)
+    });
+    cards.map(|card| (card.id.clone(), card)).collect()
 }
 
 /// Keeps a detector beside the run, for its cameras to be switched to.
@@ -222,7 +248,7 @@ async fn parsed(bytes: Bytes) -> Result<(Detector, Bytes), Refusal> {
 
 /// Whether another detector may lie beside the run.
 fn has_room(live: &Live, id: &str) -> Result<(), Refusal> {
-    let kept = beside(live);
+    let kept = beside(&live.detector_directories);
     match kept.contains_key(id) || kept.len() < DETECTORS_MAX {
         true => Ok(()),
         false => {
@@ -237,7 +263,9 @@ async fn found(live: &Live, wanted: String) -> Result<Arc<Detector>, Refusal> {
     if let Some((_, detector)) = looking(live).find(|(_, detector)| **detector.id() == *wanted) {
         return Ok(detector);
     }
-    let path = beside(live).into_iter().find(|(id, _)| **id == *wanted);
+    let path = beside(&live.detector_directories)
+        .into_iter()
+        .find(|(id, _)| **id == *wanted);
     let Some((id, path)) = path else {
         let error = format!("there is no detector \"{wanted}\"; `GET /api/v1/detectors` lists those that there are");
         return Err(Refusal::new(StatusCode::NOT_FOUND, error));
@@ -258,10 +286,9 @@ fn looking(live: &Live) -> impl Iterator<Item = (Arc<str>, Arc<Detector>)> + '_ 
     cameras.filter_map(|camera| Some((camera.clone(), live.controls.newest(camera).ok()?)))
 }
 
-/// The files beside the run that are called like detectors, by id.
-fn beside(live: &Live) -> BTreeMap<Arc<str>, PathBuf> {
-    let entries = live
-        .detector_directories
+/// The files in directories that are called like detectors, by id.
+fn beside(directories: &[PathBuf]) -> BTreeMap<Arc<str>, PathBuf> {
+    let entries = directories
         .iter()
         .filter_map(|directory| std::fs::read_dir(directory).ok());
     let paths = entries.flatten().flatten().map(|entry| entry.path());
@@ -309,18 +336,24 @@ impl SharedState {
 
 impl Card {
     fn of(detector: &Detector) -> Self {
-        let facts: BTreeMap<String, String> = facts(detector)
-            .into_iter()
-            .map(|(name, text)| (name.to_owned(), text))
-            .collect();
+        Self::new(&DetectorDescription::of(detector), facts(detector))
+    }
+
+    fn described(described: &DetectorDescription) -> Self {
+        Self::new(described, described_facts(described))
+    }
+
+    fn new(described: &DetectorDescription, facts: Vec<(&str, String)>) -> Self {
+        let facts = facts.into_iter().map(|(name, text)| (name.to_owned(), text));
+        let facts: BTreeMap<String, String> = facts.collect();
         let scorer = facts.get("scorer").and_then(|scorer| scorer.split(',').next());
         Self {
-            id: detector.id().clone(),
-            name: format!("{} on {}", scorer.unwrap_or_default(), detector.recipe().backbone.name),
-            threshold: fixed_point(detector.calibration().image.threshold),
-            statement: detector.calibration().statement.clone(),
-            manifest: detector.manifest_hash(),
-            intakt_version: detector.intakt_version().to_owned(),
+            id: described.id.clone(),
+            name: format!("{} on {}", scorer.unwrap_or_default(), described.recipe.backbone.name),
+            threshold: fixed_point(described.calibration.image.threshold),
+            statement: described.calibration.statement.clone(),
+            manifest: described.manifest_sha256.clone(),
+            intakt_version: described.intakt_version.clone(),
             recipe: facts,
             cameras: Vec::new(),
         }

@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::asked::Wanted;
 use super::problem::Refusal;
 use super::routes::Shared;
-use super::served::{Calibrations, KeptRun, Run};
+use super::served::{KeptRun, NotedDetectors, Run};
 
 /// Buckets unless others are asked for: as many as a screen shows.
 const BUCKETS: u16 = 256;
@@ -97,7 +97,7 @@ pub(super) async fn histogram(
     if !(2..=SCORE_BUCKETS).contains(&buckets) || !buckets.is_power_of_two() {
         return Err(Refusal::bad("buckets: it is a power of two from 2 to 4096".to_owned()));
     }
-    let (run, calibrations) = (shared.served.run.clone(), kept.calibrations.clone());
+    let (run, noted) = (shared.served.run.clone(), kept.detectors.clone());
     let name = camera.clone();
     let counted = shared.read_counted(&kept, move |store, counted| {
         let Some(frames) = counted.camera(&name) else {
@@ -105,12 +105,12 @@ pub(super) async fn histogram(
             let is_known = store.cameras()?.iter().any(|known| **known == *name);
             return Ok(is_known.then(|| {
                 let frames = CountedCamera::default();
-                let calibrated = Calibrated::of(&run, &*calibrations, &name, &frames);
+                let calibrated = Calibrated::of(&run, &*noted, &name, &frames);
                 (frames, LabelledScores::default(), calibrated)
             }));
         };
         let labelled = store.labelled_scores(&name, counted)?;
-        let calibrated = Calibrated::of(&run, &*calibrations, &name, frames);
+        let calibrated = Calibrated::of(&run, &*noted, &name, frames);
         Ok(Some((frames.clone(), labelled, calibrated)))
     });
     match counted.await? {
@@ -133,9 +133,12 @@ struct Calibrated {
 }
 
 impl Calibrated {
-    fn of(run: &Run, calibrations: &dyn Calibrations, camera: &str, counted: &CountedCamera) -> Self {
+    fn of(run: &Run, noted: &dyn NotedDetectors, camera: &str, counted: &CountedCamera) -> Self {
         let last = counted.last.as_ref();
-        let given = counted.detector().and_then(|detector| calibrations.of(&detector));
+        let given = counted
+            .detector()
+            .and_then(|detector| noted.of(&detector))
+            .map(|noted| noted.calibration);
         let given_threshold = given.as_ref().map(|given| given.image.threshold);
         let calibration = match run {
             Run::Here(live) => live.controls.newest(camera).ok().and_then(|newest| {

@@ -30,6 +30,7 @@ mod session;
 mod telling;
 mod text_format;
 mod tokens;
+mod verdict_events;
 mod verdicts;
 
 #[cfg(test)]
@@ -49,7 +50,7 @@ pub(crate) use self::listen::Listen;
 use self::listen::cannot_listen;
 use self::served::SharedCounted;
 pub(crate) use self::served::{
-    Calibrations, Keeper, Kept, Live, OtherRun, Run, Served, Shown, Starts, TakenIn, TakesLabels,
+    Keeper, Kept, Live, NotedDetectors, OtherRun, Run, Served, Shown, Starts, TakenIn, TakesLabels,
 };
 pub(crate) use self::tokens::Tokens;
 

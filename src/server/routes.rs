@@ -26,7 +26,7 @@ use super::telling::SAID_BYTES_MAX;
 use super::tokens::{Role, Tokens};
 use super::{
     Limits, Served, alerts, audit, batch, cameras, compare, detectors, frames, histogram, labels, latencies, line,
-    openapi, page, posting, rates, session, telling, verdicts,
+    openapi, page, posting, rates, session, telling, verdict_events, verdicts,
 };
 
 /// What Prometheus expects of its text format.
@@ -107,6 +107,7 @@ fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
         .routes(routes!(frames::heatmap))
         .routes(routes!(frames::nearest))
         .routes(routes!(verdicts::verdicts))
+        .routes(routes!(verdict_events::verdict_events))
         .routes(routes!(histogram::histogram))
         .routes(routes!(compare::compare))
         .routes(routes!(compare::flips))
@@ -164,6 +165,17 @@ fn needing(role: Role, mut routes: OpenApiRouter<Shared>) -> OpenApiRouter<Share
 }
 
 impl SharedState {
+    /// A place among the many who are told what happens, and how many others have one.
+    pub(super) fn place_to_be_told(&self) -> Result<(Arc<()>, usize), Refusal> {
+        let place = self.viewers.clone();
+        // The server has one, and so has each viewer.
+        let others = Arc::strong_count(&place) - 2;
+        match others < self.limits.viewers_max {
+            true => Ok((place, others)),
+            false => Err(Refusal::busy(format!("{others} are told what happens already"))),
+        }
+    }
+
     /// The run as it is now.
     fn status(&self) -> LiveStatus {
         match self.served.live() {

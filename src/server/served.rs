@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use intakt_operators::detector::Calibration;
+use intakt_operators::detector::DetectorDescription;
 use intakt_pipelines::Controls;
 use intakt_pipelines::labels::GivenLabel;
 use intakt_pipelines::sinks::{LiveBoard, LiveStatus, Thumbnails};
@@ -115,14 +115,17 @@ pub(crate) struct Kept {
     pub(crate) horizon_us: u64,
     /// What takes labels.
     pub(crate) labels: Arc<dyn TakesLabels>,
-    /// How the detectors of the run were calibrated.
-    pub(crate) calibrations: Arc<dyn Calibrations>,
+    /// The detectors that were noted with the run.
+    pub(crate) detectors: Arc<dyn NotedDetectors>,
 }
 
-/// How the detectors of a run were calibrated.
-pub(crate) trait Calibrations: Send + Sync {
-    /// As the run was given it, whatever threshold was set later; none where that was not noted.
-    fn of(&self, detector: &str) -> Option<Calibration>;
+/// The detectors of a run as it was given them, whatever thresholds were set later.
+pub(crate) trait NotedDetectors: Send + Sync {
+    /// The one with this id; none where that was not noted.
+    fn of(&self, id: &str) -> Option<DetectorDescription>;
+
+    /// All of them, each with the cameras that began with it.
+    fn all(&self) -> Vec<(DetectorDescription, Vec<Arc<str>>)>;
 }
 
 /// Takes what people say about frames.
@@ -197,12 +200,7 @@ impl FromRequestParts<Shared> for KeptRun {
     type Rejection = Refusal;
 
     async fn from_request_parts(_: &mut Parts, shared: &Shared) -> Result<Self, Refusal> {
-        let error = match &shared.served.keeper {
-            Keeper::Here(kept) => return Ok(Self(kept.clone())),
-            Keeper::Nobody => "this needs a run that is kept: start it with `--run DIR`",
-            Keeper::Process0 => "process 0 keeps the run: ask its server",
-        };
-        Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()))
+        shared.kept().map(Self)
     }
 }
 
@@ -223,6 +221,16 @@ impl FromRequestParts<Shared> for TwoRuns {
 }
 
 impl SharedState {
+    /// The run that is kept, or why there is none.
+    pub(super) fn kept(&self) -> Result<Kept, Refusal> {
+        let error = match &self.served.keeper {
+            Keeper::Here(kept) => return Ok(kept.clone()),
+            Keeper::Nobody => "this needs a run that is kept: start it with `--run DIR`",
+            Keeper::Process0 => "process 0 keeps the run: ask its server",
+        };
+        Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()))
+    }
+
     /// A place among the few who read what is kept of a run at once.
     pub(super) async fn place_to_read(&self) -> Result<SemaphorePermit<'_>, Refusal> {
         let waited = timeout(self.limits.body_wait_max, self.reads.acquire()).await;

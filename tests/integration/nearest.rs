@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use intakt_operators::RectPx;
 use intakt_operators::detector::{Detector, embed};
 use intakt_operators::imaging::{FrameLayout, decode};
+use intakt_operators::{FeatureMap, RectPx};
 use intakt_pipelines::load_detector;
 use serde_json::Value;
 use tempfile::tempdir;
@@ -32,6 +32,7 @@ fn nearest_rows(detector: &Detector, image: &Path) -> Vec<(RectPx, u32)> {
             .backbone()
             .feature_maps(&layout.tile_image(&image, tile_idx, input))
             .unwrap();
+        let maps: Vec<_> = maps.iter().map(FeatureMap::view).collect();
         let scores = detector
             .scorer()
             .score(&embed(&maps, &detector.recipe().embedding).unwrap())

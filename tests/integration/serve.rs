@@ -257,6 +257,14 @@ fn frames_of_before_a_threshold_are_counted_on_its_scale() {
     going_on.interrupt();
     let served = serve(&run);
     check(&until(&served, path, |found| found["judged"] == 5));
+    let listed = json(&served, "/api/v1/detectors");
+    let [card] = listed["detectors"].as_array().unwrap().as_slice() else {
+        panic!("{listed}");
+    };
+    assert_eq!(
+        (&card["id"], card["cameras"].as_array().map(Vec::len)),
+        (&before[0]["detector"], Some(1))
+    );
     assert_eq!(served.interrupt(), 0);
     let report = dir.path().join("report.html");
     intakt(&[&"report", &run, &"-o", &report]).expect(0);

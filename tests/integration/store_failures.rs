@@ -154,9 +154,10 @@ fn a_full_disk_ends_the_run_and_loses_nothing() {
     let run_file = line(dir.path(), 300, "");
     Ran::from(inspect(&run_file, &whole).output().unwrap()).expect(1);
     fs::create_dir(&small).unwrap();
-    // What was kept is copied to where there is room, because the small disk ends with its name space.
+    // Room for the first commits however fast pictures are drawn, which fill most of it. What was kept is copied to where there is
+    // room, because the small disk ends with its name space.
     let script = format!(
-        "mount -t tmpfs -o size=600k small {small}\n\"$@\"\nstatus=$?\ncp -r {small}/run {run}\nexit $status",
+        "mount -t tmpfs -o size=1000k small {small}\n\"$@\"\nstatus=$?\ncp -r {small}/run {run}\nexit $status",
         small = small.display(),
         run = run.display()
     );

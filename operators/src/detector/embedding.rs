@@ -6,7 +6,7 @@ use intakt_kernels::{average_pool_3x3, resize_bilinear, upsample_nearest_into};
 
 use super::random::SplitMix64;
 use super::{EmbeddingRecipe, Upsampling};
-use crate::FeatureMap;
+use crate::{FeatureMap, FeatureMapView};
 
 /// Puts the feature maps of one image together: every position is averaged with its neighbourhood, deeper maps are brought
 /// to the grid of the first, and the vectors of all maps, in their order, are joined at every position. Only `kept_dims` of
@@ -14,7 +14,7 @@ use crate::FeatureMap;
 ///
 /// # Errors
 /// If there is no map, a map is empty, the neighbourhood is neither 1 nor 3, or `kept_dims` are not ascending or not there.
-pub fn embed(maps: &[FeatureMap], recipe: &EmbeddingRecipe) -> Result<FeatureMap, String> {
+pub fn embed(maps: &[FeatureMapView<'_>], recipe: &EmbeddingRecipe) -> Result<FeatureMap, String> {
     let first = maps.first().ok_or("cannot embed: the backbone gave no feature map")?;
     if let Some(map) = maps.iter().find(|map| map.data.is_empty()) {
         return Err(format!(
@@ -61,10 +61,10 @@ pub fn embed(maps: &[FeatureMap], recipe: &EmbeddingRecipe) -> Result<FeatureMap
 }
 
 /// The share of one map in the embedding, on its own grid: only the dims that are kept, averaged with their neighbourhood.
-fn prepare<'a>(map: &'a FeatureMap, kept: Option<&[usize]>, neighbourhood: usize) -> Cow<'a, [f32]> {
+fn prepare<'a>(map: &FeatureMapView<'a>, kept: Option<&[usize]>, neighbourhood: usize) -> Cow<'a, [f32]> {
     // The kept dims are taken first: all that follows treats every dim by itself, and costs as much as there are dims.
     let (values, dims) = match kept {
-        None => (Cow::from(&map.data), map.dims),
+        None => (Cow::from(map.data), map.dims),
         Some(kept) => {
             let mut values = Vec::with_capacity(map.positions() * kept.len());
             for vector in map.data.chunks_exact(map.dims) {
@@ -126,7 +126,7 @@ mod tests {
     fn maps_are_joined_in_their_order() {
         let shallow = FeatureMap::new(2, 2, 1, vec![1.0, 2.0, 3.0, 4.0]);
         let deep = FeatureMap::new(1, 1, 2, vec![8.0, 9.0]);
-        let joined = embed(&[shallow, deep], &recipe(1, Upsampling::Nearest, None)).unwrap();
+        let joined = embed(&[shallow.view(), deep.view()], &recipe(1, Upsampling::Nearest, None)).unwrap();
         let expected = vec![1.0, 8.0, 9.0, 2.0, 8.0, 9.0, 3.0, 8.0, 9.0, 4.0, 8.0, 9.0];
         assert_eq!(joined, FeatureMap::new(2, 2, 3, expected));
     }
@@ -138,6 +138,7 @@ mod tests {
             feature_map(4, 3, 7, 2),
             feature_map(2, 2, 3, 3),
         ];
+        let maps = maps.each_ref().map(FeatureMap::view);
         for upsampling in [Upsampling::Nearest, Upsampling::Bilinear] {
             let all = embed(&maps, &recipe(3, upsampling, None)).unwrap();
             assert_eq!((all.height, all.width, all.dims), (8, 6, 15));
@@ -157,6 +158,7 @@ mod tests {
     #[test]
     fn embedding_matches_torch() {
         let maps = [feature_map(4, 4, 2, 1), feature_map(2, 2, 3, 2)];
+        let maps = maps.each_ref().map(FeatureMap::view);
         const BILINEAR: [f32; 10] = [
             0.004314939,
             0.2585824,
@@ -189,7 +191,8 @@ mod tests {
 
     #[test]
     fn bad_recipes_are_refused() {
-        let maps = [feature_map(2, 2, 3, 1)];
+        let map = feature_map(2, 2, 3, 1);
+        let maps = [map.view()];
         let nearest = Upsampling::Nearest;
         assert!(
             embed(&[], &recipe(1, nearest, None))
@@ -216,8 +219,12 @@ mod tests {
                 .unwrap_err()
                 .contains("there are none")
         );
-        let empty = [FeatureMap::new(0, 2, 3, vec![])];
-        assert!(embed(&empty, &recipe(1, nearest, None)).unwrap_err().contains("empty"));
+        let empty = FeatureMap::new(0, 2, 3, vec![]);
+        assert!(
+            embed(&[empty.view()], &recipe(1, nearest, None))
+                .unwrap_err()
+                .contains("empty")
+        );
     }
 
     #[test]

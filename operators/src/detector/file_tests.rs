@@ -5,7 +5,7 @@ use crate::detector::backbone::{Layer, hash};
 use crate::detector::tensor_file::HEADER_BYTES_MAX;
 use crate::detector::*;
 use crate::imaging::Image;
-use crate::{FeatureMap, RectPx};
+use crate::{FeatureMap, FeatureMapView, RectPx};
 
 /// A network of two layers with two dimensions each, at every second pixel.
 struct Toy {
@@ -40,7 +40,7 @@ impl Backbone for Toy {
         &self.layers
     }
 
-    fn feature_maps(&self, _: &Image) -> Result<Vec<FeatureMap>, String> {
+    fn with_feature_maps(&self, _: &Image, _: &mut dyn FnMut(&[FeatureMapView<'_>])) -> Result<(), String> {
         Err("a stand-in sees nothing".into())
     }
 

@@ -105,6 +105,35 @@ impl Store {
         list().map_err(self.error("read"))
     }
 
+    /// The first outcomes behind the one with number `behind` that pass a filter, with their numbers, in the order of these: some
+    /// hundred, or none where there is nothing yet. The limit and the frame of the filter do not count.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn list_behind(&self, filter: &OutcomeFilter, behind: i64) -> Result<Vec<(i64, ListedOutcome)>, StoreError> {
+        let list = || {
+            let Some(selection) = self.selection(filter)? else {
+                return Ok(Vec::new());
+            };
+            let mut labels = self.connection.prepare(TRUTH)?;
+            let found = selection.page(&OutcomeReader::new(self), behind)?.into_iter();
+            let found = found.map(|(id, timed)| {
+                let truth = truth_of(&mut labels, timed.outcome.camera(), bits(timed.outcome.seq()))?;
+                Ok((id, ListedOutcome { timed, truth }))
+            });
+            found.collect()
+        };
+        list().map_err(self.error("read"))
+    }
+
+    /// The number of the newest outcome; 0 where there is none.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn newest(&self) -> Result<i64, StoreError> {
+        self.newest_id().map_err(self.error("read"))
+    }
+
     /// What was said last of a frame.
     ///
     /// # Errors

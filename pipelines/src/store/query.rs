@@ -74,7 +74,7 @@ impl Store {
     }
 
     /// Nothing, if a camera or a frame is not known.
-    fn selection(&self, filter: &OutcomeFilter) -> Result<Option<Selection>, Trouble> {
+    pub(super) fn selection(&self, filter: &OutcomeFilter) -> Result<Option<Selection>, Trouble> {
         let camera = match &filter.camera {
             None => None,
             Some(name) => match self.number(name)? {
@@ -130,7 +130,7 @@ impl Store {
 }
 
 /// A filter, in the numbers of the store.
-struct Selection {
+pub(super) struct Selection {
     sql: String,
     camera: Option<i64>,
     before_first: i64,
@@ -138,7 +138,7 @@ struct Selection {
 }
 
 impl Selection {
-    fn page(&self, reader: &OutcomeReader<'_>, after: i64) -> Result<Vec<(i64, TimedOutcome)>, Trouble> {
+    pub(super) fn page(&self, reader: &OutcomeReader<'_>, after: i64) -> Result<Vec<(i64, TimedOutcome)>, Trouble> {
         let after = after.max(self.before_first);
         match self.camera {
             Some(camera) => reader.page(

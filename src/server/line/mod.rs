@@ -248,12 +248,7 @@ fn regularly(every: Duration) -> tokio::time::Interval {
 pub(super) async fn events(
     State(shared): State<Shared>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
-    let viewer = shared.viewers.clone();
-    // The server has one, and so has each viewer.
-    let others = Arc::strong_count(&viewer) - 2;
-    if others >= shared.limits.viewers_max {
-        return Err(Refusal::busy(format!("{others} are told how the line is already")));
-    }
+    let (viewer, others) = shared.place_to_be_told()?;
     let mut lines = shared.line.clone();
     if lines.borrow().status.said_at_us > 0 {
         // Of a run that has ended there may be no news for long.

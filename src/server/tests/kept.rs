@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use intakt_operators::detector::{Calibration, CalibrationMethod, ScoreScale, TrainingImage};
+use intakt_operators::detector::{Calibration, CalibrationMethod, DetectorDescription, ScoreScale, TrainingImage};
 use intakt_operators::imaging::Image;
 use intakt_operators::{Decision, Label, Outcome, RectPx, Truth, Verdict};
 use intakt_pipelines::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures, TrainingPicture};
@@ -15,7 +15,8 @@ use intakt_pipelines::store::{Alert, Commit, Counted, Metric, Store, StoreOption
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::super::{Calibrations, Shown};
+use super::super::{NotedDetectors, Shown};
+use super::page::streamed;
 use super::{LIMITS, Limits, Listen, Reply, Run, Served, Server, ask, kept, tell};
 
 const SECOND_US: u64 = 1_000_000;
@@ -49,12 +50,21 @@ impl Shown for Seen {
     }
 }
 
-/// Every detector is calibrated alike.
+/// Every detector is the same.
 pub(super) struct Alike;
 
-impl Calibrations for Alike {
-    fn of(&self, _: &str) -> Option<Calibration> {
-        Some(calibration())
+impl NotedDetectors for Alike {
+    fn of(&self, id: &str) -> Option<DetectorDescription> {
+        Some(DetectorDescription {
+            id: id.into(),
+            calibration: calibration(),
+            ..DetectorDescription::of(&super::idle::detector())
+        })
+    }
+
+    fn all(&self) -> Vec<(DetectorDescription, Vec<Arc<str>>)> {
+        let all = ["0123456789ab", "ba9876543210"].map(|id| self.of(id).unwrap());
+        all.into_iter().zip([vec![], vec!["dock".into()]]).collect()
     }
 }
 
@@ -209,6 +219,90 @@ fn every_frame_is_on_one_page_while_frames_are_added() {
     assert!(found.is_sorted_by_key(nearness));
     let unique: BTreeSet<u64> = seqs(&found).into_iter().collect();
     assert_eq!((found.len() as u64, unique.len() as u64), (frames, frames));
+    run.server.finish();
+}
+
+#[test]
+fn the_detectors_of_a_run_that_has_ended_are_listed() {
+    let run = Ended::start();
+    let listed = run.json("/api/v1/detectors");
+    let expected = [("0123456789ab", json!([])), ("ba9876543210", json!(["dock"]))];
+    let listed = listed["detectors"].as_array().unwrap();
+    assert_eq!(listed.len(), expected.len());
+    for (card, (id, cameras)) in listed.iter().zip(expected) {
+        assert_eq!((&card["id"], &card["cameras"]), (&json!(id), &cameras), "{card}");
+        assert!(
+            card["threshold"] == 18.0 && card["recipe"]["scorer"].is_string(),
+            "{card}"
+        );
+    }
+    run.server.finish();
+}
+
+/// The ids and frames of the next verdicts that are told.
+fn told(address: SocketAddr, query: &str, headers: &str) -> impl Iterator<Item = (u64, Value)> + use<> {
+    let lines = streamed(address, &format!("/api/v1/verdicts/events{query}"), headers);
+    let mut json = Value::Null;
+    lines.filter_map(move |line| {
+        assert_ne!(line.strip_prefix("event: ").unwrap_or("verdict"), "line");
+        match (line.strip_prefix("data: "), line.strip_prefix("id: ")) {
+            (Some(data), _) => json = serde_json::from_str(data).unwrap(),
+            (_, Some(id)) => return Some((id.parse().unwrap(), json.take())),
+            _ => {}
+        }
+        None
+    })
+}
+
+#[test]
+fn verdicts_are_told_in_their_order_and_again_behind_the_last_that_was_heard() {
+    let mut run = Ended::start();
+    run.add(1_500);
+    run.label(0, 7, Truth::Normal);
+    let mut from_now_on = told(run.address, "", "");
+    let mut all = told(run.address, "?after=0", "");
+    for seq in 0..1_500 {
+        let (id, verdict) = all.next().unwrap();
+        assert_eq!((id, verdict["seq"].as_u64()), (seq + 1, Some(seq)));
+        assert_eq!(verdict["truth"] == "normal", seq == 7);
+    }
+    // Cut off behind the tenth rejected one.
+    let rejected: Vec<u64> = (0..1_500).filter(|seq| score(*seq) > 0.5).collect();
+    let query = "?after=0&camera=dock&decision=reject";
+    let mut rejects = told(run.address, query, "");
+    let (last, _) = rejects.nth(9).unwrap();
+    assert_eq!(last, rejected[9] + 1);
+    drop(rejects);
+    let mut rejects = told(run.address, query, &format!("last-event-id: {last}\r\n"));
+    let again: Vec<u64> = rejects.by_ref().take(20).map(|(id, _)| id - 1).collect();
+    assert_eq!(again, rejected[10..30]);
+    // What is kept later comes to those who wait, whatever they were told before.
+    run.add(5);
+    assert_eq!(all.next().unwrap().0, 1_501);
+    drop((all, rejects));
+    let mut later = told(run.address, "?after=1503", "");
+    assert_eq!(later.next().unwrap().1["seq"], 1_503);
+    let (id, verdict) = from_now_on.next().unwrap();
+    assert!(id > 1_500 && verdict["seq"].as_u64() == Some(id - 1), "{id} {verdict}");
+    for (query, header) in [
+        ("?after=-1", ""),
+        ("?after=x", ""),
+        ("?after=9223372036854775808", ""),
+        ("?since=1", ""),
+        ("?decision=maybe", ""),
+        ("", "last-event-id: 7x\r\n"),
+        ("", "last-event-id: -7\r\n"),
+        ("", "last-event-id: \u{e9}\r\n"),
+    ] {
+        let refused = ask(
+            run.address,
+            "GET",
+            &format!("/api/v1/verdicts/events{query}"),
+            header,
+            &[],
+        );
+        assert_eq!(refused.status, 400, "{query} {header}: {refused:?}");
+    }
     run.server.finish();
 }
 

@@ -69,7 +69,7 @@ fn kept(directory: &Path) -> Kept {
         store: directory.join("run.sqlite"),
         horizon_us: 3_600_000_000,
         labels: Arc::new(Journal(directory.join("labels.jsonl"))),
-        calibrations: Arc::new(kept::Alike),
+        detectors: Arc::new(kept::Alike),
     }
 }
 

@@ -6,15 +6,19 @@ use std::time::Duration;
 
 use super::{FRAMES, Going, HANG, LIMITS, image, post};
 
-/// The lines of events that a page would be told, one after the other.
+/// The data of events that a page would be told, one after the other.
 pub(super) fn events(address: SocketAddr) -> impl Iterator<Item = serde_json::Value> {
+    let lines = streamed(address, "/api/v1/events", "");
+    lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+}
+
+/// The lines of an answer that does not end; asked for with `headers`, each with its line break.
+pub(super) fn streamed(address: SocketAddr, path: &str, headers: &str) -> impl Iterator<Item = String> + use<> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(HANG)).unwrap();
-    stream
-        .write_all(b"GET /api/v1/events HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
-        .unwrap();
-    let lines = std::io::BufReader::new(stream).lines().map(Result::unwrap);
-    lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+    let request = format!("GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    std::io::BufReader::new(stream).lines().map(Result::unwrap)
 }
 
 #[test]

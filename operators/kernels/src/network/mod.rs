@@ -291,20 +291,29 @@ fn weight_for_raw_pixels(network: &Network, conv: &Conv) -> Vec<f32> {
 }
 
 impl Plan {
-    /// The feature maps of an RGB image of `(height, width, 3)` bytes, in the order of the taps, each `(height, width, channels)`
-    /// as [`Plan::taps`] says. A thread of a pool with a [`Crew`] is helped by those that are idle.
+    /// Computes the feature maps of an RGB image of `(height, width, 3)` bytes, for [`Plan::maps`]. Nothing is allocated but, with
+    /// the first image of a thread, what it pools in. A thread of a pool with a [`Crew`] is helped by those that are idle.
     ///
     /// Panics unless the image has the plan's size.
-    pub fn run(&mut self, rgb: &[u8]) -> Vec<Vec<f32>> {
-        crew::with_idle(|team, threads| self.run_with(team, threads, rgb))
+    pub fn run(&mut self, rgb: &[u8]) {
+        crew::with_idle(|team, threads| self.run_with(team, threads, rgb));
     }
 
     /// The same with up to `threads` threads of a team: the bytes are the same for all numbers of them.
     ///
     /// Panics unless the image has the plan's size.
-    pub fn run_with(&mut self, team: &mut Team, threads: usize, rgb: &[u8]) -> Vec<Vec<f32>> {
+    pub fn run_with(&mut self, team: &mut Team, threads: usize, rgb: &[u8]) {
         self.each_step(team, threads, rgb, &|_| ());
-        self.running.results()
+    }
+
+    /// The feature maps of the image that was run last, in the order of the taps: what each extends over, and its `(height, width,
+    /// channels)` values. Zeros before the first.
+    pub fn maps(&self) -> impl ExactSizeIterator<Item = (Extent, &[f32])> {
+        (0..self.running.n_results()).map(|at| {
+            // SAFETY: steps are taken by whoever has borrowed the plan mutably.
+            let values = unsafe { self.running.result(at) };
+            (self.running.extent(at), values)
+        })
     }
 
     /// Lets `largest` grow to the activations of [`Network::ranged`] where they are larger. Only in `f32` do they mean anything.
@@ -341,11 +350,6 @@ impl Plan {
             *began = Instant::now();
         });
         seen.into_inner().unwrap_or_else(PoisonError::into_inner).1
-    }
-
-    /// Extents of the results.
-    pub fn taps(&self) -> Vec<Extent> {
-        self.running.taps()
     }
 
     /// Bytes of all maps. Where pooling belongs to a convolution, every thread keeps some 256 KiB more, from its first image on.

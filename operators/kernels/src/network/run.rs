@@ -111,8 +111,11 @@ pub(super) trait Run: Send + Sync {
     /// A step in words, and its multiplications.
     fn describe(&self, at: usize) -> (String, u64);
 
-    /// Extents of the results.
-    fn taps(&self) -> Vec<Extent>;
+    /// How many results there are.
+    fn n_results(&self) -> usize;
+
+    /// The extent of the result of the tap at `at`.
+    fn extent(&self, at: usize) -> Extent;
 
     /// Bytes of all maps.
     fn bytes(&self) -> usize;
@@ -129,8 +132,11 @@ pub(super) trait Run: Send + Sync {
     /// Nobody takes a step meanwhile.
     unsafe fn largest(&self, at: usize) -> Option<(NodeId, f32)>;
 
-    /// The network's results.
-    fn results(&mut self) -> Vec<Vec<f32>>;
+    /// The result of the tap at `at`.
+    ///
+    /// # Safety
+    /// Nobody takes a step while it is borrowed.
+    unsafe fn result(&self, at: usize) -> &[f32];
 }
 
 impl<E: Pixels> Running<E> {
@@ -324,9 +330,12 @@ impl<E: Pixels> Run for Running<E> {
         self.schedule.describe(at)
     }
 
-    fn taps(&self) -> Vec<Extent> {
-        let taps = self.schedule.taps.iter();
-        taps.map(|&tap| self.schedule.wides[tap]).collect()
+    fn n_results(&self) -> usize {
+        self.schedule.taps.len()
+    }
+
+    fn extent(&self, at: usize) -> Extent {
+        self.schedule.wides[self.schedule.taps[at]]
     }
 
     fn bytes(&self) -> usize {
@@ -384,9 +393,9 @@ impl<E: Pixels> Run for Running<E> {
         Some((self.schedule.nodes[at], largest.value(1.0)))
     }
 
-    fn results(&mut self) -> Vec<Vec<f32>> {
-        let taps = self.schedule.taps.iter();
-        taps.map(|&tap| self.wides[tap].as_mut_slice().to_vec()).collect()
+    unsafe fn result(&self, at: usize) -> &[f32] {
+        // SAFETY: the caller's promise.
+        unsafe { self.wides[self.schedule.taps[at]].slice() }
     }
 }
 

@@ -4,7 +4,7 @@ use super::quantise::{ACTIVATION_MAX, activation_scale, quantise_weights};
 use super::*;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Level;
-use crate::testing::{assert_close, splitmix64, values};
+use crate::testing::{allocations, assert_close, splitmix64, values};
 
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const STD: [f32; 3] = [0.229, 0.224, 0.225];
@@ -481,6 +481,16 @@ const SIZES: [[usize; 2]; 4] = match cfg!(miri) {
     false => [[16, 16], [9, 23], [31, 12], [40, 40]],
 };
 
+/// The maps of an image, by this thread.
+fn maps_of(plan: &mut Plan, rgb: &[u8]) -> Vec<Vec<f32>> {
+    maps_by(&mut Team::new(1), 1, plan, rgb)
+}
+
+fn maps_by(team: &mut Team, threads: usize, plan: &mut Plan, rgb: &[u8]) -> Vec<Vec<f32>> {
+    plan.run_with(team, threads, rgb);
+    plan.maps().map(|(_, values)| values.to_vec()).collect()
+}
+
 #[test]
 fn f32_networks_match_naive_ones_and_are_the_same_on_every_unit() {
     let mut team = Team::new(3);
@@ -494,15 +504,20 @@ fn f32_networks_match_naive_ones_and_are_the_same_on_every_unit() {
         for unit in Unit::available() {
             let _lowered = as_on(unit);
             let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
-            let taps = plan.run(&rgb);
-            for ((tap, node), extent) in taps.iter().zip(&network.taps).zip(plan.taps()) {
+            let taps = maps_of(&mut plan, &rgb);
+            for ((tap, node), (extent, _)) in taps.iter().zip(&network.taps).zip(plan.maps()) {
                 let expected: Vec<f32> = naive[node.0].values.iter().map(|value| *value as f32).collect();
                 assert_eq!(extent, naive[node.0].extent);
                 assert_close(tap, &expected, 2e-4);
             }
-            assert_eq!(plan.run(&rgb), taps, "a second image finds nothing of the first");
             assert_eq!(
-                plan.run_with(&mut team, 1 + seed as usize % 3, &rgb),
+                maps_of(&mut plan, &rgb),
+                taps,
+                "a second image finds nothing of the first"
+            );
+            let threads = 1 + seed as usize % 3;
+            assert_eq!(
+                maps_by(&mut team, threads, &mut plan, &rgb),
                 taps,
                 "threads change nothing"
             );
@@ -540,11 +555,8 @@ fn int8_networks_are_exactly_what_is_stated_on_every_unit() {
             let _lowered = as_on(unit);
             let compiled = CompiledNetwork::int8_for(packed_for, &network, &largest).unwrap();
             let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
-            for (tap, node) in plan
-                .run_with(&mut team, 1 + seed as usize % 3, &rgb)
-                .iter()
-                .zip(&network.taps)
-            {
+            let taps = maps_by(&mut team, 1 + seed as usize % 3, &mut plan, &rgb);
+            for (tap, node) in taps.iter().zip(&network.taps) {
                 let same = tap
                     .iter()
                     .zip(&naive[node.0].values)
@@ -578,7 +590,7 @@ fn bf16_networks_are_exactly_what_is_stated_on_every_unit() {
             let _lowered = as_on(unit);
             let compiled = CompiledNetwork::bf16_for(packed_for, &network);
             let mut plan = compiled.plan_on(unit, size[0], size[1]).unwrap();
-            let taps = plan.run_with(&mut team, 1 + seed as usize % 3, &rgb);
+            let taps = maps_by(&mut team, 1 + seed as usize % 3, &mut plan, &rgb);
             assert_eq!(taps.len(), network.taps.len());
             for (tap, node) in taps.iter().zip(&network.taps) {
                 let expected = &naive[node.0].values;
@@ -597,7 +609,41 @@ fn bf16_networks_are_exactly_what_is_stated_on_every_unit() {
                 let power: f64 = exact.iter().map(|value| value.powi(2)).sum();
                 assert!(error < 3e-4 * power, "seed {seed}: {error} of {power}");
             }
-            assert_eq!(plan.run(&rgb), taps, "a second image finds nothing of the first");
+            assert_eq!(
+                maps_of(&mut plan, &rgb),
+                taps,
+                "a second image finds nothing of the first"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_network_that_ran_once_allocates_nothing() {
+    assert!(
+        allocations(|| drop(std::hint::black_box(vec![0_u8; 9]))) > 0,
+        "allocations are seen"
+    );
+    for seed in 0..if cfg!(miri) { 1 } else { 8 } {
+        let network = network(1_000 * seed + 5);
+        let size = SIZES[seed as usize % SIZES.len()];
+        let rgb = image(size[0], size[1], seed);
+        let largest = ranges(&network, &naive_f32(&network, size, &rgb), 1.0);
+        for compiled in [
+            CompiledNetwork::f32(&network),
+            CompiledNetwork::bf16(&network),
+            CompiledNetwork::int8(&network, &largest).unwrap(),
+        ] {
+            let mut plan = compiled.plan(size[0], size[1]).unwrap();
+            let mut team = Team::new(2);
+            for threads in [1, 2] {
+                plan.run_with(&mut team, threads, &rgb);
+                let allocated = allocations(|| {
+                    plan.run_with(&mut team, threads, &rgb);
+                    assert!(plan.maps().all(|(_, values)| !values.is_empty()));
+                });
+                assert_eq!(allocated, 0, "seed {seed}, {threads} threads");
+            }
         }
     }
 }
@@ -609,11 +655,8 @@ fn int8_is_close_to_f32_where_ranges_fit() {
         let rgb = image(24, 24, seed);
         let naive = naive_f32(&network, [24, 24], &rgb);
         let largest = ranges(&network, &naive, 1.0);
-        let taps = CompiledNetwork::int8(&network, &largest)
-            .unwrap()
-            .plan(24, 24)
-            .unwrap()
-            .run(&rgb);
+        let compiled = CompiledNetwork::int8(&network, &largest).unwrap();
+        let taps = maps_of(&mut compiled.plan(24, 24).unwrap(), &rgb);
         for (tap, node) in taps.iter().zip(&network.taps) {
             let exact = &naive[node.0].values;
             let error: f64 = tap.iter().zip(exact).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
@@ -673,7 +716,7 @@ fn a_window_may_lie_beyond_the_edge() {
     let x = network.conv(network.image(), conv(window, 3, 4, 1), None, true);
     network.tap(x);
     let compiled = CompiledNetwork::int8(&network, &[1.0]).unwrap();
-    let taps = compiled.plan(1, 1).unwrap().run(&[200, 100, 0]);
+    let taps = maps_of(&mut compiled.plan(1, 1).unwrap(), &[200, 100, 0]);
     // Of four positions along each side the second is a pixel beyond the edge: none sees the image.
     let bias = conv(window, 3, 4, 1).bias;
     assert!(
@@ -716,7 +759,7 @@ fn times_by_unit() {
             let mut plan = compiled.plan_on(unit, 256, 256).unwrap();
             let seconds = (0..7).map(|_| {
                 let began = Instant::now();
-                std::hint::black_box(plan.run_with(&mut Team::new(1), 1, &rgb));
+                plan.run_with(&mut Team::new(1), 1, &rgb);
                 began.elapsed().as_secs_f64()
             });
             let best = seconds.reduce(f64::min).unwrap();

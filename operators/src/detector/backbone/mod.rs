@@ -8,9 +8,9 @@ use std::sync::Arc;
 pub use intakt_kernels::network::StepTime;
 use sha2::{Digest, Sha256};
 
-use crate::FeatureMap;
 use crate::detector::{BackboneRecipe, Precision, Tensor, TensorData};
 use crate::imaging::Image;
+use crate::{FeatureMap, FeatureMapView};
 
 mod resnet;
 mod weights;
@@ -45,13 +45,25 @@ pub trait Backbone: Send + Sync {
     /// What its values are computed in.
     fn precision(&self) -> Precision;
 
-    /// Feature maps of one image, one per layer of [`Backbone::layers`] and in that order, each
+    /// Lends `work` the feature maps of one image, one per layer of [`Backbone::layers`] and in that order, each
     /// `(height / stride, width / stride, dims)` rounded up. Any image size works. The result for an image never depends
     /// on other images.
     ///
     /// # Errors
-    /// A sentence that says what the network could not do, for example because the image is too small for it.
-    fn feature_maps(&self, image: &Image) -> Result<Vec<FeatureMap>, String>;
+    /// A sentence that says what the network could not do, for example because the image is too small for it; `work` is not called then.
+    fn with_feature_maps(&self, image: &Image, work: &mut dyn FnMut(&[FeatureMapView<'_>])) -> Result<(), String>;
+
+    /// The feature maps of one image, of one's own.
+    ///
+    /// # Errors
+    /// As [`Backbone::with_feature_maps`].
+    fn feature_maps(&self, image: &Image) -> Result<Vec<FeatureMap>, String> {
+        let mut maps = Vec::new();
+        self.with_feature_maps(image, &mut |lent| {
+            maps = lent.iter().map(FeatureMapView::to_map).collect()
+        })?;
+        Ok(maps)
+    }
 
     /// How long every step of it takes on one image with so many threads, `runs` times over after one that does not count; no steps
     /// where it has none to tell.

@@ -17,9 +17,9 @@ mod tests;
 use std::collections::BTreeMap;
 
 use super::{Backbone, Layer};
-use crate::FeatureMap;
 use crate::detector::{Precision, Tensor};
 use crate::imaging::Image;
+use crate::{FeatureMap, FeatureMapView};
 pub use fit::BuiltinFit;
 pub use hop::HopSpec;
 use hop::{Hop, halve, pixels};
@@ -88,7 +88,7 @@ impl Backbone for Builtin {
         &self.layers
     }
 
-    fn feature_maps(&self, image: &Image) -> Result<Vec<FeatureMap>, String> {
+    fn with_feature_maps(&self, image: &Image, work: &mut dyn FnMut(&[FeatureMapView<'_>])) -> Result<(), String> {
         checked(image)?;
         let mut maps = Vec::with_capacity(self.taps.len());
         let mut taps = self.taps.iter().peekable();
@@ -104,7 +104,8 @@ impl Backbone for Builtin {
                 input = halve(&output);
             }
         }
-        Ok(maps)
+        work(&maps.iter().map(FeatureMap::view).collect::<Vec<_>>());
+        Ok(())
     }
 
     fn tensors(&self) -> BTreeMap<String, Tensor> {

@@ -12,7 +12,7 @@ use self::architecture::{Architecture, LAYER_NAMES};
 use self::checkpoint::Checkpoint;
 use self::graph::{Builder, ConvSource, FoldedConv};
 use super::{Backbone, Layer};
-use crate::FeatureMap;
+use crate::FeatureMapView;
 use crate::detector::{Precision, Tensor};
 use crate::imaging::Image;
 
@@ -174,7 +174,7 @@ impl ResNet {
     /// The largest activations of a network in `f32` on one image.
     ///
     /// # Errors
-    /// As [`Backbone::feature_maps`].
+    /// As [`Backbone::with_feature_maps`].
     pub fn observe(&self, image: &Image) -> Result<ActivationRanges, String> {
         let mut largest = vec![0.0; self.folded.network.ranged().count()];
         self.run(image, |plan| plan.observe(&image.rgb, &mut largest))?;
@@ -246,31 +246,30 @@ impl Backbone for ResNet {
         }
     }
 
-    fn feature_maps(&self, image: &Image) -> Result<Vec<FeatureMap>, String> {
-        let (taps, maps) = self.run(image, |plan| (plan.taps(), plan.run(&image.rgb)))?;
-        let maps = taps.into_iter().zip(maps).zip(&self.folded.layers);
-        maps.map(
-            |(
-                (
-                    Extent {
+    fn with_feature_maps(&self, image: &Image, work: &mut dyn FnMut(&[FeatureMapView<'_>])) -> Result<(), String> {
+        self.run(image, |plan| {
+            plan.run(&image.rgb);
+            let maps = plan.maps().zip(&self.folded.layers).map(|((extent, data), layer)| {
+                let Extent {
+                    height,
+                    width,
+                    channels: dims,
+                } = extent;
+                match data.iter().all(|value| value.is_finite()) {
+                    true => Ok(FeatureMapView {
                         height,
                         width,
-                        channels,
-                    },
-                    values,
-                ),
-                layer,
-            )| {
-                if !values.iter().all(|value| value.is_finite()) {
-                    return Err(format!(
+                        dims,
+                        data,
+                    }),
+                    false => Err(format!(
                         "{} of {} overflows: are its weights damaged?",
                         layer.name, self.folded.name
-                    ));
+                    )),
                 }
-                Ok(FeatureMap::new(height, width, channels, values))
-            },
-        )
-        .collect()
+            });
+            maps.collect::<Result<Vec<_>, String>>().map(|maps| work(&maps))
+        })?
     }
 
     fn profiles(&self, image: &Image, threads: usize, runs: usize) -> Result<Vec<Vec<StepTime>>, String> {
