@@ -463,7 +463,7 @@ pub(crate) struct InspectArgs {
 #[command(next_help_heading = "Server")]
 pub(crate) struct ServerArgs {
     /// Serve verdicts and figures on this address and port (127.0.0.1:8080; port 0 takes any that is free)
-    #[arg(long)]
+    #[arg(long, visible_alias = "serve", value_name = "ADDRESS")]
     pub(crate) listen: Option<String>,
     /// File with the token that requests carry, or with lines `role token`; needed where others can reach the address
     #[arg(long)]

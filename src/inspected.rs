@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use intakt_operators::detector::DetectorDescription;
 use intakt_pipelines::sources::{Clock, SystemClock};
-use intakt_pipelines::{Detectors, PipelineError, write_atomically};
+use intakt_pipelines::{Detectors, PipelineError, load_detector, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
@@ -81,6 +81,21 @@ impl Inspected {
         }
         let json = serde_json::to_vec_pretty(&noted).map_err(|error| PipelineError::Refused(error.to_string()))?;
         write_atomically(&run.join(FILE_NAME), &json)
+    }
+
+    /// Describes those of `detectors` that cameras were switched to, as far as their files are still beside the run or its recording.
+    pub(crate) fn describe_switched<'a>(&mut self, run: &Path, detectors: impl IntoIterator<Item = &'a Arc<str>>) {
+        for id in detectors {
+            if self.detectors.contains_key(id) {
+                continue;
+            }
+            let directories = [Some(run), self.recording.as_deref()].into_iter().flatten();
+            let mut files = directories.map(|directory| directory.join(format!("{id}.intakt")));
+            let found = files.find_map(|file| load_detector(&file).ok().filter(|detector| detector.id() == id));
+            if let Some(detector) = found {
+                self.detectors.insert(id.clone(), DetectorDescription::of(&detector));
+            }
+        }
     }
 
     /// What was noted in the directory of a run; none where nothing was, by an earlier version.

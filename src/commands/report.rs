@@ -44,7 +44,10 @@ fn run_document(directory: &Path) -> Result<Document, PipelineError> {
         )));
     }
     let summary = files.open()?.summary()?;
-    let inspected = Inspected::of_run(directory)?;
+    let mut inspected = Inspected::of_run(directory)?;
+    if let Some(noted) = &mut inspected {
+        noted.describe_switched(directory, summary.detectors.values().map(|used| &used.given));
+    }
     // A run of an earlier version has no plan that could be read; its times are told by UTC.
     let shifts = about(&files).ok().and_then(|(figures, _)| figures.plan.shifts);
     let options = settings::run_options(MachineArgs {

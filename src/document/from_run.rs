@@ -190,8 +190,8 @@ fn detectors(summary: &RunSummary, inspected: Option<&Inspected>) -> Vec<Detecto
         description: match inspected.map(|noted| noted.detectors.get(id).or_else(|| noted.detectors.get(&used.given))) {
             Some(Some(description)) => Ok(under(description, id, used.threshold)),
             Some(None) => Err(format!(
-                "A camera was switched to it, or to its threshold of {:.4}, while the run went on; what it is made of is in the \
-                 detector file, for `intakt show`.",
+                "A camera was switched to it, or to its threshold of {:.4}, while the run went on, and its file is not beside the run any \
+                 more.",
                 used.threshold
             )),
             None => Err(

@@ -32,12 +32,12 @@ pub(super) struct Asking {
 }
 
 impl SharedState {
-    /// Changes something: it is noted before, and where that cannot be, it is not changed. `change` gives the camera and the setup
-    /// that it made, where it made one.
+    /// Changes something: it is noted before, in one entry or several, and where that cannot be, it is not changed. `make` gives the camera
+    /// and the setup that it made, where it made one.
     pub(super) async fn change<T: Send + 'static>(
         self: &Arc<Self>,
         asking: Asking,
-        what: Change,
+        what: Vec<Change>,
         make: impl FnOnce() -> Result<(T, Option<(Arc<str>, u32)>), String> + Send + 'static,
     ) -> Result<T, Refusal> {
         let shared = self.clone();
@@ -45,17 +45,29 @@ impl SharedState {
             let Some(audit) = &shared.served.audit else {
                 return make().map(|(made, _)| made).map_err(Refusal::busy);
             };
-            let noted = audit.note(&asking.caller, asking.address, &what).map_err(unnoted)?;
+            let mut noted = Vec::new();
+            let failed = |noted: &[u64], reason: &str| {
+                // It has failed anyway; what cannot be noted now is that.
+                noted.iter().for_each(|noted| drop(audit.failed(*noted, reason)));
+            };
+            for change in &what {
+                match audit.note(&asking.caller, asking.address, change) {
+                    Ok(number) => noted.push(number),
+                    Err(error) => {
+                        failed(&noted, "the rest of it cannot be noted");
+                        return Err(unnoted(error));
+                    }
+                }
+            }
             // Held, so that what takes effect at once finds its entry.
             let mut waiting = audit.lock();
             match make() {
                 Ok((made, setup)) => {
-                    waiting.extend(setup.map(|setup| (setup, noted)));
+                    waiting.extend(setup.into_iter().zip(noted));
                     Ok(made)
                 }
                 Err(reason) => {
-                    // It has failed anyway; what cannot be noted now is that.
-                    let _ = audit.failed(noted, &reason);
+                    failed(&noted, &reason);
                     Err(Refusal::busy(reason))
                 }
             }

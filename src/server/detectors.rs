@@ -165,7 +165,7 @@ pub(super) async fn upload(
     };
     let id = card.id.clone();
     let keep = move || keep(&live, &id, &bytes).map(|()| ((), None));
-    shared.change(asking, change, keep).await.map_err(full)?;
+    shared.change(asking, vec![change], keep).await.map_err(full)?;
     Ok((StatusCode::CREATED, Json(card)))
 }
 
@@ -220,7 +220,7 @@ pub(super) async fn activate(
         let setup = live.controls.detector(&name, detector, at_seq)?;
         Ok(((), Some((name, setup))))
     };
-    shared.change(asking, change, switch).await.map_err(full)?;
+    shared.change(asking, vec![change], switch).await.map_err(full)?;
     accepted(SaidToCamera::detector(camera, id, at_seq))
 }
 

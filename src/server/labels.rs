@@ -26,8 +26,8 @@ use super::served::{Kept, KeptRun, TakenIn};
 use super::telling::{Accepted, known, unknown_camera};
 use super::verdicts::truth_word;
 
-/// Labels of one request that are noted in the audit log; of more, how many there were.
-const AUDITED_LABELS_MAX: usize = 100;
+/// Labels in an entry of the audit log, which is read by the megabyte.
+const LABELS_PER_ENTRY: usize = 1_000;
 
 /// What a frame truly is.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -126,7 +126,7 @@ pub(super) async fn labels(
     if noted == 0 {
         return Ok((StatusCode::ACCEPTED, Json(NotedLabels::default())));
     }
-    let change = label_change(&shared, &kept, &labels).await?;
+    let changes = label_changes(&shared, &kept, &labels).await?;
     let horizon_us = kept.horizon_us;
     let labels = Arc::new(labels);
     let idle = {
@@ -144,7 +144,7 @@ pub(super) async fn labels(
             Err(reason)
         }
     };
-    let noting = shared.change(asking, change, note).await;
+    let noting = shared.change(asking, changes, note).await;
     let taken_in = noting.map_err(|refused| match failed.get() {
         Some(reason) => Refusal::new(StatusCode::INSUFFICIENT_STORAGE, reason.clone()),
         None => refused,
@@ -157,25 +157,22 @@ pub(super) async fn labels(
 }
 
 /// Labels as the audit log has them, with what was said before.
-async fn label_change(shared: &Shared, kept: &Kept, labels: &[GivenLabel]) -> Result<Change, Refusal> {
-    let change = Change {
-        what: "labels",
-        ..Change::default()
-    };
-    if labels.len() > AUDITED_LABELS_MAX {
-        let after = json!({"labels": labels.len()});
-        return Ok(Change { after, ..change });
-    }
+async fn label_changes(shared: &Shared, kept: &Kept, labels: &[GivenLabel]) -> Result<Vec<Change>, Refusal> {
     let frames: Vec<(Arc<str>, u64)> = labels.iter().map(|label| (label.camera.clone(), label.seq)).collect();
     let said_before = move |store: &Store| -> Result<Vec<Option<Truth>>, StoreError> {
         frames.iter().map(|(camera, seq)| store.truth(camera, *seq)).collect()
     };
     let before = shared.read(kept, said_before).await?;
     let said = |label: &GivenLabel, truth: Option<&Truth>| json!({"camera": label.camera, "seq": label.seq, "truth": truth.map(truth_word)});
-    let pairs = labels.iter().zip(&before);
-    Ok(Change {
-        before: pairs.map(|(label, before)| said(label, before.as_ref())).collect(),
-        after: labels.iter().map(|label| said(label, label.truth.as_ref())).collect(),
-        ..change
-    })
+    let entries = labels.chunks(LABELS_PER_ENTRY).zip(before.chunks(LABELS_PER_ENTRY));
+    let changes = entries.map(|(labels, before)| {
+        let pairs = labels.iter().zip(before);
+        Change {
+            what: "labels",
+            before: pairs.map(|(label, before)| said(label, before.as_ref())).collect(),
+            after: labels.iter().map(|label| said(label, label.truth.as_ref())).collect(),
+            ..Change::default()
+        }
+    });
+    Ok(changes.collect())
 }

@@ -141,7 +141,7 @@ pub(super) async fn threshold(
         let setup = live.controls.threshold(&name, threshold, at_seq)?;
         Ok(((), Some((name, setup))))
     };
-    shared.change(asking, change, set).await?;
+    shared.change(asking, vec![change], set).await?;
     accepted(SaidToCamera {
         camera,
         threshold: Some(asked),
@@ -179,7 +179,7 @@ pub(super) async fn lot(
     };
     let (name, begun) = (camera.clone(), Arc::from(lot.as_str()));
     let begin = move || live.controls.lot(&name, begun).map(|()| ((), None));
-    shared.change(asking, change, begin).await?;
+    shared.change(asking, vec![change], begin).await?;
     accepted(SaidToCamera {
         camera,
         lot: Some(lot),
@@ -252,7 +252,7 @@ async fn question(
     };
     let (asked, of) = (Arc::from(name.as_str()), camera.clone());
     let ask = move || live.controls.what_if(&of, asked, threshold).map(|()| ((), None));
-    shared.change(asking, change, ask).await?;
+    shared.change(asking, vec![change], ask).await?;
     accepted(SaidToCamera {
         camera,
         what_if: Some(name),

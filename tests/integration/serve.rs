@@ -11,7 +11,7 @@ use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
 use crate::server::{Served, run_file};
-use crate::support::{INTAKT, SHARED, intakt};
+use crate::support::{INTAKT, OTHER, SHARED, intakt};
 
 /// What takes longer hangs.
 const HANG: Duration = Duration::from_secs(60);
@@ -274,6 +274,73 @@ fn frames_of_before_a_threshold_are_counted_on_its_scale() {
         "what the detector is made of is told"
     );
     assert!(!report.contains("for `intakt show`") && !report.contains("for <code>intakt show"));
+}
+
+#[test]
+fn an_uploaded_detector_looks_from_the_frame_that_was_named() {
+    let (dir, path) = run_file(
+        "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n[[camera]]\nname = \"good\"\nsource = \"http\"\n",
+    );
+    let [run, tape] = ["run", "tape"].map(|name| dir.path().join(name));
+    let kept = ["--run", run.to_str().unwrap(), "--record", tape.to_str().unwrap()];
+    let going_on = Served::start(&path, &kept);
+    let image = fs::read(&SHARED.normal).unwrap();
+    let post = || -> Value {
+        let (status, body) = going_on.exchange("POST /api/v1/cameras/good/frames HTTP/1.1\r\n", &image);
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    };
+    let first = post();
+    let upload = "POST /api/v1/detectors HTTP/1.1\r\ncontent-type: application/octet-stream\r\n";
+    let (status, body) = going_on.exchange(upload, &fs::read(&*OTHER).unwrap());
+    assert_eq!(status, 201, "{body}");
+    let other = serde_json::from_str::<Value>(&body).unwrap()["id"].clone();
+    let cameras_of = |served: &Served, id: &Value| {
+        let listed = json(served, "/api/v1/detectors")["detectors"].take();
+        let cards = listed.as_array().unwrap();
+        assert_eq!(cards.len(), 2, "{listed}");
+        let card = cards.iter().find(|card| card["id"] == *id);
+        card.unwrap_or_else(|| panic!("{id} in {listed}"))["cameras"].clone()
+    };
+    assert_eq!(
+        (cameras_of(&going_on, &first["detector"]), cameras_of(&going_on, &other)),
+        (["good"].into(), Value::Array(vec![]))
+    );
+    let switch = "PUT /api/v1/cameras/good/detector HTTP/1.1\r\ncontent-type: application/json\r\n";
+    let asked = format!("{{\"detector\": {other}, \"at_seq\": 3}}");
+    assert_eq!(going_on.exchange(switch, asked.as_bytes()).0, 202);
+    for seq in 1..6 {
+        let verdict = post();
+        let (detector, decision) = if seq < 3 {
+            (&first["detector"], "pass")
+        } else {
+            (&other, "reject")
+        };
+        assert_eq!(
+            (&verdict["seq"], &verdict["detector"]),
+            (&seq.into(), detector),
+            "{verdict}"
+        );
+        assert_eq!(verdict["decision"], decision, "{verdict}");
+    }
+    let audit = until(&going_on, "/api/v1/audit", |audit| {
+        audit["entries"][0]["what"] == "took effect"
+    });
+    assert_eq!(audit["entries"][0]["frame"], 3, "{audit}");
+    assert_eq!(cameras_of(&going_on, &other), Value::from(["good"]));
+    going_on.interrupt();
+    // What it was is known afterwards, too, and happens again.
+    let served = serve(&run);
+    assert_eq!(
+        (cameras_of(&served, &first["detector"]), cameras_of(&served, &other)),
+        (["good"].into(), Value::Array(vec![]))
+    );
+    assert_eq!(served.interrupt(), 0);
+    let report = dir.path().join("report.html");
+    intakt(&[&"report", &run, &"-o", &report]).expect(0);
+    let report = fs::read_to_string(report).unwrap();
+    assert!(report.contains(other.as_str().unwrap()) && !report.contains("not beside the run any"));
+    intakt(&[&"replay", &tape, &"--diff"]).expect(0);
 }
 
 #[test]

@@ -18,11 +18,12 @@ const ROWS_AT_ONCE: i64 = 50_000;
 const LOOKED_AT_MAX: i64 = 100_000;
 
 /// What is read of an outcome of the run.
-const COLUMNS: &str = "id, camera, seq, decision, image_score, threshold";
+const COLUMNS: &str = "id, camera, seq, decision, image_score, threshold, captured_at_us, origin";
 
-/// The same frame in the other run, if it was judged there.
+/// The same frame in the other run, if it was judged there: one of the same number that was captured at the same time or came from the
+/// same place, or two runs that have nothing to do with each other would seem to disagree.
 const OTHER: &str = "SELECT id, decision, image_score IS ?3 AND threshold IS ?4 FROM outcomes
-    WHERE camera = ?1 AND seq = ?2 AND decision <> 'dropped'";
+    WHERE camera = ?1 AND seq = ?2 AND decision <> 'dropped' AND (captured_at_us = ?5 OR origin <> '' AND origin = ?6)";
 
 /// Two runs, compared frame by frame. It grows with cameras, not with frames, and goes on where it was.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -45,7 +46,7 @@ pub type DecisionChange = (DecisionKind, DecisionKind);
 /// The frames of a camera in two runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ComparedCamera {
-    /// Frames that were judged in both.
+    /// Frames that were judged in both: of the same number, and captured at the same time or from the same place.
     pub both: u64,
     /// Those whose decision, image score and threshold are the same to the last bit.
     pub identical: u64,
@@ -252,8 +253,9 @@ impl<'s> Others<'s> {
         let Some(camera) = self.numbers.get(&row.get(1)?) else {
             return Ok(None);
         };
-        let [image_score, threshold] = [row.get_ref(4)?, row.get_ref(5)?].map(ToSqlOutput::Borrowed);
-        let key = (camera, row.get::<_, i64>(2)?, image_score, threshold);
+        let borrowed = |column| row.get_ref(column).map(ToSqlOutput::Borrowed);
+        let seq: i64 = row.get(2)?;
+        let key = (camera, seq, borrowed(4)?, borrowed(5)?, borrowed(6)?, borrowed(7)?);
         let mut rows = self.statement.query(key)?;
         let Some(row) = rows.next()? else { return Ok(None) };
         Ok(Some(Other {

@@ -1,6 +1,6 @@
 //! The line as it is now: what the page is told four times a second, and the pictures that it asks for.
 //!
-//! [`Line`] is all that a browser learns of a run. It is put together and encoded once for all who look.
+//! [`Line`] is put together and encoded once for all who look; what other views show, they ask for.
 
 mod picture;
 mod watcher;

@@ -12,6 +12,8 @@ const TOP = 10;
 const BOTTOM = 22;
 // Shapes tell lines apart, as their colours do.
 const MARKS = ["circle", "square", "triangle"];
+// How many were drawn.
+let histograms = 0;
 
 // `series`: [{ name, points: [{ at_us, value, revision, before, is_open }], between: [{ at_us, value }] }] in the order of time; a value of
 // null is a gap. `write` says a value. What is open (not all of its frames came yet) is dashed and hollow; what came between, as it was
@@ -110,6 +112,13 @@ export function spread(scores, bars, number) {
 // chosen; `at` is the threshold that is looked at, `was` the one that holds.
 export function histogram({ buckets, calibration = [], at, was }) {
   const svg = drawn("svg", { viewBox: `0 0 ${HISTOGRAM_WIDTH} ${HISTOGRAM_HEIGHT}`, role: "img", class: "histogram", "aria-label": "How many frames have which score" });
+  // What is normal is hatched, so that the three are told apart without their colours. Several histograms are in one page.
+  const hatching = `hatching-${(histograms += 1)}`;
+  const pattern = drawn("pattern", { id: hatching, width: 4, height: 4, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
+  pattern.append(drawn("rect", { class: "hatched-ground", width: 4, height: 4 }), drawn("rect", { class: "hatch", width: 2, height: 4 }));
+  const hatched = drawn("defs", {});
+  hatched.append(pattern);
+  svg.append(hatched);
   const totals = buckets.map(({ unlabelled, normal, anomalous }) => unlabelled + normal + anomalous);
   // Roots, so that a single reject is still seen beside thousands of good parts.
   const highest = Math.sqrt(Math.max(1, ...totals, ...calibration));
@@ -127,6 +136,7 @@ export function histogram({ buckets, calibration = [], at, was }) {
         class: truth, x: RIGHT + index * width, width: Math.max(1, width - 0.6), y: bottom - high, height: Math.max(1.5, high - low),
       });
       const from = (index / buckets.length).toFixed(3);
+      if (truth === "normal") bar.setAttribute("fill", `url(#${hatching})`);
       bar.append(drawn("title", { text: `scores from ${from}: ${number} ${truth}` }));
       svg.append(bar);
     }

@@ -2,6 +2,9 @@
 import { Tile } from "./tile.js";
 import { element } from "./words.js";
 
+// From so many cameras on tiles are small, so that all are seen at once.
+const MANY = 9;
+
 const tiles = new Map();
 const cameras = document.querySelector("#cameras");
 const alerts = document.querySelector("#alerts");
@@ -15,6 +18,7 @@ export function showLine(line) {
     }
     tiles.get(camera.camera).show(camera, line.said_at_us);
   }
+  cameras.classList.toggle("is-many", line.cameras.length >= MANY);
   const named = new Set(line.cameras.map(({ camera }) => camera));
   for (const [name, tile] of tiles) {
     if (named.has(name)) continue;

@@ -175,6 +175,27 @@ fn upload(run: &Going, bytes: &[u8]) -> Reply {
 }
 
 #[test]
+fn each_of_many_labels_is_in_the_audit_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Going::start_in(None, directory.path());
+    run.ready();
+    judge(&run);
+    let label = |seq: u64| json!({"camera": "dock", "seq": seq, "truth": "normal"});
+    let labels: Vec<Value> = (0..2_300).map(label).collect();
+    let told = tell(run.address, "POST", "/api/v1/labels", &json!(labels).to_string());
+    assert_eq!(told.status, 202, "{told:?}");
+    let entries = run.json("/api/v1/audit")["entries"].take();
+    let entries = entries.as_array().unwrap();
+    let noted = entries
+        .iter()
+        .rev()
+        .flat_map(|entry| entry["after"].as_array().unwrap());
+    assert!(noted.eq(&labels));
+    assert_eq!(entries.len(), 3);
+    run.end();
+}
+
+#[test]
 fn detectors_are_uploaded_listed_and_switched_to() {
     let directory = tempfile::tempdir().unwrap();
     let run = Going::start_in(None, directory.path());

@@ -18,6 +18,8 @@ type Work<'a> = &'a (dyn Fn(usize, &Barrier) + Sync);
 /// A team of the calling thread and helpers.
 pub struct Team {
     helpers: Vec<Helper>,
+    /// Used again and again; a thread that is alone needs none.
+    meeting: Option<Arc<Meeting>>,
 }
 
 struct Helper {
@@ -40,32 +42,33 @@ struct Order {
     member: usize,
 }
 
-/// One piece of work of all members.
+/// The piece of work that all members do.
+#[derive(Default)]
 struct Meeting {
     barrier: Barrier,
     at_work: AtomicUsize,
 }
 
 /// Where members wait for each other.
+#[derive(Default)]
 pub(super) struct Barrier {
-    members: usize,
+    members: AtomicUsize,
     arrived: AtomicUsize,
     round: AtomicUsize,
     broken: AtomicBool,
 }
 
 impl Barrier {
-    fn new(members: usize) -> Self {
-        Self {
-            members,
-            arrived: AtomicUsize::new(0),
-            round: AtomicUsize::new(0),
-            broken: AtomicBool::new(false),
-        }
+    /// Makes it ready for so many members. Nobody waits there.
+    fn reset(&self, members: usize) {
+        self.members.store(members, Ordering::Relaxed);
+        // Not zero where a member panicked.
+        self.arrived.store(0, Ordering::Relaxed);
+        self.broken.store(false, Ordering::Relaxed);
     }
 
     pub(super) fn members(&self) -> usize {
-        self.members
+        self.members.load(Ordering::Relaxed)
     }
 
     /// Returns when all members have arrived. What they did before is seen by all after.
@@ -73,7 +76,7 @@ impl Barrier {
     /// Panics if one of them has panicked.
     pub(super) fn wait(&self) {
         let round = self.round.load(Ordering::Relaxed);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.members {
+        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.members() {
             self.arrived.store(0, Ordering::Relaxed);
             self.round.store(round.wrapping_add(1), Ordering::Release);
             return;
@@ -106,6 +109,7 @@ impl Team {
         };
         Self {
             helpers: (1..threads).map(helper).collect(),
+            meeting: (threads > 1).then(Arc::default),
         }
     }
 
@@ -119,10 +123,14 @@ impl Team {
     /// Panics if one of them does.
     pub(super) fn run(&mut self, members: usize, work: Work<'_>) {
         let members = members.clamp(1, self.threads());
-        let meeting = Arc::new(Meeting {
-            barrier: Barrier::new(members),
-            at_work: AtomicUsize::new(members - 1),
-        });
+        let Some(meeting) = self.meeting.as_ref().filter(|_| members > 1) else {
+            let alone = Barrier::default();
+            alone.reset(1);
+            return work(0, &alone);
+        };
+        // No helper is at work: each has ended what it was told before, and hears of this by its orders.
+        meeting.barrier.reset(members);
+        meeting.at_work.store(members - 1, Ordering::Relaxed);
         // SAFETY: only the lifetime changes, and nobody uses `work` when this function ends: it waits until `at_work` is zero, which
         // every helper lets happen after its last use, also when it panics.
         let lasting = unsafe { std::mem::transmute::<Work<'_>, Work<'static>>(work) };

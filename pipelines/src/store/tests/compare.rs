@@ -28,6 +28,17 @@ fn another(outcomes: &[TimedOutcome]) -> Commit {
                 image_score: verdict.image_score + 1.0,
                 ..(**verdict).clone()
             }),
+            // Only the number of another frame is the same.
+            (Outcome::Judged(verdict), 3) if verdict.seq % 2 == 0 => judged(Verdict {
+                captured_at_us: verdict.captured_at_us + 1,
+                origin: "elsewhere".into(),
+                ..(**verdict).clone()
+            }),
+            // It came from the same place, whose clock says another time.
+            (Outcome::Judged(verdict), 3) if !verdict.origin.is_empty() => judged(Verdict {
+                captured_at_us: verdict.captured_at_us + 1,
+                ..(**verdict).clone()
+            }),
             (outcome, _) => outcome.clone(),
         };
         found.push(TimedOutcome {
@@ -64,11 +75,18 @@ fn scores(outcome: &Outcome) -> Option<(u64, u64)> {
     }
 }
 
+fn is_same_frame(here: &Outcome, there: &Outcome) -> bool {
+    let (Outcome::Judged(here), Outcome::Judged(there)) = (here, there) else {
+        return false;
+    };
+    here.captured_at_us == there.captured_at_us || (!here.origin.is_empty() && here.origin == there.origin)
+}
+
 fn recounted(here: &Frames, there: &Frames) -> BTreeMap<Arc<str>, ComparedCamera> {
     let mut cameras: BTreeMap<Arc<str>, ComparedCamera> = BTreeMap::new();
     for (frame, before) in here {
         let camera = cameras.entry(frame.0.clone()).or_default();
-        match there.get(frame) {
+        match there.get(frame).filter(|after| is_same_frame(before, after)) {
             None => camera.only_here += 1,
             Some(after) => {
                 camera.both += 1;
@@ -80,7 +98,8 @@ fn recounted(here: &Frames, there: &Frames) -> BTreeMap<Arc<str>, ComparedCamera
             }
         }
     }
-    for frame in there.keys().filter(|frame| !here.contains_key(frame)) {
+    let is_known = |frame: &_, after: &Outcome| here.get(frame).is_some_and(|before| is_same_frame(before, after));
+    for (frame, _) in there.iter().filter(|(frame, after)| !is_known(frame, after)) {
         cameras.entry(frame.0.clone()).or_default().only_there += 1;
     }
     cameras
