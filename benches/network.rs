@@ -137,8 +137,9 @@ fn main() {
     for (name, network) in networks() {
         let in_f32 = CompiledNetwork::f32(&network);
         let mut largest = vec![0.0; network.ranged().count()];
-        let mut plan = in_f32.plan(SIDE_PX, SIDE_PX).expect("large enough");
-        plan.observe(&rgb, &mut largest);
+        in_f32
+            .observe(SIDE_PX, SIDE_PX, &rgb, &mut largest)
+            .expect("large enough");
         let in_int8 = CompiledNetwork::int8(&network, &largest).expect("finite weights");
         let in_bf16 = CompiledNetwork::bf16(&network);
         for (precision, compiled) in [("int8", &in_int8), ("bf16", &in_bf16), ("f32", &in_f32)] {

@@ -19,6 +19,17 @@ from urllib.parse import quote, urlsplit
 
 # How much later the 99th percentile of verdicts may be with viewers.
 BAR = 1.1
+# How much more memory the last minute may take than the second, when windows are full.
+MEMORY_BAR = 1.05
+# Of five viewers one looks at something else than the line, which it asks for as often as the page does.
+OTHER_VIEWS = 5
+OTHER_VIEW_S = 2
+OTHERS = [
+    "/api/v1/rates?scope=all&window=1m&limit=240",
+    "/api/v1/latencies?window=5m",
+    "/api/v1/histogram?camera=camera00",
+    "/api/v1/verdicts?decision=reject&limit=60",
+]
 # The first seconds of a turn do not count: what begins then is not what goes on.
 SETTLED_S = 10
 # Frames that the cameras show again and again.
@@ -90,7 +101,9 @@ async def compare(asked, frames, place):
         print(f"| {row[0][0]} | " + " | ".join(said for _, said in row) + " |")
     without, looked_at = (statistics.median(side.latency_ms(0.99)) for side in sides)
     print(f"99 % with viewers: {looked_at / without:.2f} of that without (bar: {BAR})")
-    return looked_at > BAR * without
+    grown = [side.growth() for side in sides if side.growth()]
+    print(f"memory in the last minute: {', '.join(f'{by:.2f}' for by in grown)} of that in the second (bar: {MEMORY_BAR})")
+    return looked_at > BAR * without or any(by > MEMORY_BAR for by in grown)
 
 
 class Line:
@@ -142,7 +155,7 @@ class Side:
 
     async def look(self, seconds):
         ended = multiprocessing.Event()
-        counts = multiprocessing.Array("Q", 3)
+        counts = multiprocessing.Array("Q", 4)
         viewing = multiprocessing.Process(target=view, args=(self.url, self.viewers, counts, ended))
         viewing.start()
         await asyncio.sleep(SETTLED_S)
@@ -171,15 +184,24 @@ class Side:
             "events": counts[0],
             "pictures": counts[1],
             "refused": counts[2],
+            "others": counts[3],
         }
 
     def latency_ms(self, share):
         """Turn by turn."""
         return [took_ms[int(share * (len(took_ms) - 1))] for took_ms in self.took_ms]
 
+    def minutes(self):
+        """Whole ones."""
+        return [self.resident_mb[at - 60 : at] for at in range(60, len(self.resident_mb) + 1, 60)]
+
+    def growth(self):
+        """From the second minute to the last; none where there are no more."""
+        minutes = [statistics.mean(minute) for minute in self.minutes()]
+        return minutes[-1] / minutes[1] if len(minutes) > 2 else None
+
     def rows(self):
         seconds, counted = self.counted["seconds"], self.counted
-        minutes = [self.resident_mb[at : at + 60] for at in range(0, len(self.resident_mb), 60)]
         yield "frames a second", f"{counted['sent'] / seconds:.1f}"
         yield "verdicts a second", f"{sum(map(len, self.took_ms)) / seconds:.1f}"
         yield "dropped", str(counted["dropped"])
@@ -189,11 +211,12 @@ class Side:
         yield "the viewers' share of a core", f"{counted['viewers_s'] / seconds:.2f}"
         yield (
             "the server's memory, MB, minute by minute",
-            " ".join(f"{statistics.mean(minute):.0f}" for minute in minutes),
+            " ".join(f"{statistics.mean(minute):.0f}" for minute in self.minutes()),
         )
         yield "events a second", f"{counted['events'] / seconds:.0f}"
         yield "pictures a second", f"{counted['pictures'] / seconds:.0f}"
-        yield "pictures refused", str(counted["refused"])
+        yield "answers to other views a second", f"{counted['others'] / seconds:.1f}"
+        yield "refused", str(counted["refused"])
 
 
 def resident_mb(pid):
@@ -211,6 +234,7 @@ def view(url, viewers, counts, ended):
 
     async def all_of_them():
         looking = [asyncio.create_task(look(url, counts)) for _ in range(viewers)]
+        looking += [asyncio.create_task(look_elsewhere(url, at, counts)) for at in range(0, viewers, OTHER_VIEWS)]
         while not ended.is_set():
             await asyncio.sleep(0.2)
             for task in looking:
@@ -237,6 +261,17 @@ async def look(url, counts):
                 status, _ = await ask(*pictures, path)
                 counts[1 if status == 200 else 2] += 1
         seen = set(paths_of_pictures(text))
+
+
+async def look_elsewhere(url, at, counts):
+    """What the other views do: each asks for its own, some time after another."""
+    connection = await connect(url)
+    await asyncio.sleep(OTHER_VIEW_S * (at % 7) / 7)
+    while True:
+        for path in OTHERS:
+            status, _ = await ask(*connection, path)
+            counts[3 if status == 200 else 2] += 1
+        await asyncio.sleep(OTHER_VIEW_S)
 
 
 @functools.lru_cache(maxsize=8)

@@ -216,8 +216,8 @@ def told(other: dict) -> str:
     kept = {True: "kept", False: "**missed**"}
     return (
         f"{other['work']}: {one:.1f} frames a second with 1 worker, {two:.1f} with 2: {other['speedup']:.2f} × "
-        f"(bar ≥ 1.9 ×, {kept[other['speedup'] >= 1.9]}); the run takes {100 * other['over_its_stages']:.1f} % more processor time than its stages take "
-        f"(bar ≤ 5 %, {kept[other['over_its_stages'] <= 0.05]})"
+        f"(bar ≥ 1.9 ×, {kept[other['speedup'] >= 1.9]}); with 1 it takes {100 * other['over_its_kernels']:.1f} % more processor time than a plain loop "
+        f"(bar ≤ 5 %, {kept[other['over_its_kernels'] <= 0.05]})"
     )
 
 

@@ -107,7 +107,7 @@ def mahalanobis(process: Intakt, arrays: Path, threads: int) -> list[Contender]:
             return AnomalyMapGenerator.compute_distance(embedding, stats)
 
     own = process.contender(
-        "f32", f"mahalanobis {threads}", kind="mahalanobis", arrays=str(arrays), threads=threads
+        "f32, factors in 16 bits", f"mahalanobis {threads}", kind="mahalanobis", arrays=str(arrays), threads=threads
     )
     peer = Contender("PyTorch, as in anomalib", "f32", timed(distances), lambda: [distances().numpy().ravel()])
     return [own, peer]

@@ -162,32 +162,26 @@ def one_at_a_time(process: Intakt, detector: Path, precision: str, image: Path, 
 
 
 def throughput(process: Intakt, detector: Path, images: list[Path], rounds: int) -> dict:
-    """The same frames with one worker and with two, in turn."""
-    runs = {1: [], 2: []}
-    for workers in runs:
-        process.ask(
-            "prepare",
-            name=f"throughput {workers}",
-            work={
-                "kind": "throughput",
-                "detector": str(detector),
-                "images": [str(image) for image in images],
-                "workers": workers,
-            },
-        )
-        process.figures(f"throughput {workers}")
+    """The same frames with one worker and with two, and one after the other without a dataflow, in turn."""
+    of = {"detector": str(detector), "images": [str(image) for image in images]}
+    works = {workers: {"kind": "throughput", "workers": workers} | of for workers in (1, 2)}
+    works["loop"] = {"kind": "loop"} | of
+    runs = {name: [] for name in works}
+    for name, work in works.items():
+        process.ask("prepare", name=f"throughput {name}", work=work)
+        process.figures(f"throughput {name}")
     for _ in range(rounds):
-        for workers, of_workers in runs.items():
-            of_workers.append(process.figures(f"throughput {workers}"))
+        for name, of_work in runs.items():
+            of_work.append(process.figures(f"throughput {name}"))
     a_second = {
-        workers: float(np.median([run["frames"] / (run["nanos"] / 1e9) for run in of_workers]))
-        for workers, of_workers in runs.items()
+        workers: float(np.median([run["frames"] / (run["nanos"] / 1e9) for run in runs[workers]]))
+        for workers in (1, 2)
     }
-    # By what all threads take of the processors: in wall time, suppression and judging of one frame overlap with the next one's network.
-    over = [run["cpu_seconds"] / run["stage_seconds"] - 1 for run in runs[1]]
+    # By what all threads take of the processors: in wall time, suppression and judging of a frame overlap with the next one's network.
+    pairs = zip(runs[1], runs["loop"], strict=True)
     return {
         "frames_a_second": a_second,
         "speedup": a_second[2] / a_second[1],
-        "over_its_stages": float(np.median(over)),
+        "over_its_kernels": float(np.median([run["cpu_seconds"] / alone["cpu_seconds"] - 1 for run, alone in pairs])),
         "runs": runs,
     }

@@ -7,8 +7,10 @@ use std::thread::JoinHandle;
 use std::time::Instant;
 
 use intakt_operators::dataflow::JudgedFrame;
-use intakt_operators::detector::{CalibrationMethod, Precision, SuppressionRules};
-use intakt_operators::{Decision, Frame};
+use intakt_operators::detector::{CalibrationMethod, Detector, Precision, SuppressionRules, embed};
+use intakt_operators::imaging::{FrameLayout, decode, product_rect};
+use intakt_operators::postprocess::{FrameScores, TileRows, judge, stitch, suppress};
+use intakt_operators::{Decision, FeatureMapView, Frame, RectPx, Verdict};
 use intakt_pipelines::datasets::Dataset;
 use intakt_pipelines::fit::{BackboneChoice, DetectorKind, FitSettings, fit};
 use intakt_pipelines::sinks::Sink;
@@ -26,8 +28,6 @@ use crate::{Ran, Work};
 const SIZE_PX: u32 = 256;
 /// Cores that a detector is fitted on.
 const CORES: usize = 2;
-/// The stages whose times add up to what a frame costs without a dataflow around it.
-const STAGES: [&str; 7] = ["decode", "patch", "embed", "score", "aggregate", "suppress", "judge"];
 const CAMERA: &str = "line";
 
 /// What detector is fitted, and on what.
@@ -68,6 +68,14 @@ pub(crate) struct ThroughputRecipe {
     images: Vec<PathBuf>,
     /// Timely workers, and threads of the pool.
     workers: usize,
+}
+
+/// Frames one after the other without a dataflow, on one thread.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LoopRecipe {
+    detector: PathBuf,
+    images: Vec<PathBuf>,
 }
 
 impl FitRecipe {
@@ -214,7 +222,7 @@ impl ThroughputRecipe {
 }
 
 impl Work for Throughput {
-    /// Frames, the seconds of all stages, and processor seconds.
+    /// Frames, and processor seconds.
     fn run(&mut self) -> Result<Ran, String> {
         let options = RunOptions::new(self.workers, self.workers).map_err(|error| error.to_string())?;
         let camera = stream(self.images.clone().into_iter());
@@ -226,23 +234,82 @@ impl Work for Throughput {
         if judged != self.images.len() as u64 {
             return Err(format!("{judged} of {} frames were judged", self.images.len()));
         }
-        let stages = report
-            .latencies
-            .iter()
-            .filter(|summary| STAGES.contains(&summary.stage));
         Ok(Ran {
             nanos: (report.seconds * 1e9) as u64,
+            figures: BTreeMap::from([("frames", judged as f64), ("cpu_seconds", cpu)]),
+            ..Ran::default()
+        })
+    }
+}
+
+/// The same arithmetic without a dataflow.
+struct Loop {
+    detector: Detector,
+    images: Vec<PathBuf>,
+}
+
+impl LoopRecipe {
+    pub(crate) fn prepare(self) -> Result<Box<dyn Work>, String> {
+        let detector = load_detector(&self.detector).map_err(|error| error.to_string())?;
+        Ok(Box::new(Loop {
+            detector,
+            images: self.images,
+        }))
+    }
+}
+
+impl Work for Loop {
+    /// Frames, and processor seconds.
+    fn run(&mut self) -> Result<Ran, String> {
+        let (cpu_before, started) = (cpu_seconds(), Instant::now());
+        for frame in stream(self.images.clone().into_iter()).frames {
+            verdict(&self.detector, &frame)?;
+        }
+        Ok(Ran {
+            nanos: started.elapsed().as_nanos() as u64,
             figures: BTreeMap::from([
-                ("frames", judged as f64),
-                ("cpu_seconds", cpu),
-                (
-                    "stage_seconds",
-                    stages.map(|summary| summary.micros_total as f64 / 1e6).sum(),
-                ),
+                ("frames", self.images.len() as f64),
+                ("cpu_seconds", cpu_seconds() - cpu_before),
             ]),
             ..Ran::default()
         })
     }
+}
+
+/// What `inspect` computes of a frame, one step after the other.
+fn verdict(detector: &Detector, frame: &Frame) -> Result<Verdict, String> {
+    let recipe = detector.recipe();
+    let bytes = frame.bytes.as_ref().map_err(|error| error.to_string())?;
+    let image = decode(bytes, recipe.input.sixteen_bit_max).map_err(|error| error.to_string())?;
+    let layout = FrameLayout::new(&recipe.input, image.width_px, image.height_px)?;
+    let whole = RectPx {
+        x: 0,
+        y: 0,
+        width: image.width_px,
+        height: image.height_px,
+    };
+    let product_px = match recipe.input.exclude_dark_margin {
+        true => product_rect(&image),
+        false => whole,
+    };
+    let mut tiles = Vec::new();
+    for tile_idx in 0..layout.tiles.len() {
+        let tile = layout.tile_image(&image, tile_idx, &recipe.input);
+        let mut embedded = Err("a backbone lends its maps".to_owned());
+        let embed_maps = &mut |maps: &[FeatureMapView<'_>]| embedded = embed(maps, &recipe.embedding);
+        detector.backbone().with_feature_maps(&tile, embed_maps)?;
+        tiles.push((tile_idx, detector.scorer().score(&embedded?)?));
+    }
+    let (map, patches) = stitch(&layout, &tiles, recipe.blur_sigma_map_px())?;
+    let scores = FrameScores {
+        layout,
+        product_px,
+        map,
+        patches,
+        nearest: TileRows::of(&tiles),
+    };
+    let findings = suppress(&scores, recipe, detector.calibration(), None);
+    Ok(judge(&frame.into(), detector.id(), &findings, detector.calibration()))
 }
 
 /// A camera that reads the files when they are wanted, ten a second of event time.

@@ -42,6 +42,7 @@ enum WorkRecipe {
     Mahalanobis(banks::MahalanobisRecipe),
     OneAtATime(frames::OneAtATimeRecipe),
     Throughput(frames::ThroughputRecipe),
+    Loop(frames::LoopRecipe),
 }
 
 /// Something that can be done again and again.
@@ -123,5 +124,6 @@ fn prepared(work: WorkRecipe) -> Result<Box<dyn Work>, String> {
         WorkRecipe::Mahalanobis(recipe) => recipe.prepare(),
         WorkRecipe::OneAtATime(recipe) => recipe.prepare(),
         WorkRecipe::Throughput(recipe) => recipe.prepare(),
+        WorkRecipe::Loop(recipe) => recipe.prepare(),
     }
 }

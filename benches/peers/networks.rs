@@ -109,9 +109,8 @@ impl PdnRecipe {
             Precision::Bf16 => compiled = CompiledNetwork::bf16(&network),
             Precision::Int8 => {
                 let mut largest = vec![0.0; network.ranged().count()];
-                let mut plan = compiled.plan(height, width)?;
                 for path in &self.ranged {
-                    plan.observe(&image(path)?.rgb, &mut largest);
+                    compiled.observe(height, width, &image(path)?.rgb, &mut largest)?;
                 }
                 // As backbones have it: room for half as much again as was seen.
                 largest.iter_mut().for_each(|largest| *largest *= 1.5);

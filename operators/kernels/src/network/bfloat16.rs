@@ -52,7 +52,6 @@ impl Element for bf16 {
     type Sum = f32;
     const GROUP: usize = 2;
     const IN_GROUPS: bool = true;
-    const POOLS_AT_ONCE: bool = true;
 
     fn scaled(sum: f32, _: f32) -> f32 {
         sum

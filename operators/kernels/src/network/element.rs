@@ -20,9 +20,6 @@ pub(super) trait Element: Zeroed + Default + PartialOrd + Send + Sync + 'static 
     /// Whether AMX multiplies positions in groups, some of them in vain beyond the end of a row.
     const IN_GROUPS: bool;
 
-    /// Whether activations that are only pooled are not kept. In `f32` they are: there their ranges are observed.
-    const POOLS_AT_ONCE: bool;
-
     /// A sum of products in `f32`.
     fn scaled(sum: Self::Sum, scale: f32) -> f32;
 
@@ -132,7 +129,6 @@ impl Element for u8 {
     type Sum = i32;
     const GROUP: usize = 4;
     const IN_GROUPS: bool = true;
-    const POOLS_AT_ONCE: bool = true;
 
     fn scaled(sum: i32, scale: f32) -> f32 {
         sum as f32 * scale
@@ -193,7 +189,6 @@ impl Element for f32 {
     type Sum = f32;
     const GROUP: usize = 1;
     const IN_GROUPS: bool = false;
-    const POOLS_AT_ONCE: bool = false;
 
     fn scaled(sum: f32, _: f32) -> f32 {
         sum

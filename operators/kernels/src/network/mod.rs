@@ -70,8 +70,6 @@ pub struct Plan {
     /// Height and width of the images.
     size: [usize; 2],
     unit: Unit,
-    /// Nodes whose activations have ranges.
-    ranged: Vec<NodeId>,
 }
 
 impl CompiledNetwork {
@@ -202,17 +200,48 @@ impl CompiledNetwork {
     }
 
     fn plan_on(&self, unit: Unit, height: usize, width: usize) -> Result<Plan, String> {
-        let (network, running): (_, Box<dyn Run>) = match &self.0 {
-            Kind::F32(compiled) => (&compiled.network, Box::new(Running::new(compiled, height, width)?)),
-            Kind::Bf16(compiled) => (&compiled.network, Box::new(Running::new(compiled, height, width)?)),
-            Kind::Int8(compiled) => (&compiled.network, Box::new(Running::new(compiled, height, width)?)),
+        let running: Box<dyn Run> = match &self.0 {
+            Kind::F32(compiled) => Box::new(Running::new(compiled, height, width, false)?),
+            Kind::Bf16(compiled) => Box::new(Running::new(compiled, height, width, false)?),
+            Kind::Int8(compiled) => Box::new(Running::new(compiled, height, width, false)?),
         };
         Ok(Plan {
             running,
             size: [height, width],
             unit,
-            ranged: network.ranged().collect(),
         })
+    }
+
+    /// Lets `largest` grow to the activations of [`Network::ranged`] on an RGB image of `(height, width, 3)` bytes where they are larger.
+    /// It takes the memory for all activations, and gives it back.
+    ///
+    /// Panics unless this is a network in `f32`, `largest` has one for each of its activations, and the image the size that is given.
+    ///
+    /// # Errors
+    /// As [`CompiledNetwork::plan`].
+    pub fn observe(&self, height: usize, width: usize, rgb: &[u8], largest: &mut [f32]) -> Result<(), String> {
+        let Kind::F32(compiled) = &self.0 else {
+            panic!("activations are observed in f32");
+        };
+        let ranged: Vec<NodeId> = compiled.network.ranged().collect();
+        assert_eq!(ranged.len(), largest.len(), "one range for each activation");
+        let plan = Plan {
+            running: Box::new(Running::new(compiled, height, width, true)?),
+            size: [height, width],
+            unit: Unit::best(),
+        };
+        let largest = Mutex::new(largest);
+        plan.each_step(&mut Team::new(1), 1, rgb, &|at| {
+            // SAFETY: there is one member, and it is here.
+            let Some((node, value)) = (unsafe { plan.running.largest(at) }) else {
+                return;
+            };
+            if let Some(range) = ranged.iter().position(|ranged| *ranged == node) {
+                let mut largest = largest.lock().unwrap_or_else(PoisonError::into_inner);
+                largest[range] = largest[range].max(value);
+            }
+        });
+        Ok(())
     }
 
     /// What this machine multiplies it with.
@@ -314,24 +343,6 @@ impl Plan {
             let values = unsafe { self.running.result(at) };
             (self.running.extent(at), values)
         })
-    }
-
-    /// Lets `largest` grow to the activations of [`Network::ranged`] where they are larger. Only in `f32` do they mean anything.
-    ///
-    /// Panics unless `largest` has one for each of them, and the image the plan's size.
-    pub fn observe(&mut self, rgb: &[u8], largest: &mut [f32]) {
-        assert_eq!(self.ranged.len(), largest.len(), "one range for each activation");
-        let largest = Mutex::new(largest);
-        self.each_step(&mut Team::new(1), 1, rgb, &|at| {
-            // SAFETY: there is one member, and it is here.
-            let Some((node, value)) = (unsafe { self.running.largest(at) }) else {
-                return;
-            };
-            if let Some(range) = self.ranged.iter().position(|ranged| *ranged == node) {
-                let mut largest = largest.lock().unwrap_or_else(PoisonError::into_inner);
-                largest[range] = largest[range].max(value);
-            }
-        });
     }
 
     /// Runs the image with a team and takes the time of every step.

@@ -219,17 +219,18 @@ impl Pooling {
 }
 
 impl<E: Element> Compiled<E> {
-    /// The schedule for images of this size, in pixels.
+    /// The schedule for images of this size, in pixels; `keeps_all`: activations that are only pooled are kept, too.
     ///
     /// # Errors
     /// A sentence, if the image is too small for a window, or too large for memory.
-    pub(super) fn schedule(&self, height: usize, width: usize) -> Result<Schedule<E>, String> {
+    pub(super) fn schedule(&self, height: usize, width: usize, keeps_all: bool) -> Result<Schedule<E>, String> {
         let extents = extents(&self.network, height, width)?;
         Scheduler {
             compiled: self,
             uses: Uses::of(self),
             extents,
             size: [height, width],
+            keeps_all,
             behind: match E::IN_GROUPS {
                 true => (POSITIONS - 1) * self.network.strides().max().unwrap_or(0),
                 false => 0,
@@ -401,6 +402,7 @@ struct Scheduler<'a, E: Element> {
     uses: Uses,
     extents: Vec<Extent>,
     size: [usize; 2],
+    keeps_all: bool,
     /// Of every map, the pixels that may be read behind it.
     behind: usize,
     /// By node.
@@ -503,7 +505,9 @@ impl<E: Element> Scheduler<'_, E> {
 
     /// The node that pools the activations of a node, if no other reads them.
     fn pooled(&self, at: usize) -> Option<(usize, Pooling)> {
-        let (reader, _) = self.uses.maps[at].filter(|_| E::POOLS_AT_ONCE && self.uses.readers[at] == 1)?;
+        // Winograd's rows come four at a time, and strips as they are pooled.
+        let is_direct = self.compiled.convs[at].as_ref()?.form != Form::Winograd;
+        let (reader, _) = self.uses.maps[at].filter(|_| !self.keeps_all && is_direct && self.uses.readers[at] == 1)?;
         let (_, pooling) = Pooling::of(&self.compiled.network.nodes[reader])?;
         Some((reader, pooling))
     }

@@ -76,8 +76,12 @@ impl Pixels for f32 {
         }
     }
 
-    fn with_scratch(_: usize, _: impl FnOnce(&mut [f32])) {
-        unreachable!("activations in f32 are kept");
+    fn with_scratch(len: usize, work: impl FnOnce(&mut [f32])) {
+        thread_local! {
+            /// It grows with the first image that a thread sees.
+            static SCRATCH: RefCell<Buffer<f32>> = RefCell::new(Buffer::zeros(0));
+        }
+        SCRATCH.with_borrow_mut(|scratch| work(scratch.at_least(len)));
     }
 
     fn winograd(work: &mut ConvRows<'_, f32>, rows: Range<usize>) {
@@ -142,8 +146,8 @@ pub(super) trait Run: Send + Sync {
 impl<E: Pixels> Running<E> {
     /// # Errors
     /// As [`Compiled::schedule`].
-    pub(super) fn new(compiled: &Compiled<E>, height: usize, width: usize) -> Result<Self, String> {
-        let schedule = compiled.schedule(height, width)?;
+    pub(super) fn new(compiled: &Compiled<E>, height: usize, width: usize, keeps_all: bool) -> Result<Self, String> {
+        let schedule = compiled.schedule(height, width, keeps_all)?;
         let network = &compiled.network;
         let table = compiled.raw_weight.is_none().then(|| {
             let value =

@@ -481,6 +481,15 @@ const SIZES: [[usize; 2]; 4] = match cfg!(miri) {
     false => [[16, 16], [9, 23], [31, 12], [40, 40]],
 };
 
+/// An image, at times one that is black or white all over.
+fn image_or_edge([height, width]: [usize; 2], seed: u64) -> Vec<u8> {
+    match seed % 6 {
+        3 => vec![0; 3 * height * width],
+        4 => vec![255; 3 * height * width],
+        _ => image(height, width, seed),
+    }
+}
+
 /// The maps of an image, by this thread.
 fn maps_of(plan: &mut Plan, rgb: &[u8]) -> Vec<Vec<f32>> {
     maps_by(&mut Team::new(1), 1, plan, rgb)
@@ -497,7 +506,7 @@ fn f32_networks_match_naive_ones_and_are_the_same_on_every_unit() {
     for seed in 0..if cfg!(miri) { 1 } else { 24 } {
         let network = network(1_000 * seed);
         let size = SIZES[seed as usize % SIZES.len()];
-        let rgb = image(size[0], size[1], seed);
+        let rgb = image_or_edge(size, seed);
         let naive = naive_f32(&network, size, &rgb);
         let compiled = CompiledNetwork::f32(&network);
         let mut found = Vec::new();
@@ -583,7 +592,7 @@ fn bf16_networks_are_exactly_what_is_stated_on_every_unit() {
             }
         }
         let size = SIZES[seed as usize % SIZES.len()];
-        let rgb = image(size[0], size[1], seed);
+        let rgb = image_or_edge(size, seed);
         let naive = naive_bf16(&network, size, &rgb);
         let exact = naive_f32(&network, size, &rgb);
         for (packed_for, unit) in packed_and_run() {
@@ -673,9 +682,8 @@ fn the_largest_activations_are_observed() {
     let expected = ranges(&network, &naive_f32(&network, [20, 20], &rgb), 1.0);
     let mut largest = vec![0.0; expected.len()];
     CompiledNetwork::f32(&network)
-        .plan(20, 20)
-        .unwrap()
-        .observe(&rgb, &mut largest);
+        .observe(20, 20, &rgb, &mut largest)
+        .unwrap();
     let n_observed = largest.iter().filter(|value| **value > 0.0).count();
     // The last is only tapped, so it needs no range.
     assert!(n_observed + 1 >= expected.len());
@@ -746,9 +754,8 @@ fn times_by_unit() {
     let rgb = image(256, 256, 1);
     let mut largest = vec![0.0; network.ranged().count()];
     CompiledNetwork::f32(&network)
-        .plan(256, 256)
-        .unwrap()
-        .observe(&rgb, &mut largest);
+        .observe(256, 256, &rgb, &mut largest)
+        .unwrap();
     for unit in Unit::available() {
         let _lowered = as_on(unit);
         for (precision, compiled) in [

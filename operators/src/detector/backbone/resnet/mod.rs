@@ -177,7 +177,8 @@ impl ResNet {
     /// As [`Backbone::with_feature_maps`].
     pub fn observe(&self, image: &Image) -> Result<ActivationRanges, String> {
         let mut largest = vec![0.0; self.folded.network.ranged().count()];
-        self.run(image, |plan| plan.observe(&image.rgb, &mut largest))?;
+        let (height, width) = self.size_of(image)?;
+        self.compiled.observe(height, width, &image.rgb, &mut largest)?;
         Ok(ActivationRanges(largest))
     }
 
@@ -195,8 +196,8 @@ impl ResNet {
         Self::new(self.folded.clone(), Arithmetic::Int8 { ranges })
     }
 
-    /// Lets a plan for images of this size do something, and keeps it for the next.
-    fn run<R>(&self, image: &Image, work: impl FnOnce(&mut Plan) -> R) -> Result<R, String> {
+    /// Height and width of an image that is large enough.
+    fn size_of(&self, image: &Image) -> Result<(usize, usize), String> {
         let (height, width) = (image.height_px as usize, image.width_px as usize);
         let deepest = self
             .folded
@@ -210,17 +211,23 @@ impl ResNet {
                 deepest.name, self.folded.name, deepest.stride_px
             ));
         }
-        let free = self.plans().get_mut(&(height, width)).and_then(Vec::pop);
+        Ok((height, width))
+    }
+
+    /// Lets a plan for images of this size do something, and keeps it for the next.
+    fn run<R>(&self, image: &Image, work: impl FnOnce(&mut Plan) -> R) -> Result<R, String> {
+        let size = self.size_of(image)?;
+        let free = self.plans().get_mut(&size).and_then(Vec::pop);
         let mut plan = match free {
             Some(plan) => plan,
-            None => self.compiled.plan(height, width)?,
+            None => self.compiled.plan(size.0, size.1)?,
         };
         let result = work(&mut plan);
         let mut plans = self.plans();
-        if !plans.contains_key(&(height, width)) && plans.len() >= SIZES_KEPT {
+        if !plans.contains_key(&size) && plans.len() >= SIZES_KEPT {
             plans.clear();
         }
-        plans.entry((height, width)).or_default().push(plan);
+        plans.entry(size).or_default().push(plan);
         Ok(result)
     }
 
