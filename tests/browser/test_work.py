@@ -204,6 +204,8 @@ def test_a_label_corrects_the_rates_in_front_of_the_user(demo, visit):
         "title", has_text="corrected from 100.0 %"
     )
     expect(corrected).to_have_text(re.compile(r": 50.0 %; corrected from 100.0 % \(revision \d+\)"))
+    row = page.locator("#rates-corrections tr", has_text="precision").first
+    expect(row.locator("td")).to_have_text(["100.0 % → 50.0 %", re.compile(r"\d+")])
 
 
 def test_a_frame_of_which_no_picture_was_kept_says_so(ended, visit):

@@ -11,6 +11,7 @@ const RARE_MAX = 200;
 const ROLLED_MAX = 600;
 const SHOWN_MAX = 240;
 const SCORE_BARS = 64;
+const CORRECTIONS_MAX = 20;
 const LATENCY_MINUTES_MAX = 60;
 
 const ms = (us) => (us == null ? "–" : `${(us / 1000).toFixed(us < 10_000 ? 1 : 0)} ms`);
@@ -35,6 +36,7 @@ const scope = document.querySelector("#rates-scope");
 const window_ = document.querySelector("#rates-window");
 const charts = document.querySelector("#rates-charts");
 const table = document.querySelector("#rates-table tbody");
+const corrections = document.querySelector("#rates-corrections tbody");
 const stages = document.querySelector("#rates-stages tbody");
 const scores = document.querySelector("#rates-scores");
 const status = document.querySelector("#rates-status");
@@ -105,9 +107,27 @@ function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
     table.closest(".scrolled").hidden = false;
     table.replaceChildren(...Object.entries(newest.figures).map(([name, figure]) => row(name, figure)));
   }
+  drawCorrections(inOrder);
   status.textContent = closed_up_to_us == null
     ? "No window is closed yet."
     : `Closed up to ${clock(closed_up_to_us)}. Labels still correct what ended after ${clock(corrected_from_us, true)}. Hollow: still open; dashed: as it rolled on since the page looks.`;
+}
+
+// What labels made of the figures that are charted, the newest windows first: a chart says so only where it is pointed at.
+function drawCorrections(inOrder) {
+  const corrected = inOrder.toReversed().flatMap((window) =>
+    CHARTS.flatMap(({ names, write }) => names.map((name) => ({ name, write, window, ...window.figures[name] })))
+      .filter(({ value, before }) => before != null && before !== value),
+  );
+  corrections.closest(".scrolled").hidden = !corrected.length;
+  corrections.replaceChildren(
+    ...corrected.slice(0, CORRECTIONS_MAX).map(({ name, write, window, value, before, revision }) => element(
+      "tr", {},
+      element("th", { scope: "row", text: `${clock(window.end_us, true)} ${NAMES[name] ?? name.replaceAll("_", " ")}` }),
+      element("td", { class: "corrected", text: `${write(before)} → ${value == null ? "undefined" : write(value)}` }),
+      element("td", { text: revision }),
+    )),
+  );
 }
 
 // `note` is said in place of a chart that has no points; otherwise what it needs.
