@@ -102,7 +102,9 @@ async def compare(asked, frames, place):
     without, looked_at = (statistics.median(side.latency_ms(0.99)) for side in sides)
     print(f"99 % with viewers: {looked_at / without:.2f} of that without (bar: {BAR})")
     grown = [side.growth() for side in sides if side.growth()]
-    print(f"memory in the last minute: {', '.join(f'{by:.2f}' for by in grown)} of that in the second (bar: {MEMORY_BAR})")
+    if grown:
+        said = ", ".join(f"{by:.2f}" for by in grown)
+        print(f"memory in the last minute: {said} of that in the second (bar: {MEMORY_BAR})")
     return looked_at > BAR * without or any(by > MEMORY_BAR for by in grown)
 
 

@@ -42,9 +42,14 @@ pub(super) fn sums_f32(tile: &Tile<'_, f32>, sums: &mut [[f32; BLOCK]]) {
 /// Sums of as many positions as there is room for, added up as [`bfloat16`](super::bfloat16) says.
 pub(super) fn sums_bf16(tile: &Tile<'_, bf16>, sums: &mut [[f32; BLOCK]]) {
     tile.check(sums.len());
+    let has_products_of_pairs = is_x86_feature_detected!("avx512bf16");
     for first in (0..BLOCK).step_by(BLOCK / 2) {
-        // SAFETY: as in `sums_u8`.
-        unsafe { by_pixels!(sums.len(), tile_bf16(tile, first, sums)) }
+        match has_products_of_pairs {
+            // SAFETY: as in `sums_u8`; the feature that the function enables beside was just detected.
+            true => unsafe { by_pixels!(sums.len(), tile_bf16_by_pairs(tile, first, sums)) },
+            // SAFETY: as in `sums_u8`.
+            false => unsafe { by_pixels!(sums.len(), tile_bf16(tile, first, sums)) },
+        }
     }
 }
 
@@ -120,6 +125,87 @@ unsafe fn tile_f32<const PIXELS: usize>(tile: &Tile<'_, f32>, sums: &mut [[f32; 
     }
 }
 
+/// Half a block from channel `first` on, as [`tile_bf16`] has it. `vdpbf16ps` adds the upper product of a pair to a sum and then the lower one,
+/// each fused and rounded to even, so two groups are paired anew: the first of both, which are even values, and the second of both.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn tile_bf16_by_pairs<const PIXELS: usize>(tile: &Tile<'_, bf16>, first: usize, sums: &mut [[f32; BLOCK]]) {
+    const LOWER: __mmask32 = 0x5555_5555;
+    let sums = sums.first_chunk_mut::<PIXELS>().expect("room for all positions");
+    sums.iter_mut()
+        .for_each(|sums| sums[first..first + BLOCK / 2].fill(0.0));
+    for row in 0..tile.rows {
+        for begin in (0..tile.groups).step_by(GROUPS_AT_ONCE) {
+            // The even and the odd values of two vectors of channels.
+            let mut acc = [[[_mm512_setzero_ps(); 2]; 2]; PIXELS];
+            let end = tile.groups.min(begin + GROUPS_AT_ONCE);
+            for group in (begin..end).step_by(2) {
+                // Behind the last of an odd number of groups are zeros, which change no sum: none is a negative zero.
+                let is_pair = group + 1 < end;
+                // SAFETY: `check` holds for `PIXELS` positions: every group of every row has `2 · BLOCK` weights, of which these are the 64
+                // from channel `first` on, and two values of every position; the second group is read only where it is there.
+                unsafe {
+                    let at = (row * tile.groups + group) * BLOCK + first;
+                    let weights = tile.weights.as_ptr().add(2 * at).cast::<i32>();
+                    let mut w = [[_mm512_setzero_si512(); 2]; 2];
+                    for (vector, w) in w.iter_mut().enumerate() {
+                        let one = _mm512_loadu_si512(weights.add(16 * vector).cast());
+                        let other = match is_pair {
+                            true => _mm512_loadu_si512(weights.add(BLOCK + 16 * vector).cast()),
+                            false => _mm512_setzero_si512(),
+                        };
+                        *w = [
+                            _mm512_mask_blend_epi16(LOWER, _mm512_slli_epi32::<16>(one), other),
+                            _mm512_mask_blend_epi16(LOWER, one, _mm512_srli_epi32::<16>(other)),
+                        ];
+                    }
+                    let run = tile.input.as_ptr().add(row * tile.row_step + 2 * group);
+                    for (pixel, acc) in acc.iter_mut().enumerate() {
+                        let values = run.add(pixel * tile.pixel_step).cast::<u32>();
+                        let one = values.read_unaligned();
+                        let other = if is_pair { values.add(1).read_unaligned() } else { 0 };
+                        let x = [one << 16 | other & 0xffff, one & 0xffff_0000 | other >> 16];
+                        let x = x.map(|pair| _mm512_set1_epi32(pair as i32));
+                        for (acc, w) in acc.iter_mut().zip(w) {
+                            for half in 0..2 {
+                                acc[half] = _mm512_dpbf16_ps(acc[half], of_bf16(x[half]), of_bf16(w[half]));
+                            }
+                        }
+                    }
+                }
+            }
+            add_evens_and_odds(&acc, first, sums);
+        }
+    }
+}
+
+/// Adds the even values of two vectors of channels, from `first` on, to the odd ones, and both to the sums.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn add_evens_and_odds<const PIXELS: usize>(
+    acc: &[[[__m512; 2]; 2]; PIXELS],
+    first: usize,
+    sums: &mut [[f32; BLOCK]; PIXELS],
+) {
+    for (acc, sums) in acc.iter().zip(sums) {
+        for ([even, odd], sums) in acc.iter().zip(sums[first..].chunks_exact_mut(16)) {
+            // SAFETY: the chunk has 16 sums.
+            unsafe {
+                let sum = _mm512_loadu_ps(sums.as_ptr());
+                _mm512_storeu_ps(sums.as_mut_ptr(), _mm512_add_ps(sum, _mm512_add_ps(*even, *odd)));
+            }
+        }
+    }
+}
+
+/// Bits as numbers of 16 bits.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn of_bf16(bits: __m512i) -> __m512bh {
+    // SAFETY: both are 512 bits, of which all are numbers.
+    unsafe { std::mem::transmute(bits) }
+}
+
 /// Half a block from channel `first` on. Products are exact, so it does not matter that they are fused with their additions.
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
@@ -153,15 +239,7 @@ unsafe fn tile_bf16<const PIXELS: usize>(tile: &Tile<'_, bf16>, first: usize, su
                     }
                 }
             }
-            for (acc, sums) in acc.iter().zip(&mut *sums) {
-                for ([even, odd], sums) in acc.iter().zip(sums[first..].chunks_exact_mut(16)) {
-                    // SAFETY: the chunk has 16 sums.
-                    unsafe {
-                        let sum = _mm512_loadu_ps(sums.as_ptr());
-                        _mm512_storeu_ps(sums.as_mut_ptr(), _mm512_add_ps(sum, _mm512_add_ps(*even, *odd)));
-                    }
-                }
-            }
+            add_evens_and_odds(&acc, first, sums);
         }
     }
 }
@@ -358,4 +436,52 @@ fn halves(pairs: __m512i) -> [__m512; 2] {
 #[target_feature(enable = "avx512f")]
 fn floor(relu: bool) -> __m512 {
     _mm512_set1_ps(if relu { 0.0 } else { f32::NEG_INFINITY })
+}
+
+#[cfg(all(test, not(miri)))]
+mod tests {
+    use super::super::bfloat16::narrowed_weights;
+    use super::super::element::Unit;
+    use super::super::tile::PIXELS_MAX;
+    use super::*;
+    use crate::testing::values;
+
+    #[test]
+    fn pairs_are_added_up_as_single_values_are() {
+        if !Unit::available().contains(&Unit::Avx512) || !is_x86_feature_detected!("avx512bf16") {
+            return;
+        }
+        for (rows, groups) in [(1, 1), (1, 2), (3, 11), (2, 16), (1, 17), (3, 40)] {
+            let (row_step, pixel_step) = (2 * groups + 10, 2);
+            let input = narrowed_weights(&values(rows * row_step + PIXELS_MAX * pixel_step, 1));
+            let weights = narrowed_weights(&values(rows * groups * 2 * BLOCK, 2));
+            let tile = Tile {
+                input: &input,
+                row_step,
+                pixel_step,
+                rows,
+                groups,
+                weights: &weights,
+            };
+            for pixels in 1..=PIXELS_MAX {
+                tile.check(pixels);
+                let [mut single, mut paired] = [[[0.0_f32; BLOCK]; PIXELS_MAX]; 2];
+                for first in [0, BLOCK / 2] {
+                    // SAFETY: the features were detected, and `check` holds for so many positions.
+                    unsafe {
+                        by_pixels!(pixels, tile_bf16(&tile, first, &mut single));
+                        by_pixels!(pixels, tile_bf16_by_pairs(&tile, first, &mut paired));
+                    }
+                }
+                let bits =
+                    |sums: &[[f32; BLOCK]]| sums.as_flattened().iter().map(|sum| sum.to_bits()).collect::<Vec<_>>();
+                assert_eq!(
+                    bits(&single),
+                    bits(&paired),
+                    "{rows} rows of {groups} groups, {pixels} positions"
+                );
+                assert!(single[0].iter().any(|sum| *sum != 0.0));
+            }
+        }
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! A product of two such numbers is exact in `f32`. Of every 32 values in a row of a window `tdpbf16ps` (Intel, "Architecture
 //! Instruction Set Extensions", chapter 3) adds up the even and the odd ones by themselves, then one to the other, then both to the
-//! sum, each time rounding to `f32`. Everybody else here does the same, so all machines give the same bytes; AVX-512's `vdpbf16ps`, which
-//! adds in another order, is not used. AMX takes numbers below 2⁻¹²⁶ for zero. No sum gets there: weights and activations are
+//! sum, each time rounding to `f32`. Everybody else here does the same, so all machines give the same bytes; to AVX-512's `vdpbf16ps`, which
+//! adds the two of a pair to one sum, values are given in other pairs. Both take numbers below 2⁻¹²⁶ for zero. No sum gets there: weights and activations are
 //! multiples of 2⁻⁵⁷, because what is below 2⁻⁵⁰ becomes zero before it is multiplied.
 //!
 //! Pixels of 0 … 255 are exact, so the first layer reads them as they are, as in 8 bits. Activations are rounded to even once, after

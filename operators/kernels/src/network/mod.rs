@@ -252,6 +252,8 @@ impl CompiledNetwork {
             #[cfg(target_arch = "x86_64")]
             (Kind::Int8(_), Unit::Avx512) => "AVX-512 VNNI",
             #[cfg(target_arch = "x86_64")]
+            (Kind::Bf16(_), Unit::Avx512) if is_x86_feature_detected!("avx512bf16") => "AVX-512 BF16",
+            #[cfg(target_arch = "x86_64")]
             (_, Unit::Amx | Unit::Avx512) => "AVX-512",
             #[cfg(target_arch = "x86_64")]
             (Kind::Int8(_), Unit::AvxVnni) => "AVX-VNNI",
