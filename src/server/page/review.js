@@ -206,6 +206,8 @@ image.addEventListener("load", async () => {
   image.hidden = false;
   find(".picture .nothing").textContent = "";
   const frame = chosen;
+  // While it was loaded, another choice of frames turned out to be of none.
+  if (!frame) return;
   const size = await ask(`/cameras/${encodeURIComponent(frame.camera)}/frames/${frame.seq}`).catch(() => null);
   if (size && chosen && key(chosen) === key(frame)) drawOutlines(frame, size);
 });
