@@ -59,6 +59,8 @@ def test_sixteen_cameras_are_seen_as_they_are(sixteen, visit, pytestconfig):
         expect(tile.locator(".newest")).to_be_visible()
         expect(tile.locator(".frame")).to_have_text("frame 0")
         expect(tile.locator("output")).to_have_text(re.compile(r"0\.\d{3}"))
+    last = tiles.last.bounding_box()
+    assert last["y"] + last["height"] <= DESKTOP["height"], "all of them are seen at once"
     assert page.evaluate("document.documentElement.scrollWidth") <= DESKTOP["width"]
     sixteen.post_all(1)
     for tile in tiles.all():
