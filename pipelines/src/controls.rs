@@ -130,6 +130,16 @@ impl Controls {
         Ok(self.detectors()?.newest(camera, planned))
     }
 
+    /// The detectors that look at a camera, did, or were to; `is_given`: without those that are another one under a threshold that
+    /// somebody set.
+    ///
+    /// # Errors
+    /// As [`Controls::newest`].
+    pub fn known(&self, camera: &str, is_given: bool) -> Result<Vec<Arc<Detector>>, String> {
+        self.queue(camera)?;
+        Ok(self.detectors()?.all(camera, is_given))
+    }
+
     /// Whether another process reads the camera.
     pub fn is_elsewhere(&self, camera: &str) -> bool {
         self.elsewhere.iter().any(|other| **other == *camera)

@@ -85,6 +85,19 @@ impl Detectors {
         }
     }
 
+    /// The detectors of all setups of `camera`, beginning with the first; `is_given`: without those that are an earlier one under another
+    /// threshold.
+    pub fn all(&self, camera: &str, is_given: bool) -> Vec<Arc<Detector>> {
+        let later = self.later.read().unwrap_or_else(PoisonError::into_inner);
+        let first = &self.own.get(camera).unwrap_or(&self.common).detector;
+        let later = later.get(camera).into_iter().flatten();
+        let later = later.filter(|setup| !is_given || matches!(setup.change, ChangeKind::Detector(_)));
+        std::iter::once(first)
+            .chain(later.map(|setup| &setup.assigned.detector))
+            .cloned()
+            .collect()
+    }
+
     /// Notes that a setup from 1 on will never take effect.
     pub fn give_up(&self, camera: &str, setup: u32) {
         let mut later = self.later.write().unwrap_or_else(PoisonError::into_inner);

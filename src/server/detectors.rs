@@ -68,7 +68,7 @@ pub(super) struct Card {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct WantedDetector {
-    /// Its id, as `/detectors` lists it.
+    /// Its id, as `/detectors` lists it, or as a verdict of this run names it.
     detector: String,
     /// The first frame that it looks at, or the next one if that has come; without it, the next one. A later change gives up one that
     /// still waits, and so does the end of the run.
@@ -78,7 +78,7 @@ pub(super) struct WantedDetector {
 /// The cards of detectors that were read once.
 pub(super) type Cards = Mutex<BTreeMap<Arc<str>, Card>>;
 
-/// The detectors of the run: those that look, and those that lie beside it. Of one that does not go on here, those that it was given, with
+/// The detectors of the run: those that look, those that cameras were given before, and those that lie beside it. Of one that does not go on here, those that it was given, with
 /// the cameras that began with them, and those that lie beside it.
 #[utoipa::path(get, path = "/detectors", tag = "line", responses(
     (status = 200, body = Detectors),
@@ -112,7 +112,7 @@ pub(super) async fn detectors(State(shared): State<Shared>) -> Result<Json<Detec
     Ok(Json(Detectors { detectors }))
 }
 
-/// The detectors that look, by id.
+/// The detectors that look, or that cameras were given before, by id.
 fn cards_of(live: &Live) -> BTreeMap<Arc<str>, Card> {
     let mut cards: BTreeMap<Arc<str>, Card> = BTreeMap::new();
     for (camera, detector) in looking(live) {
@@ -120,6 +120,11 @@ fn cards_of(live: &Live) -> BTreeMap<Arc<str>, Card> {
             .entry(detector.id().clone())
             .or_insert_with(|| Card::of(&detector));
         card.cameras.push(camera);
+    }
+    for detector in known_detectors(live, true) {
+        cards
+            .entry(detector.id().clone())
+            .or_insert_with(|| Card::of(&detector));
     }
     cards
 }
@@ -260,7 +265,7 @@ fn has_room(live: &Live, id: &str) -> Result<(), Refusal> {
 
 /// The detector of a run that has this id. No name of a file is made of what was asked for.
 async fn found(live: &Live, wanted: String) -> Result<Arc<Detector>, Refusal> {
-    if let Some((_, detector)) = looking(live).find(|(_, detector)| **detector.id() == *wanted) {
+    if let Some(detector) = known_detectors(live, false).find(|detector| **detector.id() == *wanted) {
         return Ok(detector);
     }
     let path = beside(&live.detector_directories)
@@ -284,6 +289,12 @@ async fn found(live: &Live, wanted: String) -> Result<Arc<Detector>, Refusal> {
 fn looking(live: &Live) -> impl Iterator<Item = (Arc<str>, Arc<Detector>)> + '_ {
     let cameras = live.controls.cameras();
     cameras.filter_map(|camera| Some((camera.clone(), live.controls.newest(camera).ok()?)))
+}
+
+/// Those that look or did, or were to; `is_given` as in [`Controls::known`](intakt_pipelines::Controls::known).
+fn known_detectors(live: &Live, is_given: bool) -> impl Iterator<Item = Arc<Detector>> + '_ {
+    let cameras = live.controls.cameras();
+    cameras.flat_map(move |camera| live.controls.known(camera, is_given).unwrap_or_default())
 }
 
 /// The files in directories that are called like detectors, by id.

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
+use super::telling::unknown_camera;
 use super::{Answers, Audit};
 
 /// What a server serves.
@@ -255,6 +256,16 @@ impl SharedState {
             let error = format!("cannot {} the run's store: {}", error.action, error.trouble);
             Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error)
         })
+    }
+
+    /// Refuses a camera that the run does not have.
+    pub(super) async fn camera_of_run(&self, kept: &Kept, camera: Option<&str>) -> Result<(), Refusal> {
+        let Some(camera) = camera else { return Ok(()) };
+        let cameras = self.read(kept, Store::cameras).await?;
+        match cameras.iter().any(|known| **known == *camera) {
+            true => Ok(()),
+            false => Err(unknown_camera(camera, cameras.iter())),
+        }
     }
 
     /// The same of two runs.

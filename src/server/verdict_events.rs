@@ -58,10 +58,13 @@ pub(super) async fn verdict_events(
     Wanted(wanted): Wanted<WantedEvents>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
     let (viewer, _) = shared.place_to_be_told()?;
-    let behind = match behind(&headers, wanted.after)? {
-        Some(behind) => behind,
-        None => shared.read(&kept, |store| store.newest()).await?,
-    };
+    shared.camera_of_run(&kept, wanted.camera.as_deref()).await?;
+    let newest = shared.read(&kept, |store| store.newest()).await?;
+    let behind = behind(&headers, wanted.after)?.unwrap_or(newest);
+    if behind > newest {
+        let error = format!("no event of this run has the `id` {behind}: it is of another run, or was never told");
+        return Err(Refusal::bad(error));
+    }
     let following = Following {
         filter: OutcomeFilter {
             camera: wanted.camera,

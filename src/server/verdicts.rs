@@ -151,6 +151,7 @@ pub(super) async fn verdicts(
     Wanted(wanted): Wanted<WantedVerdicts>,
 ) -> Result<Json<VerdictPage>, Refusal> {
     let listing = wanted.listing()?;
+    shared.camera_of_run(&kept, wanted.camera.as_deref()).await?;
     let limit = limit(wanted.limit, PAGE, PAGE_MAX)?;
     let (order, from) = wanted.position()?;
     let listed = shared

@@ -277,6 +277,37 @@ fn frames_of_before_a_threshold_are_counted_on_its_scale() {
 }
 
 #[test]
+fn a_detector_that_looked_before_can_look_again() {
+    let (_dir, _run, going_on) = line();
+    let image = fs::read(&SHARED.normal).unwrap();
+    let looking = || {
+        let (status, body) = going_on.exchange("POST /api/v1/cameras/good/frames HTTP/1.1\r\n", &image);
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str::<Value>(&body).unwrap()["detector"].clone()
+    };
+    let put = |what: &str, body: String| {
+        let line = format!("PUT /api/v1/cameras/good/{what} HTTP/1.1\r\ncontent-type: application/json\r\n");
+        let (status, answer) = going_on.exchange(&line, body.as_bytes());
+        assert_eq!(status, 202, "{what} {body}: {answer}");
+    };
+    let first = looking();
+    put("threshold", "{\"threshold\": 1000000}".to_owned());
+    let second = looking();
+    assert_ne!(first, second);
+    for detector in [&first, &second] {
+        put("detector", format!("{{\"detector\": {detector}}}"));
+        assert_eq!(looking(), *detector);
+    }
+    let listed = json(&going_on, "/api/v1/detectors")["detectors"].take();
+    let ids: Vec<&Value> = listed.as_array().unwrap().iter().map(|card| &card["id"]).collect();
+    assert!(
+        ids.len() == 2 && ids.contains(&&first) && ids.contains(&&second),
+        "{ids:?}"
+    );
+    going_on.interrupt();
+}
+
+#[test]
 fn an_uploaded_detector_looks_from_the_frame_that_was_named() {
     let (dir, path) = run_file(
         "detector = \"line.intakt\"\n[server]\nlisten = \"127.0.0.1:0\"\n[[camera]]\nname = \"good\"\nsource = \"http\"\n",

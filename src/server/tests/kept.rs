@@ -288,6 +288,8 @@ fn verdicts_are_told_in_their_order_and_again_behind_the_last_that_was_heard() {
         ("?after=x", ""),
         ("?after=9223372036854775808", ""),
         ("?since=1", ""),
+        ("?after=1506", ""),
+        ("", "last-event-id: 1506\r\n"),
         ("?decision=maybe", ""),
         ("", "last-event-id: 7x\r\n"),
         ("", "last-event-id: -7\r\n"),
@@ -321,7 +323,6 @@ fn frames_are_found_by_camera_decision_time_score_and_label() {
     let wanted = |wanted: &dyn Fn(u64) -> bool| (0..100).filter(|seq| wanted(*seq)).collect::<Vec<u64>>();
     for (filter, expected) in [
         ("&camera=dock", wanted(&|_| true)),
-        ("&camera=quay", vec![]),
         ("&decision=reject", wanted(&|seq| score(seq) > 0.5)),
         ("&from=10000000&to=20000000", wanted(&|seq| (10..20).contains(&seq))),
         ("&from=1970-01-01T00:01:00Z", wanted(&|seq| seq >= 60)),
@@ -336,6 +337,11 @@ fn frames_are_found_by_camera_decision_time_score_and_label() {
         ),
     ] {
         assert_eq!(all(&mut run, filter), expected, "{filter}");
+    }
+    for path in ["verdicts", "verdicts/events"] {
+        let refused = run.get(&format!("/api/v1/{path}?camera=quay"));
+        assert_eq!(refused.status, 404, "{refused:?}");
+        assert!(refused.body.contains("there are \\\"dock\\\""), "{refused:?}");
     }
     let labelled = run.json("/api/v1/verdicts?labelled=true");
     let truths: Vec<&Value> = labelled["verdicts"]
