@@ -200,7 +200,18 @@ pub(super) async fn activate(
     let (detector, bytes, at_seq) = if is_json {
         let Body(WantedDetector { detector, at_seq }) = Body::from_request(request, &shared).await?;
         seq_of_a_frame(at_seq)?;
-        (found(&live, detector).await?, None, at_seq)
+        let detector = found(&live, detector).await?;
+        // Who goes on with the run, or replays it, looks for it there.
+        let is_kept =
+            live.detector_directories.is_empty() || beside(&live.detector_directories).contains_key(detector.id());
+        let bytes = if is_kept {
+            None
+        } else {
+            has_room(&live, detector.id())?;
+            let detector = detector.clone();
+            Some(Bytes::from(blocking(move || detector.to_bytes()).await?))
+        };
+        (detector, bytes, at_seq)
     } else {
         let _place = shared.uploads.acquire().await;
         let bytes = file(&shared, request).await?;

@@ -1,6 +1,6 @@
 //! What a server serves: a run that goes on here, one that is kept, or both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -261,8 +261,10 @@ impl SharedState {
     /// Refuses a camera that the run does not have.
     pub(super) async fn camera_of_run(&self, kept: &Kept, camera: Option<&str>) -> Result<(), Refusal> {
         let Some(camera) = camera else { return Ok(()) };
-        let cameras = self.read(kept, Store::cameras).await?;
-        match cameras.iter().any(|known| **known == *camera) {
+        let mut cameras: BTreeSet<Arc<str>> = self.read(kept, Store::cameras).await?.into_iter().collect();
+        // Some may have no frame yet.
+        cameras.extend(self.line.borrow().line.cameras.iter().map(|of| of.camera.clone()));
+        match cameras.contains(camera) {
             true => Ok(()),
             false => Err(unknown_camera(camera, cameras.iter())),
         }

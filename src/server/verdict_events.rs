@@ -48,6 +48,7 @@ pub(super) struct WantedEvents {
     params(WantedEvents, ("Last-Event-ID" = Option<u64>, Header, description = "The last `id` that was heard")),
     responses(
         (status = 200, body = KeptVerdict, content_type = "text/event-stream", description = "Events; the schema is that of their data"),
+        (status = 404, description = "There is no such camera"),
         (status = 503, description = "As many are told as may be"),
     ),
 )]

@@ -144,7 +144,10 @@ pub(super) struct Suppressed {
 }
 
 /// What became of the frames of a kept run, page by page. Each frame is on one page, also while others are added.
-#[utoipa::path(get, path = "/verdicts", tag = "results", params(WantedVerdicts), responses((status = 200, body = VerdictPage)))]
+#[utoipa::path(get, path = "/verdicts", tag = "results", params(WantedVerdicts), responses(
+    (status = 200, body = VerdictPage),
+    (status = 404, description = "There is no such camera"),
+))]
 pub(super) async fn verdicts(
     State(shared): State<Shared>,
     KeptRun(kept): KeptRun,

@@ -278,7 +278,7 @@ fn frames_of_before_a_threshold_are_counted_on_its_scale() {
 
 #[test]
 fn a_detector_that_looked_before_can_look_again() {
-    let (_dir, _run, going_on) = line();
+    let (dir, run, going_on) = line();
     let image = fs::read(&SHARED.normal).unwrap();
     let looking = || {
         let (status, body) = going_on.exchange("POST /api/v1/cameras/good/frames HTTP/1.1\r\n", &image);
@@ -304,6 +304,13 @@ fn a_detector_that_looked_before_can_look_again() {
         ids.len() == 2 && ids.contains(&&first) && ids.contains(&&second),
         "{ids:?}"
     );
+    going_on.interrupt();
+    // The run goes on with the one that looked last.
+    let kept = ["--run", run.to_str().unwrap(), "--resume"];
+    let going_on = Served::start(&dir.path().join("run.toml"), &kept);
+    let (status, body) = going_on.exchange("POST /api/v1/cameras/good/frames HTTP/1.1\r\n", &image);
+    assert_eq!(status, 200, "{body}");
+    assert_eq!(serde_json::from_str::<Value>(&body).unwrap()["detector"], second);
     going_on.interrupt();
 }
 
