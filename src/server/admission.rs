@@ -129,7 +129,7 @@ fn authorise(tokens: Option<&Tokens>, headers: &HeaderMap) -> Result<Caller, Ref
 fn unauthorised() -> Refusal {
     Refusal::new(
         StatusCode::UNAUTHORIZED,
-        "this server asks for a token: `Authorization: Bearer …`".to_owned(),
+        "this server asks for a token that it knows: `Authorization: Bearer …`".to_owned(),
     )
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
-use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use intakt_operators::DropReason;
 use intakt_pipelines::sources::{Clock, Poster, SystemClock};
@@ -115,6 +115,12 @@ pub(super) async fn post_frame(
     request: Request,
 ) -> Result<Response, Refusal> {
     let poster = poster(&live, &camera)?;
+    let content_type = request.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    if content_type.is_some_and(|kind| kind.to_ascii_lowercase().starts_with(b"multipart/")) {
+        // It would be a frame that is unreadable.
+        let error = "a form is no image: send the file's bytes as they are (`--data-binary @part.png`), or forms to …/frames/batch";
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, error.to_owned()));
+    }
     let wishes = wishes.with(request.headers(), SystemClock.now_us())?;
     if live.stop.is_stopped() {
         return Err(ending());

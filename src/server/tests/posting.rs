@@ -8,7 +8,7 @@ use std::time::Duration;
 use intakt_operators::dataflow::Overflow;
 use serde_json::Value;
 
-use super::{FRAMES, Going, HANG, LIMITS, Limits, Reply, exchange, image, post};
+use super::{FRAMES, Going, HANG, LIMITS, Limits, Reply, ask, exchange, image, post};
 
 #[test]
 fn a_frame_that_finds_the_queue_full_is_told_at_once_and_the_others_are_judged() {
@@ -163,6 +163,29 @@ fn a_verdict_that_does_not_come_is_not_waited_for_for_ever() {
     assert!(reply.body.contains("\"seq\":0"), "{reply:?}");
     run.let_go.send(()).unwrap();
     assert_eq!(run.end().cameras["dock"].judged, 1, "it is judged nevertheless");
+}
+
+#[test]
+fn a_form_is_no_image() {
+    let run = Going::start(LIMITS, None, false);
+    run.ready();
+    for kind in ["multipart/form-data; boundary=cut", "Multipart/Form-Data"] {
+        let refused = ask(
+            run.address,
+            "POST",
+            FRAMES,
+            &format!("content-type: {kind}\r\n"),
+            &image(),
+        );
+        assert!(
+            refused.status == 415 && refused.body.contains("--data-binary"),
+            "{refused:?}"
+        );
+    }
+    // What curl says of anything it is told to send.
+    let form = "content-type: application/x-www-form-urlencoded\r\n";
+    assert_eq!(ask(run.address, "POST", FRAMES, form, &image()).json()["seq"], 0);
+    run.end();
 }
 
 #[test]
