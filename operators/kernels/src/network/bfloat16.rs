@@ -9,15 +9,14 @@
 //! Pixels of 0 … 255 are exact, so the first layer reads them as they are, as in 8 bits. Activations are rounded to even once, after
 //! what is added to them and `max(·, 0)`.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use half::bf16;
 
 use super::element::{Element, Unit};
 use super::finish::Finish;
-use super::memory::{Buffer, Zeroed};
-use super::run::{ConvRows, Pixels};
+use super::memory::Zeroed;
+use super::run::{ConvRows, Pixels, with_scratch};
 use super::tile::{BLOCK, DepthwiseTile, GROUPS_AT_ONCE, PoolRow, Tile};
 #[cfg(target_arch = "x86_64")]
 use super::tile::{Group, GroupSums};
@@ -109,13 +108,7 @@ impl Pixels for bf16 {
         }
     }
 
-    fn with_scratch(len: usize, work: impl FnOnce(&mut [bf16])) {
-        thread_local! {
-            /// It grows with the first image that a thread sees.
-            static SCRATCH: RefCell<Buffer<bf16>> = RefCell::new(Buffer::zeros(0));
-        }
-        SCRATCH.with_borrow_mut(|scratch| work(scratch.at_least(len)));
-    }
+    with_scratch!(bf16);
 
     fn winograd(_: &mut ConvRows<'_, bf16>, _: Range<usize>) {
         unreachable!("weights of 16 bits are not transformed");

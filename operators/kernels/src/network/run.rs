@@ -1,6 +1,5 @@
 //! Runs a plan.
 
-use std::cell::RefCell;
 use std::ops::Range;
 
 use super::cells;
@@ -47,19 +46,28 @@ pub(super) trait Pixels: Element {
     fn winograd(work: &mut ConvRows<'_, Self>, rows: Range<usize>);
 }
 
+/// [`Pixels::with_scratch`] of one kind of values: each thread has memory of its own.
+macro_rules! with_scratch {
+    ($value:ty) => {
+        fn with_scratch(len: usize, work: impl FnOnce(&mut [$value])) {
+            thread_local! {
+                /// It grows with the first image that a thread sees.
+                static SCRATCH: std::cell::RefCell<$crate::network::memory::Buffer<$value>> =
+                    std::cell::RefCell::new($crate::network::memory::Buffer::zeros(0));
+            }
+            SCRATCH.with_borrow_mut(|scratch| work(scratch.at_least(len)));
+        }
+    };
+}
+pub(super) use with_scratch;
+
 impl Pixels for u8 {
     #[inline]
     fn row(_: Option<&[[f32; 256]; 3]>, rgb: &[u8], out: &mut [u8]) {
         out.copy_from_slice(rgb);
     }
 
-    fn with_scratch(len: usize, work: impl FnOnce(&mut [u8])) {
-        thread_local! {
-            /// It grows with the first image that a thread sees.
-            static SCRATCH: RefCell<Buffer<u8>> = RefCell::new(Buffer::zeros(0));
-        }
-        SCRATCH.with_borrow_mut(|scratch| work(scratch.at_least(len)));
-    }
+    with_scratch!(u8);
 
     fn winograd(_: &mut ConvRows<'_, u8>, _: Range<usize>) {
         unreachable!("weights of 8 bits are not transformed");
@@ -76,13 +84,7 @@ impl Pixels for f32 {
         }
     }
 
-    fn with_scratch(len: usize, work: impl FnOnce(&mut [f32])) {
-        thread_local! {
-            /// It grows with the first image that a thread sees.
-            static SCRATCH: RefCell<Buffer<f32>> = RefCell::new(Buffer::zeros(0));
-        }
-        SCRATCH.with_borrow_mut(|scratch| work(scratch.at_least(len)));
-    }
+    with_scratch!(f32);
 
     fn winograd(work: &mut ConvRows<'_, f32>, rows: Range<usize>) {
         let Under { conv, from, input } = work.under;
