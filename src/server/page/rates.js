@@ -115,16 +115,16 @@ function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
 
 // What labels made of the figures that are charted, the newest windows first: a chart says so only where it is pointed at.
 function drawCorrections(inOrder) {
-  const corrected = inOrder.toReversed().flatMap((window) =>
+  const found = inOrder.toReversed().flatMap((window) =>
     CHARTS.flatMap(({ names, write }) => names.map((name) => ({ name, write, window, ...window.figures[name] })))
       .filter(({ value, before }) => before != null && before !== value),
   );
-  corrections.closest(".scrolled").hidden = !corrected.length;
+  corrections.closest(".scrolled").hidden = !found.length;
   corrections.replaceChildren(
-    ...corrected.slice(0, CORRECTIONS_MAX).map(({ name, write, window, value, before, revision }) => element(
+    ...found.slice(0, CORRECTIONS_MAX).map(({ name, write, window, value, before, revision }) => element(
       "tr", {},
-      element("th", { scope: "row", text: `${clock(window.end_us, true)} ${NAMES[name] ?? name.replaceAll("_", " ")}` }),
-      element("td", { class: "corrected", text: `${write(before)} → ${value == null ? "undefined" : write(value)}` }),
+      element("th", { scope: "row", text: `${clock(window.end_us, true)} ${nameOf(name)}` }),
+      element("td", { class: "corrected", text: corrected(write, before, value) }),
       element("td", { text: revision }),
     )),
   );
@@ -167,14 +167,18 @@ function minutesOf(window) {
   return length * { s: 1 / 60, m: 1, h: 60 }[unit];
 }
 
+const nameOf = (name) => NAMES[name] ?? name.replaceAll("_", " ");
+const written = (write, value) => (value == null ? "undefined" : write(value));
+const corrected = (write, before, value) => `${write(before)} → ${written(write, value)}`;
+
 function row(name, { value, before, first, revision }) {
   const write = COUNTS.includes(name) ? count : WRITTEN[name] ?? percent;
-  const corrected = before != null && before !== value;
+  const isCorrected = before != null && before !== value;
   return element(
     "tr", {},
-    element("th", { scope: "row", text: NAMES[name] ?? name.replaceAll("_", " ") }),
-    element("td", { text: value == null ? "undefined" : write(value) }),
-    element("td", { class: corrected ? "corrected" : "", text: corrected ? `${write(before)} → ${value == null ? "undefined" : write(value)}` : "" }),
+    element("th", { scope: "row", text: nameOf(name) }),
+    element("td", { text: written(write, value) }),
+    element("td", { class: isCorrected ? "corrected" : "", text: isCorrected ? corrected(write, before, value) : "" }),
     element("td", { text: first == null || first === value ? "" : write(first) }),
     element("td", { text: revision || "" }),
   );
