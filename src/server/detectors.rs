@@ -78,8 +78,8 @@ pub(super) struct WantedDetector {
 /// The cards of detectors that were read once.
 pub(super) type Cards = Mutex<BTreeMap<Arc<str>, Card>>;
 
-/// The detectors of the run: those that look, those that cameras were given before, and those that lie beside it. Of one that does not go on here, those that it was given, with
-/// the cameras that began with them, and those that lie beside it.
+/// The detectors of the run: those that look, those that cameras were given before, and those that lie beside it. Of one that does not
+/// go on here, those that it was given, with the cameras that began with them, and those that lie beside it.
 #[utoipa::path(get, path = "/detectors", tag = "line", responses(
     (status = 200, body = Detectors),
     (status = 409, description = "No run goes on here, and none is kept"),
