@@ -1,6 +1,6 @@
 //! Backbones at 256×256 on the kernels, with random weights: milliseconds an image, and how much of it is where.
 //!
-//! `cargo bench --bench network` prints medians; `-- --layers` every step of them.
+//! `cargo bench --bench network` prints medians; `-- --layers` every step of them, with its share of what the CPU could do.
 
 #![expect(clippy::print_stdout, reason = "a bench prints what it measured")]
 
@@ -144,8 +144,9 @@ fn main() {
         let in_bf16 = CompiledNetwork::bf16(&network);
         for (precision, compiled) in [("int8", &in_int8), ("bf16", &in_bf16), ("f32", &in_f32)] {
             let mut plan = compiled.plan(SIDE_PX, SIDE_PX).expect("large enough");
+            let peak = layers.then(|| compiled.peak_operations());
             for threads in [1, 2] {
-                report(name, precision, &mut plan, &mut team, threads, &rgb, layers);
+                report(name, precision, &mut plan, &mut team, threads, &rgb, peak);
             }
             let megabytes = |bytes: usize| bytes as f64 / 1e6;
             println!(
@@ -157,7 +158,16 @@ fn main() {
     }
 }
 
-fn report(name: &str, precision: &str, plan: &mut Plan, team: &mut Team, threads: usize, rgb: &[u8], layers: bool) {
+/// Prints medians, and every step where the `peak` of a thread is given, in operations a second.
+fn report(
+    name: &str,
+    precision: &str,
+    plan: &mut Plan,
+    team: &mut Team,
+    threads: usize,
+    rgb: &[u8],
+    peak: Option<f64>,
+) {
     let mut seconds: Vec<f64> = (0..RUNS)
         .map(|_| {
             let started = Instant::now();
@@ -175,18 +185,20 @@ fn report(name: &str, precision: &str, plan: &mut Plan, team: &mut Team, threads
         seconds[0] * 1e3,
         giga(multiplications, seconds[RUNS / 2])
     );
-    if !layers {
+    let Some(peak) = peak.map(|peak| peak * threads as f64) else {
         return;
-    }
+    };
     for (at, step) in profiles[0].iter().enumerate() {
         let mut of_step: Vec<f64> = profiles.iter().map(|profile| profile[at].seconds).collect();
         of_step.sort_by(f64::total_cmp);
         let median = of_step[RUNS / 2];
         println!(
-            "    {:<48} {:8.3} ms {:5.0} GOP/s",
+            "    {:<56} {:8.3} ms {:5.0} GOP/s {:3.0} % of {:.0}",
             step.what,
             median * 1e3,
-            giga(step.multiplications, median)
+            giga(step.multiplications, median),
+            100.0 * 2.0 * step.multiplications as f64 / median / peak,
+            peak / 1e9
         );
     }
 }

@@ -50,6 +50,14 @@ def test_views_are_reached_by_keys(demo, visit):
     expect(page.locator("#rates")).to_be_visible()
 
 
+def test_the_next_key_is_that_of_the_view_that_was_asked_for(demo, visit):
+    page = visit(demo.url, "line")
+    hidden = page.evaluate(
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', { key: '3', bubbles: true })), document.querySelector('#review').hidden"
+    )
+    assert not hidden
+
+
 def test_the_skip_link_goes_past_the_header(demo, visit):
     page = visit(demo.url, "review")
     expect(page.locator("#review [role=option]")).not_to_have_count(0)

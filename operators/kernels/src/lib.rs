@@ -18,6 +18,7 @@ mod gram;
 mod mahalanobis;
 mod nearest;
 pub mod network;
+mod pages;
 mod pool;
 mod random;
 mod resize;

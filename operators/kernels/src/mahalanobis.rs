@@ -4,6 +4,7 @@ use crate::cholesky::{packed_len, row_of};
 use crate::distance::dot_inline;
 use crate::gemm::matmul_transposed;
 use crate::network::share;
+use crate::pages::keep_in_large_pages;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Level, level};
 
@@ -71,6 +72,7 @@ impl PositionGaussians {
                 }
             }
         }
+        keep_in_large_pages(&tiles);
         Self {
             dims,
             means,

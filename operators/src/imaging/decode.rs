@@ -1,11 +1,14 @@
 //! From the bytes of an image file to pixels.
 
 use std::io::{Cursor, ErrorKind};
+use std::iter::repeat_n;
+use std::sync::Arc;
 
 use image::error::{ImageError, UnsupportedErrorKind};
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 use thiserror::Error;
 
+use super::png::decode_png;
 use super::{Image, jpeg};
 use crate::Mask;
 
@@ -80,7 +83,24 @@ pub enum DecodeError {
 /// # Errors
 /// See [`DecodeError`]. A picture that is only partly there is an error, never a half-grey image.
 pub fn decode(bytes: &[u8], sixteen_bit_max: u16) -> Result<Image, DecodeError> {
-    let picture = read(bytes)?;
+    match decode_png(bytes) {
+        Some(image) => Ok(image),
+        None => decode_any(bytes, sixteen_bit_max),
+    }
+}
+
+fn decode_any(bytes: &[u8], sixteen_bit_max: u16) -> Result<Image, DecodeError> {
+    let (format, decoder) = open(bytes)?;
+    if decoder.color_type() == ColorType::Rgb8 && !is_turned(format) {
+        let (width, height) = decoder.dimensions();
+        let mut rgb: Arc<[u8]> = repeat_n(0, 3 * width as usize * height as usize).collect();
+        let pixels = Arc::get_mut(&mut rgb).expect("nobody else has it yet");
+        let decoded = decoder.read_image(pixels);
+        return decoded
+            .map(|()| Image::new(width, height, rgb))
+            .map_err(|error| decode_error(error, format, bytes));
+    }
+    let picture = read(bytes, format, decoder)?;
     let rgb = match picture.samples {
         Samples::Eight(rgb) if picture.channels == 3 => rgb,
         Samples::Eight(values) => interleave_rgb(&values, picture.channels, |value| value),
@@ -97,7 +117,8 @@ pub fn decode(bytes: &[u8], sixteen_bit_max: u16) -> Result<Image, DecodeError> 
 /// # Errors
 /// As [`decode`].
 pub fn decode_mask(bytes: &[u8]) -> Result<Mask, DecodeError> {
-    let picture = read(bytes)?;
+    let (format, decoder) = open(bytes)?;
+    let picture = read(bytes, format, decoder)?;
     let bits = match &picture.samples {
         Samples::Eight(values) => colours(values, picture.channels)
             .map(|px| px.iter().any(|&v| v > 0))
@@ -115,14 +136,14 @@ pub fn decode_mask(bytes: &[u8]) -> Result<Mask, DecodeError> {
 /// # Errors
 /// As [`decode`].
 pub fn sixteen_bit_range(bytes: &[u8]) -> Result<Option<u16>, DecodeError> {
-    let (_, decoder) = open(bytes)?;
+    let (format, decoder) = open(bytes)?;
     if !matches!(
         decoder.color_type(),
         ColorType::L16 | ColorType::La16 | ColorType::Rgb16 | ColorType::Rgba16
     ) {
         return Ok(None);
     }
-    let picture = read(bytes)?;
+    let picture = read(bytes, format, decoder)?;
     Ok(match &picture.samples {
         Samples::Eight(_) => None,
         Samples::Sixteen(values) => colours(values, picture.channels).flatten().copied().max(),
@@ -158,13 +179,16 @@ enum Samples {
     Sixteen(Vec<u16>),
 }
 
-fn read(bytes: &[u8]) -> Result<Picture, DecodeError> {
-    let (format, mut decoder) = open(bytes)?;
+/// Whether a file is turned by its tag: Pillow does so with TIFFs when it loads them, with JPEGs and PNGs only when asked to.
+fn is_turned(format: ImageFormat) -> bool {
+    format == ImageFormat::Tiff
+}
+
+fn read(bytes: &[u8], format: ImageFormat, mut decoder: impl ImageDecoder) -> Result<Picture, DecodeError> {
     let failed = |error| decode_error(error, format, bytes);
-    // Pillow turns TIFFs by their tag when it loads them, JPEGs and PNGs only when asked to.
-    let orientation = match format {
-        ImageFormat::Tiff => Some(decoder.orientation().map_err(failed)?),
-        _ => None,
+    let orientation = match is_turned(format) {
+        true => Some(decoder.orientation().map_err(failed)?),
+        false => None,
     };
     let mut pixels = DynamicImage::from_decoder(decoder).map_err(failed)?;
     if let Some(orientation) = orientation {

@@ -5,6 +5,7 @@ mod image;
 mod jpeg;
 mod layout;
 mod margin;
+mod png;
 mod resize;
 pub use decode::{DecodeError, FRAME_PIXELS_MAX, decode, decode_mask, jpeg_size, real_range, sixteen_bit_range};
 pub use image::Image;

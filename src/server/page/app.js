@@ -160,8 +160,13 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) return;
   if (document.querySelector("dialog[open]")) return;
   const name = Object.keys(VIEWS)[Number(event.key) - 1];
-  if (name) location.hash = `#/${name}`;
-  else VIEWS[shown]?.pressed?.(event);
+  if (name) {
+    location.hash = `#/${name}`;
+    // `hashchange` comes later: until then the next key would be that of the view before.
+    route();
+  } else {
+    VIEWS[shown]?.pressed?.(event);
+  }
 });
 
 // The address names a view, so that a link within the page is followed here.

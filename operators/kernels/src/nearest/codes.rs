@@ -15,6 +15,7 @@ use super::squared_norm;
 use crate::distance::{gamma, underflow};
 use crate::gemm::matmul_transposed;
 use crate::network::{BLOCK, BYTE_DIMS, BYTE_GROUP, ByteProducts, Unit};
+use crate::pages::keep_in_large_pages;
 
 /// Coordinates of a code, the length of the rest included; a power of two.
 const CODE_DIMS: usize = 128;
@@ -173,6 +174,7 @@ impl Codes {
         for place in 0..rows {
             codes.pack(place, &all[codes.rows[place] as usize]);
         }
+        keep_in_large_pages(&codes.packed);
         Some(codes)
     }
 

@@ -8,6 +8,7 @@ use self::codes::{CodeDistances, Codes, Limit, QueryCodes};
 use crate::distance::{DIMS_MAX, gamma, relative_error, squared_distance_inline, underflow};
 use crate::gemm::matmul_transposed;
 use crate::network::{BLOCK, Unit, share};
+use crate::pages::keep_in_large_pages;
 use crate::squared_distance;
 
 /// Queries and bank vectors per matrix product. The products of a tile (256 KiB) stay in the second-level cache until they
@@ -73,6 +74,7 @@ impl Bank {
         let largest = squared_norms
             .iter()
             .fold(0.0, |max: f64, norm| if norm.is_nan() { *norm } else { max.max(*norm) });
+        keep_in_large_pages(&vectors);
         Self {
             dims,
             norm_max: largest.sqrt(),

@@ -5,6 +5,7 @@
 //! from sums of integers, and how far either was moved by rounding is known: the true distance is less than theirs by both at most.
 
 use crate::distance::{gamma, underflow};
+use crate::pages::keep_in_large_pages;
 
 /// Largest values of a rounded vector and of a rounded query; the smallest are their negatives.
 const ROW_MAX: f32 = 127.0;
@@ -49,7 +50,9 @@ struct Rounding {
 impl Rounded<i8> {
     /// Vectors of a bank, whose lengths are below 1e15.
     pub(super) fn bank<'a>(mean: &[f32], vectors: impl ExactSizeIterator<Item = &'a [f32]>) -> Self {
-        Self::new(mean, vectors, round_row)
+        let bank = Self::new(mean, vectors, round_row);
+        keep_in_large_pages(&bank.values);
+        bank
     }
 
     /// What the distance of a row to a query is at least.

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use super::Team;
@@ -95,9 +96,73 @@ pub(crate) fn share<P: Send>(cut: impl FnOnce(usize) -> Vec<P>, work: impl Fn(P)
     });
 }
 
+/// Items that may be ahead of those that are taken.
+const AHEAD: usize = 4;
+
+/// Lets `take` have the `items`, one after the other: while the calling thread makes the next ones, an idle thread of its
+/// [`Crew`] takes them, where there is one.
+///
+/// Panics if either does.
+pub fn pipelined<T: Send>(items: impl Iterator<Item = T> + Send, take: impl FnMut(T) + Send) {
+    with_idle(|team, threads| {
+        if threads.min(team.threads()) < 2 {
+            return items.for_each(take);
+        }
+        let (sender, receiver) = sync_channel(AHEAD);
+        let (making, taking) = (Mutex::new(Some((items, sender))), Mutex::new(Some((take, receiver))));
+        team.run(2, &|member, _| {
+            // What a member has taken out ends with it, also when it panics: then the other's end of the channel is closed.
+            if member == 0 {
+                let made = making.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some((mut items, sender)) = made {
+                    // Nobody takes any more where the other has panicked.
+                    let _ = items.try_for_each(|item| sender.send(item));
+                }
+            } else {
+                let taken = taking.lock().unwrap_or_else(PoisonError::into_inner).take();
+                taken
+                    .into_iter()
+                    .for_each(|(take, receiver)| receiver.into_iter().for_each(take));
+            }
+        });
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn items_are_taken_in_their_order_beside_or_by_the_same_thread() {
+        for threads in [1, 2, 3] {
+            let crew = Crew::new(threads);
+            let _at_work = crew.begin();
+            let (mut taken, mut by) = (Vec::new(), Vec::new());
+            pipelined(0..100, |item| {
+                taken.push(item);
+                by.push(std::thread::current().id());
+            });
+            assert_eq!(taken, Vec::from_iter(0..100));
+            let is_beside = by[0] != std::thread::current().id();
+            assert_eq!(is_beside, threads > 1);
+        }
+    }
+
+    #[test]
+    fn a_panic_on_either_side_ends_both() {
+        let crew = Crew::new(2);
+        let _at_work = crew.begin();
+        let panics = |making, taking| {
+            let run = || {
+                let items = (0..100).inspect(|item| assert_ne!(*item, making, "as asked for"));
+                pipelined(items, |item| assert_ne!(item, taking, "as asked for"));
+            };
+            std::panic::catch_unwind(run).is_err()
+        };
+        assert!(panics(50, -1));
+        assert!(panics(-1, 50));
+        assert!(!panics(-1, -1), "the team goes on");
+    }
 
     #[test]
     fn idle_threads_help_and_busy_ones_do_not() {

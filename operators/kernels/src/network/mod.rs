@@ -40,7 +40,7 @@ use half::bf16;
 use self::bfloat16::narrowed_weights;
 pub(crate) use self::byte_products::{BYTE_DIMS, BYTE_GROUP, ByteProducts};
 pub(crate) use self::crew::share;
-pub use self::crew::{AtWork, Crew};
+pub use self::crew::{AtWork, Crew, pipelined};
 pub(crate) use self::element::Unit;
 use self::graph::Node;
 pub use self::graph::{Conv, Network, NodeId, Window};

@@ -310,10 +310,13 @@ fn jpeg_with_thumbnail_padding_and_restarts_has_its_end() {
     assert_eq!(decode(&padded, 255), decode(file("baseline.jpg"), 255));
 }
 
-/// A PNG whose header announces `width` × `height`, with valid checksums (computed by the encoder on a small picture and
-/// patched).
+/// A PNG whose header announces `width` × `height`.
 fn png_announcing(width: u32, height: u32) -> Vec<u8> {
-    let mut bytes = png(1, 1, ExtendedColorType::L8, &[7]);
+    announcing(png(1, 1, ExtendedColorType::L8, &[7]), width, height)
+}
+
+/// Another size in the header of a PNG, with its checksum.
+fn announcing(mut bytes: Vec<u8>, width: u32, height: u32) -> Vec<u8> {
     bytes[16..20].copy_from_slice(&width.to_be_bytes());
     bytes[20..24].copy_from_slice(&height.to_be_bytes());
     let mut crc = u32::MAX;
@@ -426,4 +429,33 @@ fn refusals_say_what_was_found() {
     damaged[100] ^= 0x10;
     let damaged = decode(&damaged, 255).unwrap_err();
     assert!(matches!(damaged, DecodeError::Damaged { .. }), "{damaged}");
+}
+
+/// A PNG is read in two ways, of which one gives up where anything is wrong.
+#[test]
+fn a_damaged_or_cut_png_is_what_it_is_to_the_decoder_of_all_files() {
+    let whole = file("rgb.png");
+    let is_the_same = |bytes: &[u8]| assert_eq!(decode(bytes, 65535), decode_any(bytes, 65535));
+    for end in 0..whole.len() {
+        is_the_same(&whole[..end]);
+    }
+    let mut n_readable = 0;
+    for at in 0..whole.len() {
+        for change in [1, 0x40, 0xff] {
+            let mut damaged = whole.to_vec();
+            damaged[at] ^= change;
+            is_the_same(&damaged);
+            n_readable += usize::from(decode(&damaged, 65535).is_ok());
+        }
+    }
+    assert!(
+        (1..whole.len()).contains(&n_readable),
+        "{n_readable} of them are images"
+    );
+    // More rows than data, and more data than rows.
+    for (rows, is_image) in [(15, true), (16, true), (17, false)] {
+        let bytes = announcing(png(24, 16, ExtendedColorType::Rgb8, &picture()), 24, rows);
+        is_the_same(&bytes);
+        assert_eq!(decode(&bytes, 65535).is_ok(), is_image, "{rows} rows");
+    }
 }

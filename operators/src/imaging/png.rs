@@ -1,0 +1,222 @@
+//! The usual PNG, taken apart on two threads where one is idle: about half of the time goes into inflating, the other half into taking
+//! back the filters of rows (PNG, third edition, section 9), and rows can be taken back while the next ones are inflated.
+
+use std::iter::repeat_n;
+use std::sync::Arc;
+
+use intakt_kernels::network::pipelined;
+use png::{BitDepth, ColorType, DecodeOptions, Decoded, StreamingDecoder, UnfilterRegion, chunk};
+
+use super::decode::FRAME_PIXELS_MAX;
+use super::image::Image;
+
+/// Bytes of rows that are handed from thread to thread at once.
+const SLAB_BYTES: usize = 128 << 10;
+
+/// How far back what is inflated may refer.
+const LOOK_BACK_BYTES: usize = 32 << 10;
+
+/// An RGB or grey PNG of 8 bits that is not interlaced; none of any other, nor of one in which something is wrong: what it is, those
+/// say who read all kinds of files.
+pub(super) fn decode_png(bytes: &[u8]) -> Option<Image> {
+    let mut options = DecodeOptions::default();
+    options.set_ignore_text_chunk(true);
+    options.set_ignore_iccp_chunk(true);
+    let mut decoder = StreamingDecoder::new_with_options(options);
+    let mut rest = bytes;
+    loop {
+        let (read, decoded) = decoder.update(rest, None).ok()?;
+        rest = &rest[read..];
+        match decoded {
+            Decoded::ChunkBegin(_, chunk::IDAT) => break,
+            Decoded::Nothing if rest.is_empty() => return None,
+            _ => {}
+        }
+    }
+    let info = decoder.info()?;
+    let (width, height) = (info.width, info.height);
+    let pixels = u64::from(width) * u64::from(height);
+    let is_plain = info.bit_depth == BitDepth::Eight && !info.interlaced && info.animation_control.is_none();
+    if !is_plain || !(1..=FRAME_PIXELS_MAX).contains(&pixels) {
+        return None;
+    }
+    let channels = match info.color_type {
+        ColorType::Rgb => 3,
+        ColorType::Grayscale => 1,
+        _ => return None,
+    };
+    let row_bytes = width as usize * channels;
+    let slabs = Slabs {
+        decoder,
+        rest,
+        row_bytes,
+        rows_left: height as usize,
+        history: Vec::new(),
+        is_at_end: false,
+    };
+    let mut rgb: Arc<[u8]> = repeat_n(0, 3 * pixels as usize).collect();
+    let mut rows = Rows {
+        above: vec![0; row_bytes],
+        row: vec![0; row_bytes],
+        channels,
+        rgb: Arc::get_mut(&mut rgb)?.chunks_exact_mut(3 * width as usize),
+    };
+    let mut is_whole = true;
+    pipelined(slabs, |slab| {
+        is_whole = is_whole && slab.is_some_and(|slab| rows.take(&slab).is_some())
+    });
+    is_whole.then(|| Image::new(width, height, rgb))
+}
+
+/// Whole rows, each behind the number of its filter; before them what was inflated last.
+struct Slab {
+    bytes: Vec<u8>,
+    first: usize,
+}
+
+/// Inflates. A slab that is none is the last: something was wrong.
+struct Slabs<'a> {
+    decoder: StreamingDecoder,
+    rest: &'a [u8],
+    row_bytes: usize,
+    rows_left: usize,
+    history: Vec<u8>,
+    is_at_end: bool,
+}
+
+impl Iterator for Slabs<'_> {
+    type Item = Option<Slab>;
+
+    fn next(&mut self) -> Option<Option<Slab>> {
+        if self.is_at_end {
+            return None;
+        }
+        if self.rows_left == 0 {
+            self.is_at_end = true;
+            return if self.reach_end().is_some() { None } else { Some(None) };
+        }
+        let slab = self.slab();
+        self.is_at_end = slab.is_none();
+        Some(slab)
+    }
+}
+
+impl Slabs<'_> {
+    fn slab(&mut self) -> Option<Slab> {
+        let row_bytes = 1 + self.row_bytes;
+        let n_rows = (SLAB_BYTES / row_bytes).clamp(1, self.rows_left);
+        let first = self.history.len();
+        let mut bytes = std::mem::take(&mut self.history);
+        bytes.resize(first + n_rows * row_bytes, 0);
+        let mut region = UnfilterRegion {
+            available: 0,
+            filled: first,
+        };
+        while region.filled < bytes.len() {
+            let filled = region.filled;
+            let (read, decoded) = self
+                .decoder
+                .update(self.rest, Some(&mut region.as_buf(&mut bytes)))
+                .ok()?;
+            self.rest = &self.rest[read..];
+            let is_stuck = read == 0 && region.filled == filled;
+            if is_stuck || matches!(decoded, Decoded::ImageDataFlushed) && region.filled < bytes.len() {
+                return None;
+            }
+        }
+        self.rows_left -= n_rows;
+        if self.rows_left > 0 {
+            self.history.reserve_exact(LOOK_BACK_BYTES + SLAB_BYTES);
+            self.history
+                .extend_from_slice(&bytes[bytes.len().saturating_sub(LOOK_BACK_BYTES)..]);
+        }
+        Some(Slab { bytes, first })
+    }
+
+    /// Passes over what is left of the image's data.
+    fn reach_end(&mut self) -> Option<()> {
+        loop {
+            let (read, decoded) = self.decoder.update(self.rest, None).ok()?;
+            self.rest = &self.rest[read..];
+            match decoded {
+                Decoded::ImageDataFlushed => return Some(()),
+                Decoded::Nothing if self.rest.is_empty() => return None,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Takes filters back.
+struct Rows<'a> {
+    /// The row above, zeros above the first.
+    above: Vec<u8>,
+    row: Vec<u8>,
+    channels: usize,
+    /// Rows that are to be filled.
+    rgb: std::slice::ChunksExactMut<'a, u8>,
+}
+
+impl Rows<'_> {
+    fn take(&mut self, slab: &Slab) -> Option<()> {
+        for filtered in slab.bytes[slab.first..].chunks_exact(1 + self.above.len()) {
+            let out = self.rgb.next()?;
+            let (filter, filtered) = filtered.split_first()?;
+            self.row.copy_from_slice(filtered);
+            if self.channels == 3 {
+                unfilter::<3>(*filter, &self.above, &mut self.row)?;
+                out.copy_from_slice(&self.row);
+            } else {
+                unfilter::<1>(*filter, &self.above, &mut self.row)?;
+                let pixels = out.as_chunks_mut().0.iter_mut();
+                pixels.zip(&self.row).for_each(|(pixel, grey)| *pixel = [*grey; 3]);
+            }
+            std::mem::swap(&mut self.above, &mut self.row);
+        }
+        Some(())
+    }
+}
+
+/// Makes a row of pixels of `N` bytes of what its filter left of it; none where there is no such filter.
+fn unfilter<const N: usize>(filter: u8, above: &[u8], row: &mut [u8]) -> Option<()> {
+    match filter {
+        0 => {}
+        1 => add_predicted::<N>(above, row, |left, _, _| left),
+        2 => row
+            .iter_mut()
+            .zip(above)
+            .for_each(|(value, above)| *value = value.wrapping_add(*above)),
+        3 => add_predicted::<N>(above, row, |left, above, _| (left + above) / 2),
+        4 => add_predicted::<N>(above, row, paeth),
+        _ => return None,
+    }
+    Some(())
+}
+
+/// Adds to each byte what is predicted from those on its left, above, and above on its left.
+// Kept apart, and in chunks of slices: of a row of arrays, or of rows that might overlap, the compiler makes single bytes, in twice the time.
+#[inline(never)]
+fn add_predicted<const N: usize>(above: &[u8], row: &mut [u8], predict: impl Fn(i16, i16, i16) -> i16) {
+    let (mut left, mut corner) = ([0; N], [0; N]);
+    for (pixel, above) in row.chunks_exact_mut(N).zip(above.chunks_exact(N)) {
+        for channel in 0..N {
+            let predicted = predict(left[channel], i16::from(above[channel]), corner[channel]);
+            pixel[channel] = pixel[channel].wrapping_add(predicted as u8);
+        }
+        left = std::array::from_fn(|channel| i16::from(pixel[channel]));
+        corner = std::array::from_fn(|channel| i16::from(above[channel]));
+    }
+}
+
+/// Of the left, the upper and the upper left byte that nearest to `left + above − corner`, in this order where several are: the median of
+/// the three wherever that value lies between the first two.
+#[inline(always)]
+fn paeth(left: i16, above: i16, corner: i16) -> i16 {
+    let (least, most) = (left.min(above), left.max(above));
+    let bound = 3 * corner - (left + above);
+    let lower = if most <= bound { least } else { corner };
+    if bound <= least { most } else { lower }
+}
+
+#[cfg(test)]
+mod tests;
