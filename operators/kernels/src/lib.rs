@@ -22,6 +22,7 @@ mod pages;
 mod pool;
 mod random;
 mod resize;
+mod unfilter;
 
 pub use blur::{BLUR_SIGMA_PX_MAX, gaussian_blur, resize_blurred};
 pub use cholesky::{NotPositiveDefinite, cholesky, inverse_lower, packed_len};
@@ -38,6 +39,7 @@ pub use mahalanobis::{PositionGaussians, SharedGaussian};
 pub use nearest::{Bank, Neighbour};
 pub use pool::{average_pool_3x3, max_pool2};
 pub use resize::{resize_bilinear, upsample_nearest_into};
+pub use unfilter::unfilter;
 
 #[cfg(test)]
 mod testing;

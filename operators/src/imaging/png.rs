@@ -5,6 +5,7 @@ use std::iter::repeat_n;
 use std::sync::Arc;
 
 use intakt_kernels::network::pipelined;
+use intakt_kernels::unfilter;
 use png::{BitDepth, ColorType, DecodeOptions, Decoded, StreamingDecoder, UnfilterRegion, chunk};
 
 use super::decode::FRAME_PIXELS_MAX;
@@ -162,12 +163,11 @@ impl Rows<'_> {
         for filtered in slab.bytes[slab.first..].chunks_exact(1 + self.above.len()) {
             let out = self.rgb.next()?;
             let (filter, filtered) = filtered.split_first()?;
-            self.row.copy_from_slice(filtered);
             if self.channels == 3 {
-                unfilter::<3>(*filter, &self.above, &mut self.row)?;
+                unfilter::<3>(*filter, filtered, &self.above, &mut self.row).then_some(())?;
                 out.copy_from_slice(&self.row);
             } else {
-                unfilter::<1>(*filter, &self.above, &mut self.row)?;
+                unfilter::<1>(*filter, filtered, &self.above, &mut self.row).then_some(())?;
                 let pixels = out.as_chunks_mut().0.iter_mut();
                 pixels.zip(&self.row).for_each(|(pixel, grey)| *pixel = [*grey; 3]);
             }
@@ -175,47 +175,6 @@ impl Rows<'_> {
         }
         Some(())
     }
-}
-
-/// Makes a row of pixels of `N` bytes of what its filter left of it; none where there is no such filter.
-fn unfilter<const N: usize>(filter: u8, above: &[u8], row: &mut [u8]) -> Option<()> {
-    match filter {
-        0 => {}
-        1 => add_predicted::<N>(above, row, |left, _, _| left),
-        2 => row
-            .iter_mut()
-            .zip(above)
-            .for_each(|(value, above)| *value = value.wrapping_add(*above)),
-        3 => add_predicted::<N>(above, row, |left, above, _| (left + above) / 2),
-        4 => add_predicted::<N>(above, row, paeth),
-        _ => return None,
-    }
-    Some(())
-}
-
-/// Adds to each byte what is predicted from those on its left, above, and above on its left.
-// Kept apart, and in chunks of slices: of a row of arrays, or of rows that might overlap, the compiler makes single bytes, in twice the time.
-#[inline(never)]
-fn add_predicted<const N: usize>(above: &[u8], row: &mut [u8], predict: impl Fn(i16, i16, i16) -> i16) {
-    let (mut left, mut corner) = ([0; N], [0; N]);
-    for (pixel, above) in row.chunks_exact_mut(N).zip(above.chunks_exact(N)) {
-        for channel in 0..N {
-            let predicted = predict(left[channel], i16::from(above[channel]), corner[channel]);
-            pixel[channel] = pixel[channel].wrapping_add(predicted as u8);
-        }
-        left = std::array::from_fn(|channel| i16::from(pixel[channel]));
-        corner = std::array::from_fn(|channel| i16::from(above[channel]));
-    }
-}
-
-/// Of the left, the upper and the upper left byte that nearest to `left + above − corner`, in this order where several are: the median of
-/// the three wherever that value lies between the first two.
-#[inline(always)]
-fn paeth(left: i16, above: i16, corner: i16) -> i16 {
-    let (least, most) = (left.min(above), left.max(above));
-    let bound = 3 * corner - (left + above);
-    let lower = if most <= bound { least } else { corner };
-    if bound <= least { most } else { lower }
 }
 
 #[cfg(test)]
