@@ -44,7 +44,7 @@ pub(crate) fn judged<'scope>(
                 &detector.recipe().embedding,
             )
         },
-        move |camera, setup, embedding| scorer(camera, setup).scorer().score(embedding),
+        move |camera, setup, embeddings| scorer(camera, setup).scorer().score(embeddings),
         move |camera, setup| smoothing(camera, setup).recipe().blur_sigma_map_px(),
     );
     let remembered = remembered.clone();
@@ -60,7 +60,7 @@ pub(crate) fn scored<'scope>(
     resources: &Resources,
     input_of: impl Fn(&str, u32) -> Arc<InputRecipe> + Send + Sync + 'static,
     embed: impl Fn(&Tile) -> Result<FeatureMap, String> + Send + Sync + 'static,
-    score: impl Fn(&str, u32, &FeatureMap) -> Result<PatchScores, String> + Send + Sync + 'static,
+    score: impl Fn(&str, u32, &[&FeatureMap]) -> Result<Vec<PatchScores>, String> + Send + Sync + 'static,
     sigma_of: impl Fn(&str, u32) -> f32 + Send + Sync + 'static,
 ) -> (
     StreamVec<'scope, u64, ScoredFrame>,

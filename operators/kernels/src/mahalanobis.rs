@@ -1,5 +1,7 @@
 //! Mahalanobis distances by packed inverse Cholesky factors (see [`packed_len`]).
 
+use std::ops::Range;
+
 use crate::cholesky::{packed_len, row_of};
 use crate::distance::dot_inline;
 use crate::gemm::matmul_transposed;
@@ -110,35 +112,45 @@ impl PositionGaussians {
         factors
     }
 
-    /// Mahalanobis distances of one vector per position (`positions × dims`), each to its own Gaussian: `‖W (x − mean)‖`
-    /// with the inverse Cholesky factor `W` of the covariance. On a thread of a [`Crew`](crate::network::Crew) idle ones help.
+    /// Mahalanobis distances of one vector per position (`positions × dims`) from each of a batch of images, each vector to its own
+    /// position's Gaussian: `‖W (x − mean)‖` with the inverse Cholesky factor `W` of the covariance. The distances of an image do not
+    /// depend on the others; but factors are read from memory once for all of them, which is what it takes its time for. On a thread of
+    /// a [`Crew`](crate::network::Crew) idle ones help.
     ///
-    /// Panics unless there is a vector for every position.
-    pub fn whitened_norms(&self, vectors: &[f32]) -> Vec<f32> {
-        assert_eq!(vectors.len(), self.means.len(), "vectors of {} dims", self.dims);
-        let positions = vectors.len() / self.dims;
-        let mut norms = vec![0.0; positions];
+    /// Panics unless every image has a vector for every position.
+    pub fn whitened_norms(&self, images: &[&[f32]]) -> Vec<Vec<f32>> {
+        let are_whole = images.iter().all(|vectors| vectors.len() == self.means.len());
+        assert!(are_whole, "vectors of {} dims", self.dims);
+        let positions = self.means.len() / self.dims;
+        let mut norms = vec![vec![0.0; positions]; images.len()];
         let all = norms.as_mut_slice();
         share(
             move |threads| {
                 let of_part = positions.div_ceil(threads).max(POSITIONS_PER_PART_MIN);
-                let tiles = self.tiles.chunks(of_part * tiled_len(self.dims));
-                let scales = self.scales.chunks(of_part * self.dims.next_multiple_of(TILE_ROWS));
-                let means = self.means.chunks(of_part * self.dims);
-                let vectors = vectors.chunks(of_part * self.dims);
-                let positions = tiles.zip(scales).zip(means).zip(vectors);
-                let positions = positions.map(|(((tiles, scales), means), vectors)| Positions {
-                    dims: self.dims,
-                    tiles,
-                    scales,
-                    means,
-                    vectors,
-                });
-                positions.zip(all.chunks_mut(of_part)).collect()
+                let mut norms: Vec<_> = all.iter_mut().map(|norms| norms.chunks_mut(of_part)).collect();
+                let firsts = (0..positions).step_by(of_part);
+                firsts
+                    .map(|first| {
+                        let range = first..positions.min(first + of_part);
+                        let norms = norms.iter_mut().filter_map(Iterator::next).collect();
+                        (self.positions(range, images), norms)
+                    })
+                    .collect()
             },
-            |(positions, norms)| whiten(positions, norms),
+            |(positions, norms): (Positions<'_>, Vec<&mut [f32]>)| whiten(&positions, norms),
         );
         norms
+    }
+
+    fn positions<'a>(&'a self, range: Range<usize>, images: &[&'a [f32]]) -> Positions<'a> {
+        let of = |len: usize| range.start * len..range.end * len;
+        Positions {
+            dims: self.dims,
+            tiles: &self.tiles[of(tiled_len(self.dims))],
+            scales: &self.scales[of(self.dims.next_multiple_of(TILE_ROWS))],
+            means: &self.means[of(self.dims)],
+            images: images.iter().map(|vectors| &vectors[of(self.dims)]).collect(),
+        }
     }
 }
 
@@ -168,29 +180,28 @@ const fn tiled_len(dims: usize) -> usize {
     TILE_ROWS * (TILE_ROWS * packed_len(whole) + rest)
 }
 
-/// Vectors and their Gaussians.
-#[derive(Clone, Copy)]
+/// Gaussians, and the vectors of a batch of images there.
 struct Positions<'a> {
     dims: usize,
     tiles: &'a [i16],
     scales: &'a [f32],
     means: &'a [f32],
-    vectors: &'a [f32],
+    images: Vec<&'a [f32]>,
 }
 
 /// [`PositionGaussians::whitened_norms`] of some positions.
-fn whiten(positions: Positions<'_>, norms: &mut [f32]) {
+fn whiten(positions: &Positions<'_>, norms: Vec<&mut [f32]>) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2")]
-        fn avx512(positions: Positions<'_>, norms: &mut [f32]) {
+        fn avx512(positions: &Positions<'_>, norms: Vec<&mut [f32]>) {
             positions.whiten(norms, |tile, values, sums| {
                 by_vectors::add_products_avx512(tile, values, sums);
             });
         }
 
         #[target_feature(enable = "avx2")]
-        fn avx2(positions: Positions<'_>, norms: &mut [f32]) {
+        fn avx2(positions: &Positions<'_>, norms: Vec<&mut [f32]>) {
             positions.whiten(norms, |tile, values, sums| {
                 by_vectors::add_products_avx2(tile, values, sums)
             });
@@ -209,31 +220,37 @@ fn whiten(positions: Positions<'_>, norms: &mut [f32]) {
 
 impl Positions<'_> {
     #[inline(always)]
-    fn whiten(self, norms: &mut [f32], add_products: impl Fn(&[[i16; LANES]], &[[f32; LANES]], &mut [f32; LANES])) {
+    fn whiten(
+        &self,
+        mut norms: Vec<&mut [f32]>,
+        add_products: impl Fn(&[[i16; LANES]], &[[f32; LANES]], &mut [f32; LANES]),
+    ) {
         let dims = self.dims;
         // Every value 8 times, as a column of a tile needs it.
         let mut centred = vec![[0.0; TILE_ROWS]; dims];
         let scales = self.scales.chunks_exact(dims.next_multiple_of(TILE_ROWS));
         let factors = self.tiles.chunks_exact(tiled_len(dims)).zip(scales);
-        let gaussians = factors.zip(self.means.chunks_exact(dims));
-        for ((vector, ((tiles, scales), mean)), norm) in self.vectors.chunks_exact(dims).zip(gaussians).zip(norms) {
-            for (centred, (value, mean)) in centred.iter_mut().zip(vector.iter().zip(mean)) {
-                *centred = [value - mean; TILE_ROWS];
-            }
-            let mut squares = [0.0f32; TILE_ROWS];
-            let mut rest = tiles;
-            for (at, scales) in scales.as_chunks::<TILE_ROWS>().0.iter().enumerate() {
-                let columns = dims.min((at + 1) * TILE_ROWS);
-                let (tile, below) = rest.split_at(TILE_ROWS * columns);
-                let sums = tile_product(tile, centred[..columns].as_flattened(), &add_products);
-                for l in 0..TILE_ROWS {
-                    let whitened = sums[l] * scales[l];
-                    squares[l] += whitened * whitened;
+        for (position, ((tiles, scales), mean)) in factors.zip(self.means.chunks_exact(dims)).enumerate() {
+            for (vectors, norms) in self.images.iter().zip(&mut norms) {
+                let vector = &vectors[position * dims..][..dims];
+                for (centred, (value, mean)) in centred.iter_mut().zip(vector.iter().zip(mean)) {
+                    *centred = [value - mean; TILE_ROWS];
                 }
-                rest = below;
+                let mut squares = [0.0f32; TILE_ROWS];
+                let mut rest = tiles;
+                for (at, scales) in scales.as_chunks::<TILE_ROWS>().0.iter().enumerate() {
+                    let columns = dims.min((at + 1) * TILE_ROWS);
+                    let (tile, below) = rest.split_at(TILE_ROWS * columns);
+                    let sums = tile_product(tile, centred[..columns].as_flattened(), &add_products);
+                    for l in 0..TILE_ROWS {
+                        let whitened = sums[l] * scales[l];
+                        squares[l] += whitened * whitened;
+                    }
+                    rest = below;
+                }
+                let [a, b, c, d, e, f, g, h] = squares;
+                norms[position] = (((a + e) + (c + g)) + ((b + f) + (d + h))).sqrt();
             }
-            let [a, b, c, d, e, f, g, h] = squares;
-            *norm = (((a + e) + (c + g)) + ((b + f) + (d + h))).sqrt();
         }
     }
 }
@@ -396,6 +413,7 @@ multiversion! {
 mod tests {
     use super::*;
     use crate::cholesky::{cholesky, inverse_lower};
+    use crate::network::Crew;
     #[cfg(target_arch = "x86_64")]
     use crate::simd::detected;
     use crate::testing::{assert_close, at, positive_definite, values};
@@ -434,9 +452,27 @@ mod tests {
         }
         for bad in [f32::NAN, f32::INFINITY] {
             assert!(step(&[1.0, bad, 2.0]).is_nan());
-            let norms = PositionGaussians::new(1, vec![0.0], &[bad]).whitened_norms(&[1.0]);
-            assert!(!norms[0].is_finite(), "it is noticed");
+            let norms = PositionGaussians::new(1, vec![0.0], &[bad]).whitened_norms(&[&[1.0]]);
+            assert!(!norms[0][0].is_finite(), "it is noticed");
         }
+    }
+
+    #[test]
+    fn images_of_a_batch_have_the_bits_that_they_have_alone() {
+        let (dims, positions) = (13, 2 * POSITIONS_PER_PART_MIN + 3);
+        let factor: Vec<f32> = values(positions * packed_len(dims), 1);
+        let gaussians = PositionGaussians::new(dims, values(positions * dims, 2), &factor);
+        let images: Vec<Vec<f32>> = (3..8).map(|seed| values(positions * dims, seed)).collect();
+        let images: Vec<&[f32]> = images.iter().map(Vec::as_slice).collect();
+        let crew = Crew::new(2);
+        let alone: Vec<Vec<f32>> = images
+            .iter()
+            .flat_map(|image| gaussians.whitened_norms(&[image]))
+            .collect();
+        let _at_work = crew.begin();
+        assert_eq!(gaussians.whitened_norms(&images), alone);
+        assert_ne!(alone[0], alone[1]);
+        assert!(gaussians.whitened_norms(&[]).is_empty());
     }
 
     #[test]
@@ -463,7 +499,7 @@ mod tests {
                 })
                 .collect();
             let own = PositionGaussians::new(dims, mean.repeat(n), &factor.repeat(n));
-            assert_close(&own.whitened_norms(&vectors), &naive, 1e-4);
+            assert_close(&own.whitened_norms(&[&vectors])[0], &naive, 1e-4);
             assert_eq!(
                 PositionGaussians::new(dims, mean.repeat(n), &own.packed_factors()),
                 own,

@@ -27,20 +27,25 @@ impl Padim {
         (self.height, self.width)
     }
 
-    /// Mahalanobis distance of every patch from the Gaussian at its position.
+    /// Mahalanobis distance of every patch of each embedding from the Gaussian at its position.
     ///
     /// # Errors
-    /// If the embedding has other dimensions or another grid.
-    pub fn score(&self, embedding: &FeatureMap) -> Result<PatchScores, String> {
-        check_dims(embedding, self.dims())?;
-        check_grid(embedding, self.grid())?;
-        Ok(PatchScores {
+    /// If an embedding has other dimensions or another grid.
+    pub fn score(&self, embeddings: &[&FeatureMap]) -> Result<Vec<PatchScores>, String> {
+        for embedding in embeddings {
+            check_dims(embedding, self.dims())?;
+            check_grid(embedding, self.grid())?;
+        }
+        let vectors: Vec<&[f32]> = embeddings.iter().map(|embedding| embedding.data.as_slice()).collect();
+        let distances = self.gaussians.whitened_norms(&vectors).into_iter();
+        let scores = distances.map(|distances| PatchScores {
             height: self.height,
             width: self.width,
-            distances: self.gaussians.whitened_norms(&embedding.data),
+            distances,
             weights: None,
             nearest: None,
-        })
+        });
+        Ok(scores.collect())
     }
 
     /// Puts fitted blocks together that cover the grid one after the other.

@@ -277,8 +277,9 @@ mod tests {
         let scores = sums(2, 20..26)
             .fit(0.01)
             .unwrap()
-            .score(&feature_map(2, 2, 3, 40))
-            .unwrap();
+            .score(&[&feature_map(2, 2, 3, 40)])
+            .unwrap()
+            .remove(0);
         // Features are rounded to 1/4096 before they are summed.
         assert_close(&scores.distances, &DISTANCES, 2e-3);
         assert_eq!((scores.height, scores.width, scores.weights), (2, 2, None));
@@ -384,7 +385,7 @@ mod tests {
         let padim = sums.fit(0.01).unwrap();
         assert!(
             padim
-                .score(&feature_map(4, 1, 3, 1))
+                .score(&[&feature_map(4, 1, 3, 1)])
                 .unwrap_err()
                 .contains("the embedding has 4x1")
         );

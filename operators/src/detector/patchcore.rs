@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use intakt_kernels::network::share;
 use intakt_kernels::{Bank, Neighbour, squared_distance};
 
 use super::checks::{DIMS_MAX, check_dims, finite_f32};
@@ -12,6 +13,9 @@ use crate::FeatureMap;
 /// Bank vectors whose neighbours are searched together: enough for one matrix product, few enough that a thread that needs
 /// the same ones does not wait long.
 const SUPPORTS_PER_SEARCH: usize = 256;
+
+/// Patches for whose weights it is worth waking a thread.
+const PATCHES_PER_PART_MIN: usize = 128;
 
 /// A memory bank of normal patches; scores are Euclidean distances to the nearest.
 #[derive(Debug)]
@@ -70,21 +74,19 @@ impl Patchcore {
         check_dims(embedding, self.dims())?;
         let nearest = self.bank.nearest(&embedding.data);
         self.find_supports(&nearest);
-        let weights = embedding
-            .data
-            .chunks_exact(self.dims())
-            .zip(&nearest)
-            .map(|(patch, nearest)| {
-                let support = self.supports[nearest.index as usize]
-                    .get()
-                    .map_or(&[][..], |support| support);
-                weight(
-                    support
-                        .iter()
-                        .map(|row| distance_to(patch, self.bank.row(*row as usize))),
-                )
-            });
-        let weights = weights.collect();
+        let mut weights = vec![0.0; nearest.len()];
+        let all = weights.as_mut_slice();
+        share(
+            |threads| {
+                let of_part = nearest.len().div_ceil(threads).max(PATCHES_PER_PART_MIN);
+                let patches = embedding.data.chunks(of_part * self.dims());
+                patches
+                    .zip(nearest.chunks(of_part))
+                    .zip(all.chunks_mut(of_part))
+                    .collect()
+            },
+            |((patches, nearest), weights)| self.weigh(patches, nearest, weights),
+        );
         Ok(PatchScores {
             height: embedding.height,
             width: embedding.width,
@@ -92,6 +94,16 @@ impl Patchcore {
             weights: Some(weights),
             nearest: Some(nearest.iter().map(|nearest| nearest.index).collect()),
         })
+    }
+
+    /// The weights of some patches, whose nearest vectors' supports are known.
+    fn weigh(&self, patches: &[f32], nearest: &[Neighbour], weights: &mut [f32]) {
+        let patches = patches.chunks_exact(self.dims()).zip(nearest);
+        for (own, (patch, nearest)) in weights.iter_mut().zip(patches) {
+            let support = self.supports[nearest.index as usize].get();
+            let support = support.map_or(&[][..], |support| support).iter();
+            *own = weight(support.map(|row| distance_to(patch, self.bank.row(*row as usize))));
+        }
     }
 
     /// Finds the supports of these bank vectors, where they are not known yet. Without weighting there are none.

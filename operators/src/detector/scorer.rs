@@ -23,16 +23,18 @@ pub enum Scorer {
 }
 
 impl Scorer {
-    /// The scores of one image's embedding; higher is more anomalous.
+    /// The scores of each of these embeddings, of one image or of several tiles; higher is more anomalous. They do not depend on each
+    /// other.
     ///
     /// # Errors
-    /// If the embedding is not of the dimensions, or not on the grid, that the scorer was fitted on.
-    pub fn score(&self, embedding: &FeatureMap) -> Result<PatchScores, String> {
+    /// If an embedding is not of the dimensions, or not on the grid, that the scorer was fitted on.
+    pub fn score(&self, embeddings: &[&FeatureMap]) -> Result<Vec<PatchScores>, String> {
+        let all = embeddings.iter();
         match self {
-            Scorer::Patchcore(scorer) => scorer.score(embedding),
-            Scorer::Padim(scorer) => scorer.score(embedding),
-            Scorer::Gaussian(scorer) => scorer.score(embedding),
-            Scorer::GlobalKnn(scorer) => scorer.score(embedding),
+            Scorer::Patchcore(scorer) => all.map(|embedding| scorer.score(embedding)).collect(),
+            Scorer::Padim(scorer) => scorer.score(embeddings),
+            Scorer::Gaussian(scorer) => all.map(|embedding| scorer.score(embedding)).collect(),
+            Scorer::GlobalKnn(scorer) => all.map(|embedding| scorer.score(embedding)).collect(),
         }
     }
 
@@ -136,7 +138,7 @@ mod tests {
         let embedding = feature_map(3, 2, 4, 9);
         for (recipe, scorer) in scorers() {
             let again = Scorer::from_tensors(&recipe, &scorer.tensors()).unwrap();
-            assert_eq!(again.score(&embedding), scorer.score(&embedding));
+            assert_eq!(again.score(&[&embedding]), scorer.score(&[&embedding]));
             assert_eq!(
                 (again.dims(), again.grid(), again.tensors()),
                 (4, scorer.grid(), scorer.tensors())
@@ -167,7 +169,7 @@ mod tests {
     #[test]
     fn embeddings_of_other_dims_are_refused() {
         for (_, scorer) in scorers() {
-            let error = scorer.score(&feature_map(3, 2, 5, 1)).unwrap_err();
+            let error = scorer.score(&[&feature_map(3, 2, 5, 1)]).unwrap_err();
             assert!(error.contains("4-dim embeddings but the backbone yields 5"), "{error}");
         }
     }
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn only_padim_is_bound_to_a_grid() {
         for (_, scorer) in scorers() {
-            let other_grid = scorer.score(&feature_map(2, 3, 4, 1));
+            let other_grid = scorer.score(&[&feature_map(2, 3, 4, 1)]);
             assert_eq!(other_grid.is_err(), scorer.grid().is_some());
         }
     }

@@ -59,7 +59,7 @@ fn statistics(
                 &resources,
                 move |_, _| input.clone(),
                 move |tile| embed_tile(tile, backbone.as_ref(), &embedding.input, &embedding.embedding),
-                move |_, _, embedding| scorer.score(embedding),
+                move |_, _, embeddings| scorer.score(embeddings),
                 move |_, _| sigma,
             );
             let (noted, slots, progress, truths) = (noted.clone(), slots.clone(), progress.clone(), truths.clone());

@@ -79,8 +79,11 @@ pub(super) fn with_idle<R>(work: impl FnOnce(&mut Team, usize) -> R) -> R {
     }
 }
 
-/// Does `work` with each of `parts` of a whole, one per idle thread; `cut` is told how many there are and makes them.
-pub(crate) fn share<P: Send>(cut: impl FnOnce(usize) -> Vec<P>, work: impl Fn(P) + Sync) {
+/// Does `work` with each part of a whole, one per idle thread of the calling thread's [`Crew`]; `cut` is told how many may be at work,
+/// itself included, and makes so many parts or fewer.
+///
+/// Panics if it makes more, or if `work` does.
+pub fn share<P: Send>(cut: impl FnOnce(usize) -> Vec<P>, work: impl Fn(P) + Sync) {
     with_idle(|team, threads| {
         let parts: Vec<_> = cut(threads).into_iter().map(|part| Mutex::new(Some(part))).collect();
         assert!(

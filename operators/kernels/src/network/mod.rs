@@ -39,8 +39,7 @@ use half::bf16;
 
 use self::bfloat16::narrowed_weights;
 pub(crate) use self::byte_products::{BYTE_DIMS, BYTE_GROUP, ByteProducts};
-pub(crate) use self::crew::share;
-pub use self::crew::{AtWork, Crew, pipelined};
+pub use self::crew::{AtWork, Crew, pipelined, share};
 pub(crate) use self::element::Unit;
 use self::graph::Node;
 pub use self::graph::{Conv, Network, NodeId, Window};

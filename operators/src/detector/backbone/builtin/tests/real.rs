@@ -109,7 +109,7 @@ fn aurocs(category: &str) -> (f64, f64) {
             let started = std::time::Instant::now();
             let embedding = embedding(&builtin, &image);
             fastest = fastest.min(started.elapsed());
-            let map = anomaly_map(&gaussians.whitened_norms(&embedding));
+            let map = anomaly_map(&gaussians.whitened_norms(&[&embedding])[0]);
             images.push((map.iter().copied().fold(f32::MIN, f32::max), class != "good"));
             let mask = (class != "good").then(|| mask(category, class, &path));
             // Every third pixel: the area is the same to three digits.
