@@ -26,6 +26,7 @@ use intakt_pipelines::sources::DEVICE_THREAD;
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
+    intakt_kernels::keep_freed_memory();
     end_the_process_on_a_panic_outside_the_pool();
     let outcome = match Cli::parse().command {
         Command::Demo(args) => commands::demo::run(&args),

@@ -18,10 +18,10 @@ mod gram;
 mod mahalanobis;
 mod nearest;
 pub mod network;
-mod pages;
 mod pool;
 mod random;
 mod resize;
+mod system_memory;
 mod unfilter;
 
 pub use blur::{BLUR_SIGMA_PX_MAX, gaussian_blur, resize_blurred};
@@ -39,6 +39,7 @@ pub use mahalanobis::{PositionGaussians, SharedGaussian};
 pub use nearest::{Bank, Neighbour};
 pub use pool::{average_pool_3x3, max_pool2};
 pub use resize::{resize_bilinear, upsample_nearest_into};
+pub use system_memory::keep_freed_memory;
 pub use unfilter::unfilter;
 
 #[cfg(test)]

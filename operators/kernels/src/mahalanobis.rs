@@ -6,9 +6,9 @@ use crate::cholesky::{packed_len, row_of};
 use crate::distance::dot_inline;
 use crate::gemm::matmul_transposed;
 use crate::network::share;
-use crate::pages::keep_in_large_pages;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::{Level, level};
+use crate::system_memory::keep_in_large_pages;
 
 /// Rows whitened by one matrix product: their results stay in the cache until they are squared.
 const ROWS_PER_PRODUCT: usize = 256;

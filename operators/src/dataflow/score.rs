@@ -127,14 +127,17 @@ mod tests {
     use crate::imaging::{FrameLayout, Image};
     use crate::{Frame, RectPx};
 
+    /// The smallest tile that there is.
+    const SIDE_PX: u32 = 32;
+
     /// A frame of so many tiles.
     fn frame(seq: u64, tiles: u32, permit: Permit) -> Arc<DecodedFrame> {
-        let width = 8 * tiles;
+        let width = SIDE_PX * tiles;
         let input = InputRecipe {
-            size_px: 8,
+            size_px: SIDE_PX,
             crop_px: None,
             tiling: Some(Tiling {
-                tile_px: 8,
+                tile_px: SIDE_PX,
                 overlap_px: 0,
             }),
             exclude_dark_margin: false,
@@ -151,13 +154,13 @@ mod tests {
             },
             ordinal: seq,
             setup: 0,
-            image: Arc::new(Image::new(width, 8, vec![0; 3 * 8 * width as usize])),
-            layout: FrameLayout::new(&input, width, 8).unwrap(),
+            image: Arc::new(Image::new(width, SIDE_PX, vec![0; (3 * SIDE_PX * width) as usize])),
+            layout: FrameLayout::new(&input, width, SIDE_PX).unwrap(),
             product_px: RectPx {
                 x: 0,
                 y: 0,
                 width,
-                height: 8,
+                height: SIDE_PX,
             },
             admitted_at: Instant::now(),
             permit: Arc::new(permit),

@@ -15,7 +15,7 @@ use super::squared_norm;
 use crate::distance::{gamma, underflow};
 use crate::gemm::matmul_transposed;
 use crate::network::{BLOCK, BYTE_DIMS, BYTE_GROUP, ByteProducts, Unit};
-use crate::pages::keep_in_large_pages;
+use crate::system_memory::keep_in_large_pages;
 
 /// Coordinates of a code, the length of the rest included; a power of two.
 const CODE_DIMS: usize = 128;

@@ -8,8 +8,8 @@ use self::codes::{CodeDistances, Codes, Limit, QueryCodes};
 use crate::distance::{DIMS_MAX, gamma, relative_error, squared_distance_inline, underflow};
 use crate::gemm::matmul_transposed;
 use crate::network::{BLOCK, Unit, share};
-use crate::pages::keep_in_large_pages;
 use crate::squared_distance;
+use crate::system_memory::keep_in_large_pages;
 
 /// Queries and bank vectors per matrix product. The products of a tile (256 KiB) stay in the second-level cache until they
 /// are read.

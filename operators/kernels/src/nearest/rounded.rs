@@ -5,7 +5,7 @@
 //! from sums of integers, and how far either was moved by rounding is known: the true distance is less than theirs by both at most.
 
 use crate::distance::{gamma, underflow};
-use crate::pages::keep_in_large_pages;
+use crate::system_memory::keep_in_large_pages;
 
 /// Largest values of a rounded vector and of a rounded query; the smallest are their negatives.
 const ROW_MAX: f32 = 127.0;

@@ -1,4 +1,21 @@
-//! Large pages for what is read from end to end, or all over, for every frame.
+//! How the system is asked for memory.
+
+/// Asks the allocator to keep up to 128 MiB that is freed, instead of giving it back: what a frame takes is freed with it and asked for again
+/// with the next, and the system would clear it page by page in between, all the more slowly the more threads it does so for. Before any
+/// thread is begun; only glibc's allocator is asked, and no value depends on it.
+pub fn keep_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+    {
+        // The largest that glibc takes: what is larger comes from the system, and goes back to it.
+        const MAPPED_BYTES_MIN: libc::c_int = 32 << 20;
+        const KEPT_BYTES_MAX: libc::c_int = 128 << 20;
+        // SAFETY: these change limits of the allocator, under its lock; a thread that reads one meanwhile keeps more or less of what it frees.
+        unsafe {
+            libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_BYTES_MIN);
+            libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT_BYTES_MAX);
+        }
+    }
+}
 
 /// Asks the system to keep these values in pages of 2 MiB where they fill such: reading 40 MB then misses the table of pages 20 times
 /// instead of 10,000. What the system makes of it changes no value; where it knows nothing of it, or has no such page, all stays as it is.
