@@ -298,7 +298,7 @@ fn verdict(detector: &Detector, frame: &Frame) -> Result<Verdict, String> {
         let mut embedded = Err("a backbone lends its maps".to_owned());
         let embed_maps = &mut |maps: &[FeatureMapView<'_>]| embedded = embed(maps, &recipe.embedding);
         detector.backbone().with_feature_maps(&tile, embed_maps)?;
-        tiles.push((tile_idx, detector.scorer().score(&embedded?)?));
+        tiles.push((tile_idx, detector.scorer().score(&[&embedded?])?.remove(0)));
     }
     let (map, patches) = stitch(&layout, &tiles, recipe.blur_sigma_map_px())?;
     let scores = FrameScores {

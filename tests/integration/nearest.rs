@@ -35,8 +35,9 @@ fn nearest_rows(detector: &Detector, image: &Path) -> Vec<(RectPx, u32)> {
         let maps: Vec<_> = maps.iter().map(FeatureMap::view).collect();
         let scores = detector
             .scorer()
-            .score(&embed(&maps, &detector.recipe().embedding).unwrap())
-            .unwrap();
+            .score(&[&embed(&maps, &detector.recipe().embedding).unwrap()])
+            .unwrap()
+            .remove(0);
         let grid = [scores.height, scores.width];
         let rows = scores.nearest.unwrap().into_iter().enumerate();
         rows.map(|(patch_idx, row)| (layout.patch_rect_to_frame(tile_idx, grid, patch_idx), row))
