@@ -20,6 +20,7 @@ mod top;
 use std::process::ExitCode;
 
 use clap::Parser;
+use intakt_kernels::network::HELPER_THREAD_PREFIX;
 use intakt_operators::dataflow::POOL_THREAD_PREFIX;
 use intakt_pipelines::sources::DEVICE_THREAD;
 
@@ -73,14 +74,16 @@ impl From<Outcome> for ExitCode {
 }
 
 /// A worker thread that dies would leave its siblings waiting for it for ever. Pool threads are spared: their panics are
-/// answered by an error record; and those that speak to a driver: theirs are told as a trouble of the camera.
+/// answered by an error record; so are those that help them, whose panics become theirs; and those that speak to a driver: theirs are told
+/// as a trouble of the camera.
 fn end_the_process_on_a_panic_outside_the_pool() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         let thread = std::thread::current();
-        let is_answered = thread
-            .name()
-            .is_some_and(|name| name.starts_with(POOL_THREAD_PREFIX) || name == DEVICE_THREAD);
+        let is_answered = thread.name().is_some_and(|name| {
+            let helps = name.starts_with(HELPER_THREAD_PREFIX);
+            helps || name.starts_with(POOL_THREAD_PREFIX) || name == DEVICE_THREAD
+        });
         if is_answered {
             return;
         }

@@ -120,7 +120,7 @@ impl PositionGaussians {
     /// Panics unless every image has a vector for every position.
     pub fn whitened_norms(&self, images: &[&[f32]]) -> Vec<Vec<f32>> {
         let are_whole = images.iter().all(|vectors| vectors.len() == self.means.len());
-        assert!(are_whole, "vectors of {} dims", self.dims);
+        assert!(are_whole, "a vector of {} dims for every position", self.dims);
         let positions = self.means.len() / self.dims;
         let mut norms = vec![vec![0.0; positions]; images.len()];
         let all = norms.as_mut_slice();

@@ -1,10 +1,10 @@
 //! How the system is asked for memory.
 
-/// Asks the allocator to keep up to 128 MiB that is freed, instead of giving it back: what a frame takes is freed with it and asked for again
-/// with the next, and the system would clear it page by page in between, all the more slowly the more threads it does so for. Before any
-/// thread is begun; only glibc's allocator is asked, and no value depends on it.
+/// Asks the allocator to keep what is freed, up to 128 MiB at the end of each of its heaps, instead of giving it back: what a frame takes is
+/// freed with it and asked for again with the next, and the system would clear it page by page in between, all the more slowly the more threads
+/// it does so for. Before any thread is begun; only glibc's allocator is asked, on 64 bits, and no value depends on it.
 pub fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu", not(miri)))]
+    #[cfg(all(target_os = "linux", target_env = "gnu", target_pointer_width = "64", not(miri)))]
     {
         // The largest that glibc takes: what is larger comes from the system, and goes back to it.
         const MAPPED_BYTES_MIN: libc::c_int = 32 << 20;

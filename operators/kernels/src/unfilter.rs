@@ -6,9 +6,10 @@ use crate::simd::{Level, level};
 /// Writes a row of pixels of `N` bytes, made of what filter number `filter` left of it. `above` is the row above, zeros above the first.
 /// Returns whether there is such a filter.
 ///
-/// Panics unless all are as long.
+/// Panics unless all are as long, and of whole pixels.
 pub fn unfilter<const N: usize>(filter: u8, filtered: &[u8], above: &[u8], row: &mut [u8]) -> bool {
     assert_eq!([filtered.len(), above.len()], [row.len(); 2], "rows of one image");
+    assert!(row.len().is_multiple_of(N), "whole pixels");
     #[cfg(target_arch = "x86_64")]
     if filter == 4 && N == 3 && level() >= Level::Avx2 {
         // SAFETY: `level` is `Avx2` or more only where that feature was detected.
@@ -46,8 +47,8 @@ fn add_predicted<const N: usize>(above: &[u8], row: &mut [u8], predict: impl Fn(
     }
 }
 
-/// Of the left, the upper and the upper left byte that nearest to `left + above − corner`, in this order where several are: the corner
-/// where that value lies between the other two, else the one of them on whose side it lies.
+/// Of the left, the upper and the upper left byte that nearest to `left + above − corner`, in this order where several are, without the
+/// distances: the corner where `3 corner − left − above` lies between the other two, else the one of them on the other side.
 #[inline(always)]
 fn paeth(left: i16, above: i16, corner: i16) -> i16 {
     let (least, most) = (left.min(above), left.max(above));

@@ -10,8 +10,7 @@ use super::checks::{DIMS_MAX, check_dims, finite_f32};
 use super::{PatchScores, Tensor};
 use crate::FeatureMap;
 
-/// Bank vectors whose neighbours are searched together: enough for one matrix product, few enough that a thread that needs
-/// the same ones does not wait long.
+/// Bank vectors whose neighbours are searched together: enough for one matrix product, few enough that their vectors stay in the cache.
 const SUPPORTS_PER_SEARCH: usize = 256;
 
 /// Patches for whose weights it is worth waking a thread.

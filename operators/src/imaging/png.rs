@@ -17,9 +17,18 @@ const SLAB_BYTES: usize = 128 << 10;
 /// How far back what is inflated may refer.
 const LOOK_BACK_BYTES: usize = 32 << 10;
 
-/// An RGB or grey PNG of 8 bits that is not interlaced; none of any other, nor of one in which something is wrong: what it is, those
-/// say who read all kinds of files.
+/// With what a PNG begins.
+const SIGNATURE: &[u8] = b"\x89PNG\r\n\x1a\n";
+
+/// Bytes of the longest row: several are held beside the image.
+const ROW_BYTES_MAX: usize = 1 << 20;
+
+/// Decodes an RGB or grey PNG of 8 bits that is not interlaced. None of any other, and none where something is wrong: the decoder of all
+/// files says what.
 pub(super) fn decode_png(bytes: &[u8]) -> Option<Image> {
+    if !bytes.starts_with(SIGNATURE) {
+        return None;
+    }
     let mut options = DecodeOptions::default();
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
@@ -47,12 +56,16 @@ pub(super) fn decode_png(bytes: &[u8]) -> Option<Image> {
         _ => return None,
     };
     let row_bytes = width as usize * channels;
+    if row_bytes > ROW_BYTES_MAX {
+        return None;
+    }
     let slabs = Slabs {
         decoder,
         rest,
         row_bytes,
         rows_left: height as usize,
         history: Vec::new(),
+        is_flushed: false,
         is_at_end: false,
     };
     let mut rgb: Arc<[u8]> = repeat_n(0, 3 * pixels as usize).collect();
@@ -82,6 +95,8 @@ struct Slabs<'a> {
     row_bytes: usize,
     rows_left: usize,
     history: Vec<u8>,
+    /// Whether all of the image's data was read.
+    is_flushed: bool,
     is_at_end: bool,
 }
 
@@ -120,8 +135,9 @@ impl Slabs<'_> {
                 .update(self.rest, Some(&mut region.as_buf(&mut bytes)))
                 .ok()?;
             self.rest = &self.rest[read..];
+            self.is_flushed = matches!(decoded, Decoded::ImageDataFlushed);
             let is_stuck = read == 0 && region.filled == filled;
-            if is_stuck || matches!(decoded, Decoded::ImageDataFlushed) && region.filled < bytes.len() {
+            if region.filled < bytes.len() && (is_stuck || self.is_flushed) {
                 return None;
             }
         }
@@ -136,15 +152,15 @@ impl Slabs<'_> {
 
     /// Passes over what is left of the image's data.
     fn reach_end(&mut self) -> Option<()> {
-        loop {
+        while !self.is_flushed {
             let (read, decoded) = self.decoder.update(self.rest, None).ok()?;
             self.rest = &self.rest[read..];
-            match decoded {
-                Decoded::ImageDataFlushed => return Some(()),
-                Decoded::Nothing if self.rest.is_empty() => return None,
-                _ => {}
+            self.is_flushed = matches!(decoded, Decoded::ImageDataFlushed);
+            if matches!(decoded, Decoded::Nothing) && self.rest.is_empty() {
+                return None;
             }
         }
+        Some(())
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 
 use super::Team;
 
-/// The cores of a pool of threads. A network that runs on one of its threads is helped by a team while others have nothing to
+/// The cores of a pool of threads. What runs on one of its threads (a network, a search, a decoder) is helped by a team while others have nothing to
 /// do, so that a frame that comes alone is ready sooner; frames that come together run side by side, which is faster in sum.
 pub struct Crew {
     threads: usize,

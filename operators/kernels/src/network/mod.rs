@@ -48,7 +48,7 @@ use self::plan::Compiled;
 pub use self::plan::Extent;
 use self::quantise::{PRODUCTS_MAX, activation_scale, quantise_weights};
 use self::run::{Run, Running};
-pub use self::team::Team;
+pub use self::team::{HELPER_THREAD_PREFIX, Team};
 pub(crate) use self::tile::BLOCK;
 
 #[cfg(test)]

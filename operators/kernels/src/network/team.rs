@@ -12,6 +12,9 @@ use std::thread::{Builder, JoinHandle, Thread};
 /// Turns of a loop that a waiting thread spins before it lets others run: some tens of microseconds.
 const SPINS: usize = 2_000;
 
+/// Names of helpers begin so. A panic of theirs is the caller's, too.
+pub const HELPER_THREAD_PREFIX: &str = "helper-";
+
 /// What the members do together: called once per member.
 type Work<'a> = &'a (dyn Fn(usize, &Barrier) + Sync);
 
@@ -97,7 +100,7 @@ impl Team {
         let helper = |at: usize| {
             let orders = Arc::new(Orders::default());
             let own = orders.clone();
-            let builder = Builder::new().name(format!("network-{at}"));
+            let builder = Builder::new().name(format!("{HELPER_THREAD_PREFIX}{at}"));
             let handle = builder
                 .spawn(move || help(&own))
                 .expect("the system gives a thread per core");

@@ -21,8 +21,13 @@ fn samples(width: u32, height: u32, channels: u32) -> Vec<u8> {
     (0..height).flat_map(of_row).collect()
 }
 
-/// The file, in chunks of so many bytes of data at most.
+/// The file of [`samples`], in chunks of so many bytes of data at most.
 fn encoded(width: u32, height: u32, color: ColorType, filter: Filter, chunk_bytes: usize) -> Vec<u8> {
+    let samples = samples(width, height, color.samples() as u32);
+    file_of(&samples, [width, height], color, filter, chunk_bytes)
+}
+
+fn file_of(samples: &[u8], [width, height]: [u32; 2], color: ColorType, filter: Filter, chunk_bytes: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = Encoder::new(&mut bytes, width, height);
     encoder.set_color(color);
@@ -30,9 +35,7 @@ fn encoded(width: u32, height: u32, color: ColorType, filter: Filter, chunk_byte
     encoder.set_filter(filter);
     let mut writer = encoder.write_header().unwrap();
     let mut stream = writer.stream_writer_with_size(chunk_bytes).unwrap();
-    stream
-        .write_all(&samples(width, height, color.samples() as u32))
-        .unwrap();
+    stream.write_all(samples).unwrap();
     stream.finish().unwrap();
     writer.finish().unwrap();
     bytes
@@ -80,4 +83,46 @@ fn other_kinds_are_left_to_others() {
     ] {
         assert_eq!(decode_png(bytes), None);
     }
+}
+
+#[test]
+fn an_image_of_one_colour_is_whole() {
+    // So little data that its end is read with the last row.
+    for (width, height) in [(1, 1), (64, 64), (3_000, 500)] {
+        let samples = vec![200; 3 * width as usize * height as usize];
+        for filter in [Filter::NoFilter, Filter::Up] {
+            let bytes = file_of(&samples, [width, height], ColorType::Rgb, filter, 1 << 20);
+            let image = decode_png(&bytes).expect("a plain PNG");
+            assert!(*image.rgb == *samples, "{width}x{height}");
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_too_long_are_left_to_others() {
+    let bytes = encoded(400_000, 1, ColorType::Rgb, Filter::Sub, 1 << 20);
+    assert_eq!(decode_png(&bytes), None);
+}
+
+/// On two threads: whatever is wrong on one side ends both.
+#[test]
+fn what_is_read_of_a_damaged_file_is_what_others_read_of_it() {
+    let crew = Crew::new(2);
+    let _at_work = crew.begin();
+    let whole = encoded(500, 700, ColorType::Rgb, Filter::Adaptive, 9_000);
+    let mut n_read = 0;
+    for at in (0..whole.len()).step_by(whole.len() / 60) {
+        for damaged in [
+            whole[..at].to_vec(),
+            [&whole[..at], &[whole[at] ^ 0x10], &whole[at + 1..]].concat(),
+        ] {
+            if let Some(image) = decode_png(&damaged) {
+                let others = image::load_from_memory_with_format(&damaged, image::ImageFormat::Png).unwrap();
+                assert!(*image.rgb == *others.into_rgb8().into_raw());
+                n_read += 1;
+            }
+        }
+    }
+    assert!(n_read < 60, "{n_read} of 120 are read");
+    assert!(decode_png(&whole).is_some());
 }
