@@ -47,16 +47,17 @@ impl<'scope> Score<'scope> for StreamVec<'scope, u64, EmbeddedTile> {
         let latencies = resources.latencies.clone();
         // Each tile is answered by itself, so that what is said of one does not depend on which others are scored with it.
         let scored = move |tiles: &Vec<EmbeddedTile>| {
-            let panicked = |message| Err(format!("the backbone or the scorer panicked: {message}"));
-            let embed =
-                |embedded: &EmbeddedTile| answered(embedded, EmbeddedTile::embedding, |_, message| panicked(message));
+            let panicked = |message| format!("the backbone or the scorer panicked: {message}");
+            let embed = |embedded: &EmbeddedTile| {
+                answered(embedded, EmbeddedTile::embedding, |_, message| Err(panicked(message)))
+            };
             let embeddings: Vec<_> = tiles.iter().map(embed).collect();
             let whole: Vec<&FeatureMap> = embeddings.iter().flatten().collect();
             let (camera, setup) = (tiles[0].tile.camera(), tiles[0].tile.frame.setup);
             let score_all = |whole: &Vec<&FeatureMap>| latencies.timed("score", camera, || score(camera, setup, whole));
             let scores = match whole.is_empty() {
                 true => Ok(vec![]),
-                false => answered(&whole, score_all, |_, message| panicked(message)),
+                false => answered(&whole, score_all, |_, message| Err(panicked(message))),
             };
             let mut scores = scores.map(Vec::into_iter);
             let of_tile = |(embedded, embedding): (&EmbeddedTile, &Result<FeatureMap, String>)| ScoredTile {
