@@ -117,6 +117,15 @@ mod tests {
         row
     }
 
+    fn is_as_specified<const N: usize>(filter: u8, pixels: usize, byte: &mut impl FnMut() -> u8) {
+        let mut of = |len: usize| (0..len).map(|_| byte()).collect::<Vec<u8>>();
+        let (above, filtered) = (of(N * pixels), of(N * pixels));
+        let mut row = vec![7; filtered.len()];
+        assert!(unfilter::<N>(filter, &filtered, &above, &mut row));
+        let expected = specified(filter, N, &above, &filtered);
+        assert_eq!(row, expected, "filter {filter}, {pixels} pixels of {N} bytes");
+    }
+
     #[test]
     fn rows_are_as_the_specification_has_them() {
         let mut seed = 1u32;
@@ -127,23 +136,8 @@ mod tests {
         };
         for pixels in [1, 2, 3, 17, 900] {
             for filter in 0..=4 {
-                let mut of = |len: usize| (0..len).map(|_| byte()).collect::<Vec<u8>>();
-                let (above, filtered) = (of(3 * pixels), of(3 * pixels));
-                let mut row = vec![7; filtered.len()];
-                assert!(unfilter::<3>(filter, &filtered, &above, &mut row));
-                assert_eq!(
-                    row,
-                    specified(filter, 3, &above, &filtered),
-                    "filter {filter}, {pixels} pixels"
-                );
-                let (above, filtered) = (of(pixels), of(pixels));
-                let mut row = vec![7; filtered.len()];
-                assert!(unfilter::<1>(filter, &filtered, &above, &mut row));
-                assert_eq!(
-                    row,
-                    specified(filter, 1, &above, &filtered),
-                    "filter {filter}, {pixels} grey pixels"
-                );
+                is_as_specified::<3>(filter, pixels, &mut byte);
+                is_as_specified::<1>(filter, pixels, &mut byte);
             }
         }
         assert!(!unfilter::<3>(5, &[0; 3], &[0; 3], &mut [0; 3]));

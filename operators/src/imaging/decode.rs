@@ -1,8 +1,6 @@
 //! From the bytes of an image file to pixels.
 
 use std::io::{Cursor, ErrorKind};
-use std::iter::repeat_n;
-use std::sync::Arc;
 
 use image::error::{ImageError, UnsupportedErrorKind};
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -93,12 +91,8 @@ fn decode_any(bytes: &[u8], sixteen_bit_max: u16) -> Result<Image, DecodeError> 
     let (format, decoder) = open(bytes)?;
     if decoder.color_type() == ColorType::Rgb8 && !is_turned(format) {
         let (width, height) = decoder.dimensions();
-        let mut rgb: Arc<[u8]> = repeat_n(0, 3 * width as usize * height as usize).collect();
-        let pixels = Arc::get_mut(&mut rgb).expect("nobody else has it yet");
-        let decoded = decoder.read_image(pixels);
-        return decoded
-            .map(|()| Image::new(width, height, rgb))
-            .map_err(|error| decode_error(error, format, bytes));
+        let image = Image::filled(width, height, |rgb| decoder.read_image(rgb));
+        return image.map_err(|error| decode_error(error, format, bytes));
     }
     let picture = read(bytes, format, decoder)?;
     let rgb = match picture.samples {

@@ -1,5 +1,6 @@
 //! An image in memory.
 
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 /// An 8-bit RGB image, rows interleaved: `(height, width, 3)`.
@@ -27,5 +28,19 @@ impl Image {
             height_px,
             rgb,
         }
+    }
+
+    /// An image whose pixels, all zero, `fill` writes where they stay, so that no copy of them is made.
+    ///
+    /// # Errors
+    /// Those of `fill`.
+    pub(super) fn filled<E>(
+        width_px: u32,
+        height_px: u32,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut rgb: Arc<[u8]> = repeat_n(0, 3 * width_px as usize * height_px as usize).collect();
+        fill(Arc::get_mut(&mut rgb).expect("nobody else has it yet"))?;
+        Ok(Self::new(width_px, height_px, rgb))
     }
 }

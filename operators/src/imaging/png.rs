@@ -1,9 +1,6 @@
 //! The usual PNG, taken apart on two threads where one is idle: about half of the time goes into inflating, the other half into taking
 //! back the filters of rows (PNG, third edition, section 9), and rows can be taken back while the next ones are inflated.
 
-use std::iter::repeat_n;
-use std::sync::Arc;
-
 use intakt_kernels::network::pipelined;
 use intakt_kernels::unfilter;
 use png::{BitDepth, ColorType, DecodeOptions, Decoded, StreamingDecoder, UnfilterRegion, chunk};
@@ -32,18 +29,12 @@ pub(super) fn decode_png(bytes: &[u8]) -> Option<Image> {
     let mut options = DecodeOptions::default();
     options.set_ignore_text_chunk(true);
     options.set_ignore_iccp_chunk(true);
-    let mut decoder = StreamingDecoder::new_with_options(options);
-    let mut rest = bytes;
-    loop {
-        let (read, decoded) = decoder.update(rest, None).ok()?;
-        rest = &rest[read..];
-        match decoded {
-            Decoded::ChunkBegin(_, chunk::IDAT) => break,
-            Decoded::Nothing if rest.is_empty() => return None,
-            _ => {}
-        }
-    }
-    let info = decoder.info()?;
+    let mut file = Unread {
+        decoder: StreamingDecoder::new_with_options(options),
+        rest: bytes,
+    };
+    file.pass_over(|decoded| matches!(decoded, Decoded::ChunkBegin(_, chunk::IDAT)))?;
+    let info = file.decoder.info()?;
     let (width, height) = (info.width, info.height);
     let pixels = u64::from(width) * u64::from(height);
     let is_plain = info.bit_depth == BitDepth::Eight && !info.interlaced && info.animation_control.is_none();
@@ -60,26 +51,49 @@ pub(super) fn decode_png(bytes: &[u8]) -> Option<Image> {
         return None;
     }
     let slabs = Slabs {
-        decoder,
-        rest,
+        file,
         row_bytes,
         rows_left: height as usize,
         history: Vec::new(),
         is_flushed: false,
         is_at_end: false,
     };
-    let mut rgb: Arc<[u8]> = repeat_n(0, 3 * pixels as usize).collect();
-    let mut rows = Rows {
-        above: vec![0; row_bytes],
-        row: vec![0; row_bytes],
-        channels,
-        rgb: Arc::get_mut(&mut rgb)?.chunks_exact_mut(3 * width as usize),
-    };
-    let mut is_whole = true;
-    pipelined(slabs, |slab| {
-        is_whole = is_whole && slab.is_some_and(|slab| rows.take(&slab).is_some())
+    let image = Image::filled(width, height, |rgb| {
+        let mut rows = Rows {
+            above: vec![0; row_bytes],
+            row: vec![0; row_bytes],
+            channels,
+            rgb: rgb.chunks_exact_mut(3 * width as usize),
+        };
+        let mut is_whole = true;
+        pipelined(slabs, |slab| {
+            is_whole = is_whole && slab.is_some_and(|slab| rows.take(&slab).is_some())
+        });
+        is_whole.then_some(()).ok_or(())
     });
-    is_whole.then(|| Image::new(width, height, rgb))
+    image.ok()
+}
+
+/// A file, and how much of it is still to be read.
+struct Unread<'a> {
+    decoder: StreamingDecoder,
+    rest: &'a [u8],
+}
+
+impl Unread<'_> {
+    /// Reads on, without the image's data, until something is there; none where it ends before or something is wrong.
+    fn pass_over(&mut self, is_there: impl Fn(&Decoded) -> bool) -> Option<()> {
+        loop {
+            let (read, decoded) = self.decoder.update(self.rest, None).ok()?;
+            self.rest = &self.rest[read..];
+            if is_there(&decoded) {
+                return Some(());
+            }
+            if matches!(decoded, Decoded::Nothing) && self.rest.is_empty() {
+                return None;
+            }
+        }
+    }
 }
 
 /// Whole rows, each behind the number of its filter; before them what was inflated last.
@@ -90,8 +104,7 @@ struct Slab {
 
 /// Inflates. A slab that is none is the last: something was wrong.
 struct Slabs<'a> {
-    decoder: StreamingDecoder,
-    rest: &'a [u8],
+    file: Unread<'a>,
     row_bytes: usize,
     rows_left: usize,
     history: Vec<u8>,
@@ -109,7 +122,10 @@ impl Iterator for Slabs<'_> {
         }
         if self.rows_left == 0 {
             self.is_at_end = true;
-            return if self.reach_end().is_some() { None } else { Some(None) };
+            let is_flushed = |decoded: &Decoded| matches!(decoded, Decoded::ImageDataFlushed);
+            // What is left of the image's data is passed over.
+            let is_whole = self.is_flushed || self.file.pass_over(is_flushed).is_some();
+            return if is_whole { None } else { Some(None) };
         }
         let slab = self.slab();
         self.is_at_end = slab.is_none();
@@ -130,11 +146,9 @@ impl Slabs<'_> {
         };
         while region.filled < bytes.len() {
             let filled = region.filled;
-            let (read, decoded) = self
-                .decoder
-                .update(self.rest, Some(&mut region.as_buf(&mut bytes)))
-                .ok()?;
-            self.rest = &self.rest[read..];
+            let Unread { decoder, rest } = &mut self.file;
+            let (read, decoded) = decoder.update(rest, Some(&mut region.as_buf(&mut bytes))).ok()?;
+            *rest = &rest[read..];
             self.is_flushed = matches!(decoded, Decoded::ImageDataFlushed);
             let is_stuck = read == 0 && region.filled == filled;
             if region.filled < bytes.len() && (is_stuck || self.is_flushed) {
@@ -148,19 +162,6 @@ impl Slabs<'_> {
                 .extend_from_slice(&bytes[bytes.len().saturating_sub(LOOK_BACK_BYTES)..]);
         }
         Some(Slab { bytes, first })
-    }
-
-    /// Passes over what is left of the image's data.
-    fn reach_end(&mut self) -> Option<()> {
-        while !self.is_flushed {
-            let (read, decoded) = self.decoder.update(self.rest, None).ok()?;
-            self.rest = &self.rest[read..];
-            self.is_flushed = matches!(decoded, Decoded::ImageDataFlushed);
-            if matches!(decoded, Decoded::Nothing) && self.rest.is_empty() {
-                return None;
-            }
-        }
-        Some(())
     }
 }
 

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 
 use super::Team;
+use super::team::lock;
 
 /// The cores of a pool of threads. What runs on one of its threads (a network, a search, a decoder) is helped by a team while others have nothing to
 /// do, so that a frame that comes alone is ready sooner; frames that come together run side by side, which is faster in sum.
@@ -93,7 +94,7 @@ pub fn share<P: Send>(cut: impl FnOnce(usize) -> Vec<P>, work: impl Fn(P) + Sync
         team.run(parts.len(), &|member, _| {
             // Without any part the caller itself has nothing to do.
             let Some(part) = parts.get(member) else { return };
-            let part = part.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let part = lock(part).take();
             part.into_iter().for_each(&work);
         });
     });
@@ -116,16 +117,16 @@ pub fn pipelined<T: Send>(items: impl Iterator<Item = T> + Send, take: impl FnMu
         team.run(2, &|member, _| {
             // What a member has taken out ends with it, also when it panics: then the other's end of the channel is closed.
             if member == 0 {
-                let made = making.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let made = lock(&making).take();
                 if let Some((mut items, sender)) = made {
                     // Nobody takes any more where the other has panicked.
                     let _ = items.try_for_each(|item| sender.send(item));
                 }
             } else {
-                let taken = taking.lock().unwrap_or_else(PoisonError::into_inner).take();
-                taken
-                    .into_iter()
-                    .for_each(|(take, receiver)| receiver.into_iter().for_each(take));
+                let taken = lock(&taking).take();
+                if let Some((take, receiver)) = taken {
+                    receiver.into_iter().for_each(take);
+                }
             }
         });
     });
