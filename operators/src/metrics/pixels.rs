@@ -52,7 +52,7 @@ impl PixelScores {
             first + u64::from(regions.count) <= u64::from(u32::MAX),
             "more than 2^32 defects"
         );
-        for (&score, &label) in map.scores.iter().zip(&regions.labels) {
+        for (&score, label) in map.scores.iter().zip(regions.labels(map.scores.len())) {
             match label {
                 0 => self.normal.push(order::key(score)),
                 label => self.defective.push((order::key(score), first as u32 + label - 1)),

@@ -53,13 +53,8 @@ pub fn region_hits(truth: &Mask, predicted: &Mask) -> RegionHits {
 fn touched(mask: &Mask, other: &Mask) -> (u64, u64) {
     let regions = components(mask);
     let mut hit = vec![false; regions.count as usize];
-    for (&label, _) in regions
-        .labels
-        .iter()
-        .zip(&other.bits)
-        .filter(|(label, set)| **label > 0 && **set)
-    {
-        hit[label as usize - 1] = true;
+    for run in &regions.runs {
+        hit[run.label as usize - 1] |= other.bits[run.pixels.clone()].contains(&true);
     }
     (hit.iter().filter(|&&hit| hit).count() as u64, u64::from(regions.count))
 }

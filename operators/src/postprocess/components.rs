@@ -1,28 +1,48 @@
 //! Connected components of a mask: pixels that touch at an edge or a corner (8-connected) belong together.
 
+use std::ops::Range;
+
 use crate::Mask;
 
 /// The components of a picture. Labels count from 1 in row-major order of each component's first pixel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Components {
-    /// One label per pixel, row-major `(height, width)`; 0 is background.
-    pub labels: Vec<u32>,
+    /// Their pixels, in row-major order.
+    pub runs: Vec<Run>,
     /// Number of components, which is also the highest label.
     pub count: u32,
+}
+
+/// Pixels of one component that follow each other in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Row-major indices into the picture.
+    pub pixels: Range<usize>,
+    /// The component's label.
+    pub label: u32,
 }
 
 impl Components {
     /// Pixels of each component; the component with label `l` is at `l - 1`.
     pub fn areas_px(&self) -> Vec<u64> {
         let mut areas = vec![0; self.count as usize];
-        for &label in self.labels.iter().filter(|&&label| label > 0) {
-            areas[label as usize - 1] += 1;
+        for run in &self.runs {
+            areas[run.label as usize - 1] += run.pixels.len() as u64;
         }
         areas
     }
 
+    /// One label for each of a picture's `n_pixels`, row-major; 0 is background.
+    pub fn labels(&self, n_pixels: usize) -> Vec<u32> {
+        let mut labels = vec![0; n_pixels];
+        for run in &self.runs {
+            labels[run.pixels.clone()].fill(run.label);
+        }
+        labels
+    }
+
     /// The components for which `keep[label - 1]` holds, numbered anew in the same order.
-    fn retain(mut self, keep: &[bool]) -> Self {
+    pub(super) fn retain(&mut self, keep: &[bool]) {
         let mut count = 0;
         let renumbered: Vec<u32> = keep
             .iter()
@@ -31,11 +51,11 @@ impl Components {
                 if kept { count } else { 0 }
             })
             .collect();
-        for label in self.labels.iter_mut().filter(|label| **label > 0) {
-            *label = renumbered[*label as usize - 1];
+        for run in &mut self.runs {
+            run.label = renumbered[run.label as usize - 1];
         }
+        self.runs.retain(|run| run.label > 0);
         self.count = count;
-        self
     }
 }
 
@@ -45,20 +65,18 @@ impl Components {
 /// Time is linear in the pixels: runs of set pixels are found row by row and united with the runs they touch in the row
 /// above (two passes; He, Chao and Suzuki, "A run-based two-scan labeling algorithm", 2008).
 pub fn components(mask: &Mask) -> Components {
-    let (runs, roots) = united_runs(mask);
-    let mut labels = vec![0; mask.bits.len()];
-    let mut label_of_run = vec![0; runs.len()];
+    let (mut runs, roots) = united_runs(mask);
     let mut count = 0;
-    for (i, run) in runs.iter().enumerate() {
+    for i in 0..runs.len() {
         // The root is the component's first run, because `unite` keeps the smaller index: it comes before its others.
         if roots[i] == i {
             count += 1;
-            label_of_run[i] = count;
+            runs[i].label = count;
+        } else {
+            runs[i].label = runs[roots[i]].label;
         }
-        label_of_run[i] = label_of_run[roots[i]];
-        labels[run.row_start + run.start..run.row_start + run.end].fill(label_of_run[i]);
     }
-    Components { labels, count }
+    Components { runs, count }
 }
 
 /// The components of `score >= low` that hold at least one pixel with `score > high`: a weak rim is kept where it
@@ -83,41 +101,34 @@ pub fn hysteresis_components(
     let bits = scores
         .iter()
         .zip(&allowed.bits)
-        .map(|(&score, &allowed)| allowed && score >= low);
-    let weak = components(&Mask::new(height, width, bits.collect()));
-    let mut strong = vec![false; weak.count as usize];
-    for (&label, &score) in weak.labels.iter().zip(scores) {
-        if label > 0 && score > high {
-            strong[label as usize - 1] = true;
-        }
+        .map(|(&score, &allowed)| allowed & (score >= low));
+    let mut found = components(&Mask::new(height, width, bits.collect()));
+    let mut strong = vec![false; found.count as usize];
+    for run in &found.runs {
+        strong[run.label as usize - 1] |= scores[run.pixels.clone()].iter().any(|&score| score > high);
     }
-    weak.retain(&strong)
+    found.retain(&strong);
+    found
 }
 
-/// Set pixels of one row without a gap: columns `start..end` of the row whose first pixel has index `row_start`.
-struct Run {
-    row_start: usize,
-    start: usize,
-    end: usize,
-}
-
-/// All runs in row-major order, and for each the index of the first run of its component.
+/// All runs in row-major order, without labels, and for each the index of the first run of its component.
 fn united_runs(mask: &Mask) -> (Vec<Run>, Vec<usize>) {
     let mut runs: Vec<Run> = Vec::new();
     let mut parents: Vec<usize> = Vec::new();
     let mut above = 0..0;
-    for y in 0..mask.height {
-        let row_start = y * mask.width;
+    for (y, row) in mask.bits.chunks_exact(mask.width.max(1)).enumerate() {
         let first = runs.len();
-        push_runs(&mask.bits[row_start..row_start + mask.width], row_start, &mut runs);
+        push_runs(row, y * mask.width, &mut runs);
         parents.extend(first..runs.len());
         let mut upper = above.start;
         for i in first..runs.len() {
-            // Runs that end left of this one, even diagonally, cannot touch a later run of this row either.
-            while upper < above.end && runs[upper].end < runs[i].start {
+            // Indices of the row above: those of this one, less a row. Runs that end left of this one, even diagonally, cannot
+            // touch a later run of this row either.
+            let [start, end] = [runs[i].pixels.start, runs[i].pixels.end].map(|at| at.saturating_sub(mask.width));
+            while upper < above.end && runs[upper].pixels.end < start {
                 upper += 1;
             }
-            for touching in (upper..above.end).take_while(|&u| runs[u].start <= runs[i].end) {
+            for touching in (upper..above.end).take_while(|&u| runs[u].pixels.start <= end) {
                 unite(&mut parents, touching, i);
             }
         }
@@ -130,16 +141,30 @@ fn united_runs(mask: &Mask) -> (Vec<Run>, Vec<usize>) {
     (runs, parents)
 }
 
+/// Pixels that are passed over at once where none is set.
+const STRIDE: usize = 32;
+
 fn push_runs(row: &[bool], row_start: usize, runs: &mut Vec<Run>) {
     let mut x = 0;
-    while let Some(gap) = row[x..].iter().position(|&bit| bit) {
+    loop {
+        // The compiler looks at a whole stride at once.
+        while let Some(stride) = row[x..].first_chunk::<STRIDE>()
+            && !stride.iter().fold(false, |any, bit| any | bit)
+        {
+            x += STRIDE;
+        }
+        let Some(gap) = row[x..].iter().position(|&bit| bit) else {
+            return;
+        };
         let start = x + gap;
-        let end = row[start..]
+        x = row[start..]
             .iter()
             .position(|&bit| !bit)
             .map_or(row.len(), |length| start + length);
-        runs.push(Run { row_start, start, end });
-        x = end;
+        runs.push(Run {
+            pixels: row_start + start..row_start + x,
+            label: 0,
+        });
     }
 }
 
@@ -172,8 +197,13 @@ mod tests {
         )
     }
 
-    /// Flood fill from every pixel in row-major order.
-    fn naive(mask: &Mask) -> Components {
+    /// The label of every pixel, and how many components there are.
+    fn labelled(found: &Components, n_pixels: usize) -> (Vec<u32>, u32) {
+        (found.labels(n_pixels), found.count)
+    }
+
+    /// The same by flood fill from every pixel in row-major order.
+    fn naive(mask: &Mask) -> (Vec<u32>, u32) {
         let (height, width) = (mask.height, mask.width);
         let mut labels = vec![0; mask.bits.len()];
         let mut count = 0;
@@ -197,7 +227,7 @@ mod tests {
                 }
             }
         }
-        Components { labels, count }
+        (labels, count)
     }
 
     /// A small generator (xorshift64*), so that the random masks are the same everywhere.
@@ -212,15 +242,17 @@ mod tests {
     fn components_match_flood_fill() {
         let mut state = 7;
         for round in 0..600 {
-            let (height, width) = (random(&mut state) as usize % 24, random(&mut state) as usize % 24);
-            let density = 1 + round % 9;
-            let bits = (0..height * width).map(|_| random(&mut state) % 10 < density).collect();
-            let mask = Mask::new(height, width, bits);
+            let (height, width) = (random(&mut state) as usize % 24, random(&mut state) as usize % 140);
+            let density = [1, 10, 20, 30, 40, 50, 60, 70, 80, 90][round % 10];
+            let bits = (0..height * width).map(|_| random(&mut state) % 100 < density);
+            let mask = Mask::new(height, width, bits.collect());
+            let found = components(&mask);
             assert_eq!(
-                components(&mask),
+                labelled(&found, mask.bits.len()),
                 naive(&mask),
-                "{height}x{width}, density {density}/10, round {round}"
+                "{height}x{width}, density {density} %, round {round}"
             );
+            assert!(found.runs.is_sorted_by_key(|run| run.pixels.start));
         }
     }
 
@@ -230,7 +262,8 @@ mod tests {
         assert_eq!(found.count, 2);
         assert_eq!(found.areas_px(), [5, 1]);
         // Both arms of the V are one component though the right one is found first as a run of its own.
-        assert_eq!((found.labels[0], found.labels[4], found.labels[29]), (1, 1, 2));
+        let labels = found.labels(30);
+        assert_eq!((labels[0], labels[4], labels[29]), (1, 1, 2));
     }
 
     #[test]
@@ -247,12 +280,9 @@ mod tests {
         let scores = [0.5, 0.9, 0.0, 0.5, 0.5, 0.0, 0.7];
         let all = Mask::filled(1, 7, true);
         let found = hysteresis_components(&scores, 7, 1, 0.5, 0.7, &all);
-        assert_eq!(found.labels, [1, 1, 0, 0, 0, 0, 0], "0.7 is not above 0.7");
+        assert_eq!(found.labels(7), [1, 1, 0, 0, 0, 0, 0], "0.7 is not above 0.7");
         let found = hysteresis_components(&scores, 7, 1, 0.5, 0.6, &all);
-        assert_eq!(
-            (found.labels.as_slice(), found.count),
-            ([1, 1, 0, 0, 0, 0, 2].as_slice(), 2)
-        );
+        assert_eq!(labelled(&found, 7), (vec![1, 1, 0, 0, 0, 0, 2], 2));
     }
 
     #[test]
@@ -274,15 +304,15 @@ mod tests {
                 .iter()
                 .zip(&allowed.bits)
                 .map(|(&score, &allowed)| allowed && score >= low);
-            let weak = naive(&Mask::new(height, width, weak.collect()));
-            let strong = |label| label > 0 && (0..scores.len()).any(|i| weak.labels[i] == label && scores[i] > high);
+            let (weak, _) = naive(&Mask::new(height, width, weak.collect()));
+            let strong = |label| label > 0 && (0..scores.len()).any(|i| weak[i] == label && scores[i] > high);
             let kept = naive(&Mask::new(
                 height,
                 width,
-                weak.labels.iter().map(|&label| strong(label)).collect(),
+                weak.iter().map(|&label| strong(label)).collect(),
             ));
             let found = hysteresis_components(&scores, width, height, low, high, &allowed);
-            assert_eq!(found, kept, "{height}x{width}, round {round}");
+            assert_eq!(labelled(&found, scores.len()), kept, "{height}x{width}, round {round}");
         }
     }
 
@@ -290,16 +320,16 @@ mod tests {
     fn hysteresis_ignores_pixels_that_are_not_allowed() {
         let allowed = Mask::new(1, 4, vec![true, false, true, true]);
         let found = hysteresis_components(&[0.6, 0.9, 0.6, 0.8], 4, 1, 0.5, 0.7, &allowed);
-        assert_eq!(found.labels, [0, 0, 1, 1]);
+        assert_eq!(found.labels(4), [0, 0, 1, 1]);
     }
 
     #[test]
     fn a_pixel_above_high_always_lies_in_a_region() {
         let all = Mask::filled(1, 3, true);
         let found = hysteresis_components(&[0.6, f32::NAN, f32::INFINITY], 3, 1, 0.9, 0.5, &all);
-        assert_eq!(found.labels, [1, 0, 2]);
+        assert_eq!(found.labels(3), [1, 0, 2]);
         assert_eq!(
-            hysteresis_components(&[0.6, 0.2, 0.3], 3, 1, f32::NAN, 0.5, &all).labels,
+            hysteresis_components(&[0.6, 0.2, 0.3], 3, 1, f32::NAN, 0.5, &all).labels(3),
             [1, 0, 0]
         );
     }

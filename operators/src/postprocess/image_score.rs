@@ -91,12 +91,29 @@ pub(super) fn evidence(map: &AnomalyMap, patches: &[ScoredPatch], allowed: &Mask
     }
 }
 
+/// Pixels that are passed over at once where none is higher.
+const STRIDE: usize = 64;
+
 fn highest_pixel(map: &AnomalyMap, allowed: &Mask) -> Option<Evidence> {
-    let pixels = map.scores.iter().zip(&allowed.bits).enumerate();
     let mut best: Option<Evidence> = None;
-    for (map_idx, (&score, _)) in pixels.filter(|(_, (_, allowed))| **allowed) {
-        if best.is_none_or(|best| score > best.score) {
-            best = Some(Evidence { score, map_idx });
+    let strides = map.scores.chunks(STRIDE).zip(allowed.bits.chunks(STRIDE));
+    for (first, (scores, allowed)) in (0..).step_by(STRIDE).zip(strides) {
+        let at_most = best.map_or(f32::NEG_INFINITY, |best| best.score);
+        let pixels = scores.iter().zip(allowed);
+        // Without an early end, so that the compiler looks at many at once.
+        if !pixels
+            .clone()
+            .fold(false, |any, (score, allowed)| any | (allowed & (*score > at_most)))
+        {
+            continue;
+        }
+        for (at, (&score, _)) in pixels.enumerate().filter(|(_, (_, allowed))| **allowed) {
+            if best.is_none_or(|best| score > best.score) {
+                best = Some(Evidence {
+                    score,
+                    map_idx: first + at,
+                });
+            }
         }
     }
     best

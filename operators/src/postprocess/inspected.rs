@@ -41,11 +41,15 @@ impl InspectedArea {
         );
         let mut excluded = Vec::with_capacity(layout.map_width * layout.map_height);
         for row in &rows {
-            // The border comes before the margin, and so does the smaller variant.
-            excluded.extend(columns.iter().map(|column| match (row, column) {
-                (Some(row), Some(column)) => Some(*row.min(column)),
-                (one, other) => one.or(*other),
-            }));
+            match row {
+                None => excluded.extend_from_slice(&columns),
+                // The border comes before the margin, and so does the smaller variant.
+                Some(row) => excluded.extend(
+                    columns
+                        .iter()
+                        .map(|column| column.map_or(Some(*row), |column| Some(column.min(*row)))),
+                ),
+            }
         }
         if let Some(roi) = &rules.roi {
             let frame = (layout.frame_width_px, layout.frame_height_px);

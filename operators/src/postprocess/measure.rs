@@ -36,25 +36,28 @@ const EMPTY: Sums = Sums {
 pub(super) fn measure(scores: &FrameScores, labelled: &Components, scale: &ScoreScale) -> Vec<Region> {
     let mut sums = vec![EMPTY; labelled.count as usize];
     let width = scores.map.width;
-    for (idx, (&label, &score)) in labelled.labels.iter().zip(&scores.map.scores).enumerate() {
-        if label > 0 {
-            sums[label as usize - 1].add(idx % width, idx / width, score, scale);
-        }
+    for run in &labelled.runs {
+        let (y, x) = (run.pixels.start / width, run.pixels.start % width);
+        sums[run.label as usize - 1].add(y, x, &scores.map.scores[run.pixels.clone()], scale);
     }
     sums.iter().map(|sums| sums.region(&scores.layout, scale)).collect()
 }
 
 impl Sums {
-    fn add(&mut self, x: usize, y: usize, score: f32, scale: &ScoreScale) {
-        self.n_pixels += 1;
+    /// Adds the pixels of row `y` from column `x` on that have these scores.
+    fn add(&mut self, y: usize, x: usize, scores: &[f32], scale: &ScoreScale) {
+        let n_pixels = scores.len();
+        self.n_pixels += n_pixels as u64;
         self.x_min = self.x_min.min(x);
-        self.x_max = self.x_max.max(x);
+        self.x_max = self.x_max.max(x + n_pixels - 1);
         self.y_min = self.y_min.min(y);
         self.y_max = self.y_max.max(y);
-        self.x_sum += x as u64;
-        self.y_sum += y as u64;
-        self.peak = self.peak.max(score);
-        self.calibrated_sum += scale.calibrated(score);
+        self.x_sum += (x..x + n_pixels).sum::<usize>() as u64;
+        self.y_sum += (y * n_pixels) as u64;
+        for &score in scores {
+            self.peak = self.peak.max(score);
+            self.calibrated_sum += scale.calibrated(score);
+        }
     }
 
     fn region(&self, layout: &FrameLayout, scale: &ScoreScale) -> Region {

@@ -159,11 +159,12 @@ impl<'a> Search<'a> {
         allowed: &mut Mask,
     ) {
         let mut removed = Mask::filled(allowed.height, allowed.width, false);
-        for (idx, &label) in labelled.labels.iter().enumerate().filter(|(_, label)| **label > 0) {
-            match reasons[label as usize - 1] {
-                Some(_) => removed.bits[idx] = true,
-                None => self.counted.bits[idx] = true,
-            }
+        for run in &labelled.runs {
+            let pixels = match reasons[run.label as usize - 1] {
+                Some(_) => &mut removed.bits,
+                None => &mut self.counted.bits,
+            };
+            pixels[run.pixels.clone()].fill(true);
         }
         for (region, reason) in candidates.into_iter().zip(reasons) {
             match *reason {
@@ -203,20 +204,22 @@ impl<'a> Search<'a> {
             .scores
             .iter()
             .zip(&allowed.bits)
-            .map(|(&score, &allowed)| allowed && score >= level);
+            .map(|(&score, &allowed)| allowed & (score >= level));
         let mut labelled = components(&Mask::new(map.height, map.width, bits.collect()));
-        let own = labelled.labels[found.map_idx];
-        labelled
-            .labels
-            .iter_mut()
-            .for_each(|label| *label = u32::from(*label == own));
-        labelled.count = 1;
+        let own = labelled.runs.iter().find(|run| run.pixels.contains(&found.map_idx));
+        let own = own.map(|run| run.label);
+        labelled.retain(&(1..=labelled.count).map(|label| Some(label) == own).collect::<Vec<_>>());
         let candidates = measure(self.scores, &labelled, &self.calibration.pixel);
         (labelled, candidates)
     }
 
     fn list_outside(&mut self, inspected: &InspectedArea) {
         let above = self.calibration.pixel.highest_passing();
+        let pixels = self.scores.map.scores.iter().zip(&inspected.mask.bits);
+        // Without an early end, so that the compiler looks at many at once.
+        if !pixels.fold(false, |any, (score, inside)| any | (!inside & (*score > above))) {
+            return;
+        }
         use SuppressionReason::{Border, DarkMargin, OutsideRoi};
         for reason in [OutsideRoi, Border, DarkMargin] {
             let mut pixels = self.scores.map.scores.iter().enumerate();
