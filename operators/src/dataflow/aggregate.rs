@@ -7,8 +7,9 @@ use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::Capability;
-use timely::dataflow::operators::core::OkErr;
+use timely::dataflow::operators::core::{Concat, OkErr};
 use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::operators::vec::Map;
 
 use super::{DecodedFrame, Offload, Resources, ScoredTile, UnreadableFrame};
 use crate::detector::PatchScores;
@@ -32,7 +33,8 @@ struct Complete {
 /// Stitches tiles.
 pub trait Aggregate<'scope>: Sized {
     /// Replaces the tiles of a frame by the frame's anomaly map, at the frame's time, when its last tile is in. A frame with
-    /// a tile that failed leaves by the second stream. `sigma_of` gives a camera's smoothing in map pixels.
+    /// a tile that failed leaves by the second stream. `sigma_of` gives a camera's smoothing in map pixels. Frames of several tiles are
+    /// stitched on the pool.
     ///
     /// This comes before suppression, unlike in the first sketch of the graph: a region that spans two tiles has one area
     /// and one peak only after stitching.
@@ -56,7 +58,7 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
         StreamVec<'scope, u64, UnreadableFrame>,
     ) {
         let latencies = resources.latencies.clone();
-        let stitch_tiles = move |complete: &Complete| {
+        let stitch_tiles = Arc::new(move |complete: &Complete| {
             let frame = complete.frame.clone();
             let tiles = complete
                 .tiles
@@ -78,11 +80,22 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
                     nearest: TileRows::of(tiles),
                 }),
             })
-        };
+        });
         let on_panic =
             |complete: &Complete, message| Err(unreadable(&complete.frame, format!("stitching panicked: {message}")));
-        self.complete()
-            .offload("aggregate", resources, stitch_tiles, on_panic)
+        // A frame of one tile takes no longer than waking a thread of the pool for it, and the worker afterwards.
+        let is_quick = |complete: &Complete| complete.tiles.as_ref().map_or(true, |tiles| tiles.len() == 1);
+        let (quick, others) = self.complete().ok_err(move |complete| {
+            if is_quick(&complete) {
+                Ok(complete)
+            } else {
+                Err(complete)
+            }
+        });
+        let stitch_here = stitch_tiles.clone();
+        quick
+            .map(move |complete| stitch_here(&complete))
+            .concat(others.offload("aggregate", resources, move |complete| stitch_tiles(complete), on_panic))
             .ok_err(|result| result)
     }
 }
