@@ -1,5 +1,7 @@
 //! Mahalanobis distances by packed inverse Cholesky factors (see [`packed_len`]).
 
+#[cfg(target_arch = "x86_64")]
+use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::cholesky::{packed_len, row_of};
@@ -20,65 +22,59 @@ const POSITIONS_PER_PART_MIN: usize = 256;
 /// the zeros above the diagonal, and traffic is what scoring costs.
 const TILE_ROWS: usize = 8;
 
-/// Largest of the integers in which a row of a factor is kept.
-const STEPS_MAX: f32 = 32_767.0;
-
 /// One Gaussian for every position.
 ///
 /// Factors are kept in tiles of 8 rows, column by column, so that 8 rows are summed side by side without ever adding across
 /// a vector; the columns of a tile end at its diagonal. Reading them is what scoring takes its time for, so they are integers of
-/// 16 bits, every row on a scale of its own: rounding moves a value by at most 1/32,768 of the largest of its row. Scales are
+/// 16 or 8 bits, every row on a scale of its own: rounding moves a value by at most 1/32,768 or 1/128 of the largest of its row. Scales are
 /// powers of two, so that a factor that was rounded once stays what it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PositionGaussians {
     dims: usize,
     /// `positions × dims`.
     means: Vec<f32>,
-    /// `positions × tiled_len(dims)`.
-    tiles: Vec<i16>,
+    tiles: Tiles,
     /// What a step of a row is worth: `positions × dims`, these rounded up to whole tiles.
     scales: Vec<f32>,
 }
 
+/// `positions × tiled_len(dims)` steps.
+#[derive(Clone, Debug, PartialEq)]
+enum Tiles {
+    Words(Vec<i16>),
+    Bytes(Vec<i8>),
+}
+
 impl PositionGaussians {
     /// Gaussians with these means (`positions × dims`) and packed inverse Cholesky factors of the covariances (`positions ×
-    /// packed_len(dims)`).
+    /// packed_len(dims)`), which are kept in 16 bits, or in 8 where those hold all there is.
     ///
     /// Panics unless the lengths agree and `dims` is at least 1.
     pub fn new(dims: usize, means: Vec<f32>, factors: &[f32]) -> Self {
-        assert!(
-            dims > 0 && means.len().is_multiple_of(dims),
-            "{} values of {dims} dims",
-            means.len()
-        );
-        let positions = means.len() / dims;
-        assert_eq!(
-            factors.len(),
-            positions * packed_len(dims),
-            "{positions} factors of {dims} dims"
-        );
-        let mut tiles = Vec::with_capacity(positions * tiled_len(dims));
-        let mut scales = Vec::with_capacity(positions * dims.next_multiple_of(TILE_ROWS));
-        for factor in factors.chunks_exact(packed_len(dims)) {
-            let first_scale = scales.len();
-            scales.extend((0..dims).map(|row| step(row_of(factor, row))));
-            scales.resize(scales.len().next_multiple_of(TILE_ROWS), 0.0);
-            let scales = &scales[first_scale..];
-            for first in (0..dims).step_by(TILE_ROWS) {
-                for column in 0..dims.min(first + TILE_ROWS) {
-                    let rows = first..first + TILE_ROWS;
-                    tiles.extend(rows.map(|row| match row < dims && column <= row {
-                        true => (factor[packed_len(row) + column] / scales[row]).round_ties_even() as i16,
-                        false => 0,
-                    }));
-                }
-            }
+        let (tiles, scales) = rounded::<i16>(dims, &means, factors);
+        if tiles.iter().all(|steps| steps % (1 << 8) == 0) {
+            return Self::in_bytes(dims, means, factors);
         }
         keep_in_large_pages(&tiles);
         Self {
             dims,
             means,
-            tiles,
+            tiles: Tiles::Words(tiles),
+            scales,
+        }
+    }
+
+    /// [`PositionGaussians::new`], but factors are kept in 8 bits: half the memory, and half the time. On those of real images a distance
+    /// moves by some thousandths, less than vectors of an 8-bit network do.
+    ///
+    /// Panics as that does.
+    pub fn in_bytes(dims: usize, means: Vec<f32>, factors: &[f32]) -> Self {
+        let (tiles, scales) = rounded::<i8>(dims, &means, factors);
+        keep_in_large_pages(&tiles);
+        Self {
+            dims,
+            means,
+            tiles: Tiles::Bytes(tiles),
             scales,
         }
     }
@@ -95,21 +91,10 @@ impl PositionGaussians {
 
     /// The packed inverse Cholesky factors, `positions × packed_len(dims)`, as they were rounded.
     pub fn packed_factors(&self) -> Vec<f32> {
-        let dims = self.dims;
-        let mut factors = Vec::with_capacity(self.means.len() / dims * packed_len(dims));
-        let scales = self.scales.chunks_exact(dims.next_multiple_of(TILE_ROWS));
-        for (tiles, scales) in self.tiles.chunks_exact(tiled_len(dims)).zip(scales) {
-            let mut rest = tiles;
-            for first in (0..dims).step_by(TILE_ROWS) {
-                let (tile, below) = rest.split_at(TILE_ROWS * dims.min(first + TILE_ROWS));
-                for row in first..dims.min(first + TILE_ROWS) {
-                    let steps = (0..=row).map(|column| tile[column * TILE_ROWS + row - first]);
-                    factors.extend(steps.map(|steps| f32::from(steps) * scales[row]));
-                }
-                rest = below;
-            }
+        match &self.tiles {
+            Tiles::Words(tiles) => packed(self.dims, tiles, &self.scales),
+            Tiles::Bytes(tiles) => packed(self.dims, tiles, &self.scales),
         }
-        factors
     }
 
     /// Mahalanobis distances of one vector per position (`positions × dims`) from each of a batch of images, each vector to its own
@@ -121,6 +106,13 @@ impl PositionGaussians {
     pub fn whitened_norms(&self, images: &[&[f32]]) -> Vec<Vec<f32>> {
         let are_whole = images.iter().all(|vectors| vectors.len() == self.means.len());
         assert!(are_whole, "a vector of {} dims for every position", self.dims);
+        match &self.tiles {
+            Tiles::Words(tiles) => self.whitened_by(tiles, images),
+            Tiles::Bytes(tiles) => self.whitened_by(tiles, images),
+        }
+    }
+
+    fn whitened_by<S: Step>(&self, tiles: &[S], images: &[&[f32]]) -> Vec<Vec<f32>> {
         let positions = self.means.len() / self.dims;
         let mut norms = vec![vec![0.0; positions]; images.len()];
         let all = norms.as_mut_slice();
@@ -133,20 +125,20 @@ impl PositionGaussians {
                     .map(|first| {
                         let range = first..positions.min(first + of_part);
                         let norms = norms.iter_mut().filter_map(Iterator::next).collect();
-                        (self.positions(range, images), norms)
+                        (self.positions(tiles, range, images), norms)
                     })
                     .collect()
             },
-            |(positions, norms): (Positions<'_>, Vec<&mut [f32]>)| whiten(&positions, norms),
+            |(positions, norms): (Positions<'_, S>, Vec<&mut [f32]>)| whiten(&positions, norms),
         );
         norms
     }
 
-    fn positions<'a>(&'a self, range: Range<usize>, images: &[&'a [f32]]) -> Positions<'a> {
+    fn positions<'a, S>(&'a self, tiles: &'a [S], range: Range<usize>, images: &[&'a [f32]]) -> Positions<'a, S> {
         let of = |len: usize| range.start * len..range.end * len;
         Positions {
             dims: self.dims,
-            tiles: &self.tiles[of(tiled_len(self.dims))],
+            tiles: &tiles[of(tiled_len(self.dims))],
             scales: &self.scales[of(self.dims.next_multiple_of(TILE_ROWS))],
             means: &self.means[of(self.dims)],
             images: images.iter().map(|vectors| &vectors[of(self.dims)]).collect(),
@@ -154,9 +146,83 @@ impl PositionGaussians {
     }
 }
 
-/// The power of two on which the largest of these values is between half of [`STEPS_MAX`] and all of it; not a number where one of
+/// Factors in tiles, and what a step of each row is worth.
+fn rounded<S: Step>(dims: usize, means: &[f32], factors: &[f32]) -> (Vec<S>, Vec<f32>) {
+    assert!(
+        dims > 0 && means.len().is_multiple_of(dims),
+        "{} values of {dims} dims",
+        means.len()
+    );
+    let positions = means.len() / dims;
+    assert_eq!(
+        factors.len(),
+        positions * packed_len(dims),
+        "{positions} factors of {dims} dims"
+    );
+    let mut tiles = Vec::with_capacity(positions * tiled_len(dims));
+    let mut scales = Vec::with_capacity(positions * dims.next_multiple_of(TILE_ROWS));
+    for factor in factors.chunks_exact(packed_len(dims)) {
+        let first_scale = scales.len();
+        scales.extend((0..dims).map(|row| step(row_of(factor, row), S::MAX)));
+        scales.resize(scales.len().next_multiple_of(TILE_ROWS), 0.0);
+        let scales = &scales[first_scale..];
+        for first in (0..dims).step_by(TILE_ROWS) {
+            for column in 0..dims.min(first + TILE_ROWS) {
+                let rows = first..first + TILE_ROWS;
+                tiles.extend(rows.map(|row| match row < dims && column <= row {
+                    true => S::nearest(factor[packed_len(row) + column] / scales[row]),
+                    false => S::nearest(0.0),
+                }));
+            }
+        }
+    }
+    (tiles, scales)
+}
+
+/// The reverse of [`rounded`].
+fn packed<S: Step>(dims: usize, tiles: &[S], scales: &[f32]) -> Vec<f32> {
+    let scales = scales.chunks_exact(dims.next_multiple_of(TILE_ROWS));
+    let mut factors = Vec::with_capacity(scales.len() * packed_len(dims));
+    for (tiles, scales) in tiles.chunks_exact(tiled_len(dims)).zip(scales) {
+        let mut rest = tiles;
+        for first in (0..dims).step_by(TILE_ROWS) {
+            let (tile, below) = rest.split_at(TILE_ROWS * dims.min(first + TILE_ROWS));
+            for row in first..dims.min(first + TILE_ROWS) {
+                let steps = (0..=row).map(|column| tile[column * TILE_ROWS + row - first]);
+                factors.extend(steps.map(|steps| steps.into() * scales[row]));
+            }
+            rest = below;
+        }
+    }
+    factors
+}
+
+/// An integer in which a value of a factor is kept.
+trait Step: Copy + Into<f32> + Sync {
+    /// The largest.
+    const MAX: f32;
+
+    /// The nearest to a value.
+    fn nearest(value: f32) -> Self;
+
+    /// [`add_products`] by AVX-512.
+    ///
+    /// # Safety
+    /// The CPU must have AVX-512F.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn add_products_avx512(tile: &[[Self; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]);
+
+    /// [`add_products`] by AVX2.
+    ///
+    /// # Safety
+    /// The CPU must have AVX2.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn add_products_avx2(tile: &[[Self; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]);
+}
+
+/// The power of two on which the largest of these values is between half of `steps_max` and all of it; not a number where one of
 /// them is none, so that it is noticed.
-fn step(row: &[f32]) -> f32 {
+fn step(row: &[f32], steps_max: f32) -> f32 {
     const MANTISSA: u32 = 1 << 23;
     let largest = row
         .iter()
@@ -168,7 +234,7 @@ fn step(row: &[f32]) -> f32 {
         return f32::NAN;
     }
     // The next power of two, but no denormal.
-    let bits = (largest / (STEPS_MAX + 0.5)).to_bits();
+    let bits = (largest / (steps_max + 0.5)).to_bits();
     f32::from_bits(bits.next_multiple_of(MANTISSA).max(MANTISSA))
 }
 
@@ -181,29 +247,31 @@ const fn tiled_len(dims: usize) -> usize {
 }
 
 /// Gaussians, and the vectors of a batch of images there.
-struct Positions<'a> {
+struct Positions<'a, S> {
     dims: usize,
-    tiles: &'a [i16],
+    tiles: &'a [S],
     scales: &'a [f32],
     means: &'a [f32],
     images: Vec<&'a [f32]>,
 }
 
 /// [`PositionGaussians::whitened_norms`] of some positions.
-fn whiten(positions: &Positions<'_>, norms: Vec<&mut [f32]>) {
+fn whiten<S: Step>(positions: &Positions<'_, S>, norms: Vec<&mut [f32]>) {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2")]
-        fn avx512(positions: &Positions<'_>, norms: Vec<&mut [f32]>) {
+        fn avx512<S: Step>(positions: &Positions<'_, S>, norms: Vec<&mut [f32]>) {
             positions.whiten(norms, |tile, values, sums| {
-                by_vectors::add_products_avx512(tile, values, sums);
+                // SAFETY: this function asks for more than that one does.
+                unsafe { S::add_products_avx512(tile, values, sums) }
             });
         }
 
         #[target_feature(enable = "avx2")]
-        fn avx2(positions: &Positions<'_>, norms: Vec<&mut [f32]>) {
+        fn avx2<S: Step>(positions: &Positions<'_, S>, norms: Vec<&mut [f32]>) {
             positions.whiten(norms, |tile, values, sums| {
-                by_vectors::add_products_avx2(tile, values, sums)
+                // SAFETY: this function asks for as much as that one does.
+                unsafe { S::add_products_avx2(tile, values, sums) }
             });
         }
 
@@ -218,12 +286,12 @@ fn whiten(positions: &Positions<'_>, norms: Vec<&mut [f32]>) {
     positions.whiten(norms, add_products);
 }
 
-impl Positions<'_> {
+impl<S: Step> Positions<'_, S> {
     #[inline(always)]
     fn whiten(
         &self,
         mut norms: Vec<&mut [f32]>,
-        add_products: impl Fn(&[[i16; LANES]], &[[f32; LANES]], &mut [f32; LANES]),
+        add_products: impl Fn(&[[S; LANES]], &[[f32; LANES]], &mut [f32; LANES]),
     ) {
         let dims = self.dims;
         // Every value 8 times, as a column of a tile needs it.
@@ -261,17 +329,17 @@ const LANES: usize = 4 * TILE_ROWS;
 /// The products of a tile's rows with a vector, every value of which stands there 8 times. Every fourth column is summed apart, so
 /// that an addition need not wait for the one before; nothing is fused, so the bits are the same on every CPU.
 #[inline(always)]
-fn tile_product(
-    tile: &[i16],
+fn tile_product<S: Step>(
+    tile: &[S],
     vector: &[f32],
-    add_products: impl Fn(&[[i16; LANES]], &[[f32; LANES]], &mut [f32; LANES]),
+    add_products: impl Fn(&[[S; LANES]], &[[f32; LANES]], &mut [f32; LANES]),
 ) -> [f32; TILE_ROWS] {
     let mut sums = [0.0f32; LANES];
     let (whole, rest) = tile.as_chunks();
     let (values, rest_values) = vector.as_chunks();
     add_products(whole, values, &mut sums);
     for ((sum, steps), value) in sums.iter_mut().zip(rest).zip(rest_values) {
-        *sum += f32::from(*steps) * value;
+        *sum += (*steps).into() * value;
     }
     let mut of_row = [0.0; TILE_ROWS];
     for (l, of_row) in of_row.iter_mut().enumerate() {
@@ -281,63 +349,73 @@ fn tile_product(
     of_row
 }
 
-fn add_products(tile: &[[i16; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
+fn add_products<S: Step>(tile: &[[S; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
     for (steps, values) in tile.iter().zip(values) {
         for ((sum, steps), value) in sums.iter_mut().zip(steps).zip(values) {
-            *sum += f32::from(*steps) * value;
+            *sum += (*steps).into() * value;
         }
     }
 }
 
-// By hand: the compiler makes single values of the loop above.
-#[cfg(target_arch = "x86_64")]
-mod by_vectors {
-    use std::arch::x86_64::*;
+/// [`Step`] for an integer. By hand: the compiler makes single values of [`add_products`].
+macro_rules! step {
+    ($integer:ty, $load_avx512:ident to $widen_avx512:ident, $load_avx2:ident to $widen_avx2:ident) => {
+        impl Step for $integer {
+            const MAX: f32 = <$integer>::MAX as f32;
 
-    use super::LANES;
+            fn nearest(value: f32) -> Self {
+                value.round_ties_even() as Self
+            }
 
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn add_products_avx512(tile: &[[i16; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
-        let mut acc = [_mm512_setzero_ps(); 2];
-        for (steps, values) in tile.iter().zip(values) {
-            for (at, acc) in acc.iter_mut().enumerate() {
-                // SAFETY: both arrays have 32 values, of which these are 16.
-                let (steps, values) = unsafe {
-                    let steps = _mm256_loadu_si256(steps.as_ptr().add(16 * at).cast());
-                    (steps, _mm512_loadu_ps(values.as_ptr().add(16 * at)))
-                };
-                let weights = _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(steps));
-                *acc = _mm512_add_ps(*acc, _mm512_mul_ps(weights, values));
+            #[cfg(target_arch = "x86_64")]
+            #[inline]
+            #[target_feature(enable = "avx512f")]
+            unsafe fn add_products_avx512(tile: &[[Self; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
+                let mut acc = [_mm512_setzero_ps(); 2];
+                for (steps, values) in tile.iter().zip(values) {
+                    for (at, acc) in acc.iter_mut().enumerate() {
+                        // SAFETY: both arrays have 32 values, of which these are 16.
+                        let (steps, values) = unsafe {
+                            let steps = $load_avx512(steps.as_ptr().add(16 * at).cast());
+                            (steps, _mm512_loadu_ps(values.as_ptr().add(16 * at)))
+                        };
+                        let weights = _mm512_cvtepi32_ps($widen_avx512(steps));
+                        *acc = _mm512_add_ps(*acc, _mm512_mul_ps(weights, values));
+                    }
+                }
+                for (acc, sums) in acc.iter().zip(sums.as_chunks_mut::<16>().0) {
+                    // SAFETY: there is room for 16 sums.
+                    unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *acc) };
+                }
+            }
+
+            #[cfg(target_arch = "x86_64")]
+            #[inline]
+            #[target_feature(enable = "avx2")]
+            unsafe fn add_products_avx2(tile: &[[Self; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
+                let mut acc = [_mm256_setzero_ps(); 4];
+                for (steps, values) in tile.iter().zip(values) {
+                    for (at, acc) in acc.iter_mut().enumerate() {
+                        // SAFETY: both arrays have 32 values, of which these are 8.
+                        let (steps, values) = unsafe {
+                            let steps = $load_avx2(steps.as_ptr().add(8 * at).cast());
+                            (steps, _mm256_loadu_ps(values.as_ptr().add(8 * at)))
+                        };
+                        let weights = _mm256_cvtepi32_ps($widen_avx2(steps));
+                        *acc = _mm256_add_ps(*acc, _mm256_mul_ps(weights, values));
+                    }
+                }
+                for (acc, sums) in acc.iter().zip(sums.as_chunks_mut::<8>().0) {
+                    // SAFETY: there is room for 8 sums.
+                    unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), *acc) };
+                }
             }
         }
-        for (acc, sums) in acc.iter().zip(sums.as_chunks_mut::<16>().0) {
-            // SAFETY: there is room for 16 sums.
-            unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *acc) };
-        }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    pub(super) fn add_products_avx2(tile: &[[i16; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
-        let mut acc = [_mm256_setzero_ps(); 4];
-        for (steps, values) in tile.iter().zip(values) {
-            for (at, acc) in acc.iter_mut().enumerate() {
-                // SAFETY: both arrays have 32 values, of which these are 8.
-                let (steps, values) = unsafe {
-                    let steps = _mm_loadu_si128(steps.as_ptr().add(8 * at).cast());
-                    (steps, _mm256_loadu_ps(values.as_ptr().add(8 * at)))
-                };
-                let weights = _mm256_cvtepi32_ps(_mm256_cvtepi16_epi32(steps));
-                *acc = _mm256_add_ps(*acc, _mm256_mul_ps(weights, values));
-            }
-        }
-        for (acc, sums) in acc.iter().zip(sums.as_chunks_mut::<8>().0) {
-            // SAFETY: there is room for 8 sums.
-            unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), *acc) };
-        }
-    }
+    };
 }
+
+step!(i16, _mm256_loadu_si256 to _mm512_cvtepi16_epi32, _mm_loadu_si128 to _mm256_cvtepi16_epi32);
+step!(i8, _mm_loadu_si128 to _mm512_cvtepi8_epi32, _mm_loadl_epi64 to _mm256_cvtepi8_epi32);
 
 /// One Gaussian for all vectors.
 #[derive(Clone, Debug, PartialEq)]
@@ -419,10 +497,13 @@ mod tests {
     use crate::testing::{assert_close, at, positive_definite, values};
 
     #[cfg(all(target_arch = "x86_64", not(miri)))]
-    #[test]
-    fn vectors_change_no_bit() {
-        let steps: Vec<[i16; LANES]> = (0..5)
-            .map(|at| std::array::from_fn(|lane| (at * 7_919 + lane as i32 * 104_729) as i16))
+    fn vectors_change_no_bit_of<S: Step>() {
+        let steps: Vec<[S; LANES]> = (0..5i32)
+            .map(|at| {
+                std::array::from_fn(|lane| {
+                    S::nearest(((at * 7_919 + lane as i32 * 104_729) as i16 as f32) * S::MAX / 32_767.0)
+                })
+            })
             .collect();
         let products: Vec<[f32; LANES]> = values(5 * LANES, 3).as_chunks().0.to_vec();
         let mut expected = [0.0; LANES];
@@ -430,14 +511,21 @@ mod tests {
         let mut found = [0.0; LANES];
         if detected() == Level::Avx512 {
             // SAFETY: it was detected.
-            unsafe { by_vectors::add_products_avx512(&steps, &products, &mut found) };
+            unsafe { S::add_products_avx512(&steps, &products, &mut found) };
             assert_eq!(found, expected);
         }
         if detected() >= Level::Avx2 {
             // SAFETY: it was detected.
-            unsafe { by_vectors::add_products_avx2(&steps, &products, &mut found) };
+            unsafe { S::add_products_avx2(&steps, &products, &mut found) };
             assert_eq!(found, expected);
         }
+    }
+
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[test]
+    fn vectors_change_no_bit() {
+        vectors_change_no_bit_of::<i16>();
+        vectors_change_no_bit_of::<i8>();
     }
 
     #[test]
@@ -448,12 +536,14 @@ mod tests {
             (&[32_767.4, -1.0], 1.0),
             (&[-32_768.0], 2.0),
         ] {
-            assert_eq!(step(row), expected, "{row:?}");
+            assert_eq!(step(row, i16::MAX.into()), expected, "{row:?}");
         }
         for bad in [f32::NAN, f32::INFINITY] {
-            assert!(step(&[1.0, bad, 2.0]).is_nan());
-            let norms = PositionGaussians::new(1, vec![0.0], &[bad]).whitened_norms(&[&[1.0]]);
-            assert!(!norms[0][0].is_finite(), "it is noticed");
+            assert!(step(&[1.0, bad, 2.0], i16::MAX.into()).is_nan());
+            for gaussians in [PositionGaussians::new, PositionGaussians::in_bytes] {
+                let norms = gaussians(1, vec![0.0], &[bad]).whitened_norms(&[&[1.0]]);
+                assert!(!norms[0][0].is_finite(), "it is noticed");
+            }
         }
     }
 
@@ -473,6 +563,41 @@ mod tests {
         assert_eq!(gaussians.whitened_norms(&images), alone);
         assert_ne!(alone[0], alone[1]);
         assert!(gaussians.whitened_norms(&[]).is_empty());
+    }
+
+    #[test]
+    fn in_bytes_factors_take_half_and_distances_move_little() {
+        let (dims, n) = if cfg!(miri) { (13, 2) } else { (100, 8) };
+        let inverse = inverse_lower(dims, &cholesky(dims, &positive_definite(dims, 2)).unwrap());
+        let factors: Vec<f32> = inverse.iter().map(|value| *value as f32).collect::<Vec<_>>().repeat(n);
+        let (means, vectors) = (values(n * dims, 3), values(n * dims, 4));
+        let words = PositionGaussians::new(dims, means.clone(), &factors);
+        let bytes = PositionGaussians::in_bytes(dims, means.clone(), &factors);
+        assert!(matches!(
+            (&words.tiles, &bytes.tiles),
+            (Tiles::Words(_), Tiles::Bytes(_))
+        ));
+        for (word, byte) in words.whitened_norms(&[&vectors])[0]
+            .iter()
+            .zip(&bytes.whitened_norms(&[&vectors])[0])
+        {
+            assert!((byte / word - 1.0).abs() < 0.02, "{word} and {byte}");
+        }
+        let kept = bytes.packed_factors();
+        let rows = factors
+            .chunks_exact(packed_len(dims))
+            .zip(kept.chunks_exact(packed_len(dims)));
+        for (row, kept) in rows.flat_map(|(factor, kept)| (0..dims).map(|row| (row_of(factor, row), row_of(kept, row))))
+        {
+            let largest = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+            let moved = row.iter().zip(kept).map(|(value, kept)| (value - kept).abs());
+            assert!(moved.fold(0.0, f32::max) <= largest / 127.0);
+        }
+        assert_eq!(
+            PositionGaussians::new(dims, means, &kept),
+            bytes,
+            "what fits into 8 bits stays there"
+        );
     }
 
     #[test]

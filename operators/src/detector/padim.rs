@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use intakt_kernels::{PositionGaussians, packed_len};
 
 use super::checks::{check_dims, finite_f32};
-use super::{PatchScores, Tensor};
+use super::{PatchScores, Precision, Tensor};
 use crate::FeatureMap;
 
 /// A Gaussian per position; scores are Mahalanobis distances (equation 2 of the paper).
@@ -48,11 +48,16 @@ impl Padim {
         Ok(scores.collect())
     }
 
-    /// Puts fitted blocks together that cover the grid one after the other.
+    /// Puts fitted blocks together that cover the grid one after the other. Behind a network in int8 the factors have 8 bits, too.
     ///
     /// # Errors
     /// If they do not.
-    pub fn from_blocks(height: usize, width: usize, blocks: Vec<FittedBlock>) -> Result<Self, String> {
+    pub fn from_blocks(
+        height: usize,
+        width: usize,
+        precision: Precision,
+        blocks: Vec<FittedBlock>,
+    ) -> Result<Self, String> {
         let dims = blocks.first().map_or(0, |block| block.dims);
         let (mut means, mut factors) = (Vec::new(), Vec::new());
         for block in blocks {
@@ -67,10 +72,14 @@ impl Padim {
         if dims == 0 || means.len() != height * width * dims {
             return Err(format!("the fitted blocks do not cover {height}x{width} positions"));
         }
+        let rounded = match precision {
+            Precision::Int8 => PositionGaussians::in_bytes,
+            Precision::Bf16 | Precision::F32 => PositionGaussians::new,
+        };
         Ok(Self {
             height,
             width,
-            gaussians: PositionGaussians::new(dims, means, &factors),
+            gaussians: rounded(dims, means, &factors),
         })
     }
 

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use intakt_kernels::{GRAM_ADDITIONS_MAX, GRAM_STEPS_MAX, GramSums, packed_len};
 
-use super::Tensor;
 use super::checks::{check_fit_input, integers};
 use super::gaussian::whiten;
 use super::padim::{FittedBlock, Padim, check_grid, check_sizes};
+use super::{Precision, Tensor};
 use crate::FeatureMap;
 
 /// The sums of a range of positions. Blocks share nothing, so every thread can own one, and all see every image.
@@ -178,14 +178,14 @@ impl PadimSums {
         self.blocks.iter_mut().try_for_each(|block| block.subtract(embedding))
     }
 
-    /// Fits all blocks, one after the other; [`PositionBlock::fit`] and [`Padim::from_blocks`] do it on several threads.
+    /// Fits all blocks behind a network in f32, one after the other; [`PositionBlock::fit`] and [`Padim::from_blocks`] do it on several threads.
     ///
     /// # Errors
     /// As [`PositionBlock::fit`].
     pub fn fit(&self, regularisation: f64) -> Result<Padim, String> {
         let fitted: Result<Vec<FittedBlock>, String> =
             self.blocks.iter().map(|block| block.fit(regularisation)).collect();
-        Padim::from_blocks(self.height, self.width, fitted?)
+        Padim::from_blocks(self.height, self.width, Precision::F32, fitted?)
     }
 
     /// `padim_images` (1), `padim_sums` (height, width, dims) and `padim_products` (height, width, packed), whatever the
@@ -320,16 +320,23 @@ mod tests {
         blocks[1].add(&feature_map(2, 2, 3, 9)).unwrap();
         assert!(PadimSums::from_blocks(blocks.clone()).is_err());
         let fitted: Vec<FittedBlock> = blocks.iter().rev().map(|block| block.fit(0.01).unwrap()).collect();
-        assert!(Padim::from_blocks(2, 2, fitted).unwrap_err().contains("in order"));
-        assert!(Padim::from_blocks(2, 2, vec![]).is_err() && PadimSums::from_blocks(vec![]).is_err());
+        let in_f32 = |fitted| Padim::from_blocks(2, 2, Precision::F32, fitted);
+        assert!(in_f32(fitted).unwrap_err().contains("in order"));
+        assert!(in_f32(vec![]).is_err() && PadimSums::from_blocks(vec![]).is_err());
     }
 
     #[test]
     fn sums_and_gaussians_survive_their_tensors() {
         let sums = sums(2, 0..5);
         assert_eq!(PadimSums::from_tensors(&sums.tensors(), 2), Ok(sums.clone()));
-        let padim = sums.fit(0.01).unwrap();
-        assert_eq!(Padim::from_tensors(&padim.tensors()), Ok(padim));
+        let fitted: Vec<FittedBlock> = sums.blocks().iter().map(|block| block.fit(0.01).unwrap()).collect();
+        let of = |precision| Padim::from_blocks(2, 2, precision, fitted.clone()).unwrap();
+        for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+            let padim = of(precision);
+            assert_eq!(Padim::from_tensors(&padim.tensors()), Ok(padim));
+        }
+        assert_ne!(of(Precision::F32), of(Precision::Int8), "other bits");
+        assert_eq!(of(Precision::F32), sums.fit(0.01).unwrap());
     }
 
     #[test]

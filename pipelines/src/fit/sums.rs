@@ -103,7 +103,7 @@ fn fit_padim(training: &Training<'_>, sums: &PadimSums, regularisation: f64) -> 
     fitted.sort_by_key(|(index, _)| *index);
     let fitted: Result<Vec<FittedBlock>, String> = fitted.into_iter().map(|(_, block)| block).collect();
     let (height, width) = sums.grid();
-    Padim::from_blocks(height, width, fitted?)
+    Padim::from_blocks(height, width, training.recipe.backbone.precision, fitted?)
 }
 
 /// What pool threads add to together.
