@@ -91,8 +91,10 @@ fn decode_any(bytes: &[u8], sixteen_bit_max: u16) -> Result<Image, DecodeError> 
     let (format, decoder) = open(bytes)?;
     if decoder.color_type() == ColorType::Rgb8 && !is_turned(format) {
         let (width, height) = decoder.dimensions();
-        let image = Image::filled(width, height, |rgb| decoder.read_image(rgb));
-        return image.map_err(|error| decode_error(error, format, bytes));
+        let mut rgb = vec![0; 3 * width as usize * height as usize];
+        let read = decoder.read_image(&mut rgb);
+        read.map_err(|error| decode_error(error, format, bytes))?;
+        return Ok(Image::new(width, height, rgb));
     }
     let picture = read(bytes, format, decoder)?;
     let rgb = match picture.samples {

@@ -1,5 +1,7 @@
 //! Whether the bytes of a JPEG reach its end.
 
+use memchr::memchr;
+
 const SOS: u8 = 0xda;
 const EOI: u8 = 0xd9;
 
@@ -30,7 +32,7 @@ pub(super) fn has_end(bytes: &[u8]) -> bool {
 /// The next marker at or after `at`, and where its segment begins; bytes that belong to no segment are skipped, as decoders
 /// do.
 fn next_marker(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
-    let mut at = at + bytes.get(at..)?.iter().position(|&byte| byte == 0xff)?;
+    let mut at = at + memchr(0xff, bytes.get(at..)?)?;
     // A marker may be preceded by any number of fill bytes 0xff.
     while *bytes.get(at)? == 0xff {
         at += 1;

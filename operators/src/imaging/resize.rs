@@ -2,15 +2,19 @@
 
 use fast_image_resize::images::{Image as Buffer, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use intakt_kernels::network::share;
 
 use super::Image;
 use crate::{Mask, RectPx};
+
+/// Rows of a band, which is what a thread resizes at once.
+const BAND_ROWS: usize = 64;
 
 /// Resizes bilinearly with antialiasing: where it shrinks, the triangle filter is widened by the factor, so that every
 /// source pixel counts. It is Pillow's `Image.resize(size, Resampling.BILINEAR)`, which torchvision's `Resize` calls on PIL
 /// images and which the references (PatchCore, PaDiM, anomalib) use; channel values differ from Pillow's by at most 1,
 /// because the filter weights are rounded to 16 instead of 22 bits. The arithmetic is in integers, so every CPU gives the same
-/// bytes.
+/// bytes. On a thread of a pool idle ones help.
 ///
 /// Panics if `width_px` or `height_px` is 0 (a bug of ours).
 pub fn resize(image: &Image, width_px: u32, height_px: u32) -> Image {
@@ -20,12 +24,45 @@ pub fn resize(image: &Image, width_px: u32, height_px: u32) -> Image {
     }
     let source = ImageRef::new(image.width_px, image.height_px, &image.rgb, PixelType::U8x3)
         .expect("an image holds height * width * 3 bytes");
-    let mut resized = Buffer::new(width_px, height_px, PixelType::U8x3);
-    let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+    let row_bytes = 3 * width_px as usize;
+    let mut rgb = vec![0; row_bytes * height_px as usize];
+    // Which bands there are does not depend on the threads, because where a band begins is rounded; where an image is enlarged that
+    // shows, and there is little to do.
+    let band_rows = if height_px < image.height_px {
+        BAND_ROWS
+    } else {
+        height_px as usize
+    };
+    let mut bands = rgb.chunks_mut(band_rows * row_bytes).enumerate();
+    share(
+        |threads| {
+            let of_part = bands.len().div_ceil(threads);
+            let parts = (0..threads).map(|_| bands.by_ref().take(of_part).collect::<Vec<_>>());
+            parts.filter(|bands| !bands.is_empty()).collect()
+        },
+        |bands| {
+            for (band, rgb) in bands {
+                resize_band(&source, height_px, (band_rows * band) as u32, width_px, rgb);
+            }
+        },
+    );
+    Image::new(width_px, height_px, rgb)
+}
+
+/// The rows of a resized image from `first` on, as many as `rgb` has room for.
+fn resize_band(source: &ImageRef<'_>, height_px: u32, first: u32, width_px: u32, rgb: &mut [u8]) {
+    let rows = rgb.len() as u32 / (3 * width_px);
+    // Where the upper edge of a row lies in the source.
+    let edge = |row: u32| f64::from(source.height()) * f64::from(row) / f64::from(height_px);
+    let (top, bottom) = (edge(first), edge(first + rows));
+    let mut band = Buffer::from_slice_u8(width_px, rows, rgb, PixelType::U8x3).expect("a band has whole rows");
+    let options = ResizeOptions::new()
+        .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
+        // Rows beyond it count as well, as far as the filter reaches.
+        .crop(0.0, top, f64::from(source.width()), bottom - top);
     Resizer::new()
-        .resize(&source, &mut resized, &options)
-        .expect("both images have the pixel type U8x3");
-    Image::new(width_px, height_px, resized.into_vec())
+        .resize(source, &mut band, &options)
+        .expect("both images have the pixel type U8x3, and the band lies within the source");
 }
 
 /// The pixels inside `rect`. Panics unless it lies within the image (a bug of ours).

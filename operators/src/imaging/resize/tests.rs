@@ -1,5 +1,7 @@
 //! Parity with Pillow 13.0.0; the numbers are printed by `tests/parity/pillow_resize.py`.
 
+use intakt_kernels::network::Crew;
+
 use super::*;
 
 /// Source size, target size, sum of all channel values, and every (len / 47)th of them.
@@ -74,6 +76,27 @@ fn bilinear_matches_pillow_to_one_level() {
         );
     }
     assert!(n_equal * 20 >= n_compared * 17, "{n_equal} of {n_compared} equal");
+}
+
+#[test]
+fn bands_make_what_the_whole_does_whoever_helps() {
+    let sizes = [(900, 900), (256, 256), (317, 1024), (64, 63), (200, 331), (5, 700)];
+    for ((source_width, source_height), (width, height)) in sizes.iter().flat_map(|from| sizes.map(|to| (*from, to))) {
+        let image = formula_image(source_width, source_height);
+        let source = ImageRef::new(source_width, source_height, &image.rgb, PixelType::U8x3).unwrap();
+        let mut whole = Buffer::new(width, height, PixelType::U8x3);
+        let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::Bilinear));
+        Resizer::new().resize(&source, &mut whole, &options).unwrap();
+        for threads in [1, 2, 3] {
+            let crew = Crew::new(threads);
+            let _at_work = crew.begin();
+            let resized = resize(&image, width, height);
+            assert!(
+                resized.rgb[..] == whole.buffer()[..],
+                "{source_width}x{source_height} to {width}x{height} by {threads}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -200,8 +200,8 @@ fn pixels_are_the_same_on_every_machine() {
         .map(|camera| {
             let mut hash = Sha256::new();
             for seq in 0..8 {
-                hash.update(&line.render(camera, seq).image.rgb);
-                hash.update(&line.normal(camera, seq).image.rgb);
+                hash.update(&line.render(camera, seq).image.rgb[..]);
+                hash.update(&line.normal(camera, seq).image.rgb[..]);
             }
             hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect()
         })
