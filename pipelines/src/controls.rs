@@ -76,7 +76,7 @@ impl Controls {
         if !threshold.is_finite() {
             return Err(format!("a threshold is a finite number, not {threshold}"));
         }
-        let change = ChangeKind::Threshold(threshold.into());
+        let change = ChangeKind::threshold(threshold);
         let with_threshold = |current: Arc<Detector>| Ok(current.with_image_threshold(threshold)?.into());
         self.set_up(camera, change, at_seq, with_threshold)
     }

@@ -44,7 +44,11 @@ fn run_document(directory: &Path) -> Result<Document, PipelineError> {
         )));
     }
     let summary = files.open()?.summary()?;
-    let mut inspected = Inspected::of_run(directory)?;
+    // What is damaged beside the store is missing in the report, and does not keep it from being made.
+    let mut inspected = Inspected::of_run(directory).unwrap_or_else(|error| {
+        terminal::say(&format!("note: {error}"));
+        None
+    });
     if let Some(noted) = &mut inspected {
         noted.describe_switched(directory, summary.detectors.values().map(|used| &used.given));
     }

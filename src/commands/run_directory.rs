@@ -44,6 +44,7 @@ impl RunDirectory<'_> {
             pictures: self.pictures(),
             store: self.store(),
             horizon_us: figures.plan.horizon_us,
+            windows_us: figures.plan.windows_us.clone(),
             labels,
             detectors: Arc::new(Noted(self.0.to_owned())),
         }

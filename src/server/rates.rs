@@ -15,7 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::asked::{Wanted, cursor, forged, limit, time_us};
 use super::problem::Refusal;
 use super::routes::Shared;
-use super::served::KeptRun;
+use super::served::{Kept, KeptRun};
 
 /// Windows on a page.
 const PAGE: usize = 200;
@@ -97,7 +97,10 @@ struct Figure {
 }
 
 /// Figures of a kept run, window by window, with what labels corrected. Each window is on one page, also while others end.
-#[utoipa::path(get, path = "/rates", tag = "results", params(WantedRates), responses((status = 200, body = RatePage)))]
+#[utoipa::path(get, path = "/rates", tag = "results", params(WantedRates), responses(
+    (status = 200, body = RatePage),
+    (status = 404, description = "There is no such camera in the run"),
+))]
 pub(super) async fn rates(
     State(shared): State<Shared>,
     KeptRun(kept): KeptRun,
@@ -131,13 +134,36 @@ pub(super) async fn rates(
             wanted && !is_known
         })
         .map(|(window, ..)| window);
+    let tail: Vec<WindowRate> = tail.collect();
+    if windows.is_empty() && tail.is_empty() {
+        refuse_unknown(&shared, &kept, &tail_of).await?;
+    }
     Ok(Json(RatePage {
         closed_up_to_us,
         corrected_from_us: closed_up_to_us.saturating_sub(kept.horizon_us),
-        tail: tail.collect(),
+        tail,
         windows,
         next: next.map(|next| format!("{CURSOR}.{}.{}.{}", next.end_us, next.length_us, next.scope)),
     }))
+}
+
+/// Refuses a camera and a length that the run does not have, of which there is nothing now or later.
+async fn refuse_unknown(shared: &Shared, kept: &Kept, wanted: &WindowFilter) -> Result<(), Refusal> {
+    if let Some(WindowKind::Length(length_us)) = wanted.kind
+        && !kept.windows_us.contains(&length_us)
+    {
+        let lengths: Vec<String> = kept
+            .windows_us
+            .iter()
+            .map(|length_us| kind_word(&WindowKind::Length(*length_us)))
+            .collect();
+        let error = format!("window: the run has windows of {}", lengths.join(", "));
+        return Err(Refusal::bad(error));
+    }
+    match &wanted.scope {
+        Some(Scope::Camera(camera)) => shared.camera_of_run(kept, Some(camera)).await,
+        _ => Ok(()),
+    }
 }
 
 fn position(typed: &str) -> Result<WindowPosition, Refusal> {

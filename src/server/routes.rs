@@ -26,7 +26,7 @@ use super::telling::SAID_BYTES_MAX;
 use super::tokens::{Role, Tokens};
 use super::{
     Limits, Served, alerts, audit, batch, cameras, compare, detectors, frames, histogram, labels, latencies, line,
-    openapi, page, posting, rates, session, telling, verdict_events, verdicts,
+    openapi, page, posting, rates, session, status, telling, verdict_events, verdicts,
 };
 
 /// What Prometheus expects of its text format.
@@ -98,7 +98,7 @@ pub(super) fn router(
 /// The routes with what is said of them, by the role that they need.
 fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
     let reading = OpenApiRouter::new()
-        .routes(routes!(status))
+        .routes(routes!(status::status))
         .routes(routes!(cameras::cameras))
         .routes(routes!(line::events))
         .routes(routes!(line::picture))
@@ -177,7 +177,7 @@ impl SharedState {
     }
 
     /// The run as it is now.
-    fn status(&self) -> LiveStatus {
+    pub(super) fn status(&self) -> LiveStatus {
         match self.served.live() {
             Some(live) => live.board.status(),
             None => self.line.borrow().status.clone(),
@@ -226,12 +226,6 @@ fn unready(status: &LiveStatus) -> Option<&'static str> {
         }
         RunState::Running => None,
     }
-}
-
-/// All that is known of the run at this moment: cameras, latencies, the newest windows, alerts, answers to standing questions.
-#[utoipa::path(get, path = "/status", tag = "line", responses((status = 200, body = Object)))]
-async fn status(State(shared): State<Shared>) -> Json<LiveStatus> {
-    Json(shared.status())
 }
 
 async fn nothing_there() -> Refusal {

@@ -114,6 +114,8 @@ pub(crate) struct Kept {
     pub(crate) pictures: PathBuf,
     /// For how long labels correct figures, microseconds of event time.
     pub(crate) horizon_us: u64,
+    /// Lengths of the windows that slide, microseconds.
+    pub(crate) windows_us: Vec<u64>,
     /// What takes labels.
     pub(crate) labels: Arc<dyn TakesLabels>,
     /// The detectors that were noted with the run.

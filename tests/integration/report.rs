@@ -167,8 +167,11 @@ fn pictures_that_cannot_be_had_are_explained() {
     let html = report(&run);
     assert_says(&html, &["is not there any more.", "is not what the run saw: it scores"]);
     assert_eq!(pictures(&html), 2 * 6, "those that passed are still there");
+    fs::write(run.join("inspected.json"), "{").unwrap();
+    let damaged = report(&run);
     fs::remove_file(run.join("inspected.json")).unwrap();
     let html = report(&run);
+    assert_eq!(damaged, html, "notes that are damaged are none");
     assert_says(
         &html,
         &[

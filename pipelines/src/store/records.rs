@@ -100,6 +100,13 @@ pub enum ChangeKind {
     Detector(Arc<str>),
 }
 
+impl ChangeKind {
+    /// A threshold, in the fewest digits that mean it.
+    pub fn threshold(threshold: f32) -> Self {
+        Self::Threshold(threshold.to_string().parse().unwrap_or(threshold.into()))
+    }
+}
+
 /// Everything that a hop (or several) brought: it is stored as a whole or not at all.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Commit {
@@ -117,4 +124,24 @@ pub struct Commit {
     pub changes: Vec<Change>,
     /// For each camera whose position moved, the first frame that has no outcome in the store yet.
     pub next_seq: BTreeMap<Arc<str>, u64>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_are_told_in_few_digits_and_lose_nothing() {
+        assert_eq!(ChangeKind::threshold(12.3), ChangeKind::Threshold(12.3));
+        for bits in (0..u32::MAX)
+            .step_by(65_537)
+            .filter(|bits| f32::from_bits(*bits).is_finite())
+        {
+            let threshold = f32::from_bits(bits);
+            let ChangeKind::Threshold(told) = ChangeKind::threshold(threshold) else {
+                unreachable!("it is a threshold")
+            };
+            assert_eq!((told as f32).to_bits(), bits, "{threshold}");
+        }
+    }
 }

@@ -379,6 +379,7 @@ fn cursors_and_filters_that_mean_nothing_are_refused() {
         "rates?cursor=window.1.2.x",
         "rates?scope=dock",
         "rates?window=long",
+        "rates?window=2m",
         "rates?limit=1001",
         "histogram",
         "histogram?camera=dock&buckets=0",
@@ -394,6 +395,8 @@ fn cursors_and_filters_that_mean_nothing_are_refused() {
             "{query}: {refused:?}"
         );
     }
+    let refused = run.get("/api/v1/rates?scope=camera/attic");
+    assert_eq!(refused.status, 404, "{refused:?}");
     // Well made, and of no row.
     for query in [
         "verdicts?cursor=newest.0",

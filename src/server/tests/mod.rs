@@ -67,6 +67,7 @@ fn kept(directory: &Path) -> Kept {
     Kept {
         pictures: directory.join("pictures.sqlite"),
         store: directory.join("run.sqlite"),
+        windows_us: vec![60_000_000],
         horizon_us: 3_600_000_000,
         labels: Arc::new(Journal(directory.join("labels.jsonl"))),
         detectors: Arc::new(kept::Alike),
