@@ -43,7 +43,6 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use intakt_pipelines::PipelineError;
-use intakt_pipelines::sinks::stand_back;
 use tokio::sync::{oneshot, watch};
 
 pub(crate) use self::answers::Answers;
@@ -126,11 +125,7 @@ impl Server {
         let listener = listen.bind()?;
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        // Threads beside the server's own read what is kept; frames are judged first.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .on_thread_start(stand_back)
-            .build();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(refused)?;
         let (end, ended) = oneshot::channel();
         let live = served.live().cloned();

@@ -135,7 +135,7 @@ pub(super) async fn rates(
         })
         .map(|(window, ..)| window);
     let tail: Vec<WindowRate> = tail.collect();
-    if windows.is_empty() && tail.is_empty() {
+    if windows.is_empty() && next.is_none() && tail.is_empty() {
         refuse_unknown(&shared, &kept, &tail_of).await?;
     }
     Ok(Json(RatePage {
@@ -147,18 +147,29 @@ pub(super) async fn rates(
     }))
 }
 
-/// Refuses a camera and a length that the run does not have, of which there is nothing now or later.
+/// Refuses a camera and a length that the run does not have, and never had: there is nothing of them now or later.
 async fn refuse_unknown(shared: &Shared, kept: &Kept, wanted: &WindowFilter) -> Result<(), Refusal> {
-    if let Some(WindowKind::Length(length_us)) = wanted.kind
-        && !kept.windows_us.contains(&length_us)
+    if let Some(kind @ WindowKind::Length(length_us)) = &wanted.kind
+        && !kept.windows_us.contains(length_us)
     {
-        let lengths: Vec<String> = kept
-            .windows_us
-            .iter()
-            .map(|length_us| kind_word(&WindowKind::Length(*length_us)))
-            .collect();
-        let error = format!("window: the run has windows of {}", lengths.join(", "));
-        return Err(Refusal::bad(error));
+        // It may have gone on with other windows than it began with.
+        let any = WindowFilter {
+            kind: Some(kind.clone()),
+            ..WindowFilter::default()
+        };
+        let (found, more) = shared.read(kept, move |store| store.windows(&any, None, 1)).await?;
+        if found.is_empty() && more.is_none() {
+            let lengths = kept
+                .windows_us
+                .iter()
+                .map(|length_us| kind_word(&WindowKind::Length(*length_us)));
+            let lengths: Vec<String> = lengths.collect();
+            let error = match lengths.is_empty() {
+                true => "window: the run has none that slide".to_owned(),
+                false => format!("window: the run has those of {}", lengths.join(", ")),
+            };
+            return Err(Refusal::bad(error));
+        }
     }
     match &wanted.scope {
         Some(Scope::Camera(camera)) => shared.camera_of_run(kept, Some(camera)).await,

@@ -114,7 +114,7 @@ pub(crate) struct Kept {
     pub(crate) pictures: PathBuf,
     /// For how long labels correct figures, microseconds of event time.
     pub(crate) horizon_us: u64,
-    /// Lengths of the windows that slide, microseconds.
+    /// Lengths of the windows that slide, as they are counted now, microseconds.
     pub(crate) windows_us: Vec<u64>,
     /// What takes labels.
     pub(crate) labels: Arc<dyn TakesLabels>,

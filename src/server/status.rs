@@ -19,12 +19,12 @@ struct RunStatus {
     said_at_us: u64,
     /// Whether the log is kept by this process: of several, by process 0.
     keeps_log: bool,
-    /// The time before which everything was given to whoever keeps it; null before it first moved.
+    /// The time before which everything was given to whoever keeps it, microseconds of event time; null before it first moved.
     frontier_us: Option<u64>,
-    /// Newest time that was captured; null before the first frame.
+    /// Newest event time that was captured, microseconds; null before the first frame.
     newest_captured_at_us: Option<u64>,
-    /// How long the oldest frame that was captured and is not logged yet has waited, seconds of wall clock; null before the frontier first
-    /// moved.
+    /// How long the oldest frame that was captured and is not logged yet has waited, seconds of wall clock; 0 if none waits, null before the
+    /// frontier first moved. Of several processes: how long the frontier has stood, if that is longer.
     frontier_lag_seconds: Option<f64>,
     /// By name.
     cameras: Vec<StatusCamera>,
@@ -119,7 +119,7 @@ pub(super) async fn status(State(shared): State<Shared>) -> Json<LiveStatus> {
 mod tests {
     use std::collections::BTreeSet;
 
-    use intakt_pipelines::sinks::{CameraStatus, StageStatus};
+    use intakt_pipelines::sinks::{CameraStatus, RunState, StageStatus};
     use serde::Serialize;
     use serde_json::{Value, to_value};
     use utoipa::PartialSchema;
@@ -135,6 +135,15 @@ mod tests {
         fn is_described<S: PartialSchema>(answered: impl Serialize) {
             let (schema, answered) = (to_value(S::schema()).unwrap(), to_value(answered).unwrap());
             assert_eq!(keys(&schema["properties"]), keys(&answered));
+            for (name, value) in answered
+                .as_object()
+                .unwrap()
+                .iter()
+                .filter(|(_, value)| value.is_null())
+            {
+                let described = schema["properties"][name].to_string();
+                assert!(described.contains("null"), "{name} is {value}, not {described}");
+            }
         }
         is_described::<RunStatus>(LiveStatus::default());
         is_described::<StatusCamera>(CameraStatus::default());
@@ -145,5 +154,8 @@ mod tests {
             micros_p99: 1,
             micros_max: 1,
         });
+        let states = [RunState::Starting, RunState::Running, RunState::Ending, RunState::Ended];
+        let words = to_value(StatusState::schema()).unwrap()["enum"].clone();
+        assert_eq!(words, to_value(states).unwrap());
     }
 }

@@ -1,8 +1,10 @@
 //! Mahalanobis distances by packed inverse Cholesky factors (see [`packed_len`]).
 
-#[cfg(target_arch = "x86_64")]
-use std::arch::x86_64::*;
+mod steps;
+
 use std::ops::Range;
+
+use self::steps::{LANES, Step, add_products};
 
 use crate::cholesky::{packed_len, row_of};
 use crate::distance::dot_inline;
@@ -26,7 +28,7 @@ const TILE_ROWS: usize = 8;
 ///
 /// Factors are kept in tiles of 8 rows, column by column, so that 8 rows are summed side by side without ever adding across
 /// a vector; the columns of a tile end at its diagonal. Reading them is what scoring takes its time for, so they are integers of
-/// 16 or 8 bits, every row on a scale of its own: rounding moves a value by at most 1/32,768 or 1/128 of the largest of its row. Scales are
+/// 16 or 8 bits, every row on a scale of its own: rounding moves a value by at most 1/32,767 or 1/127 of the largest of its row. Scales are
 /// powers of two, so that a factor that was rounded once stays what it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PositionGaussians {
@@ -51,21 +53,26 @@ impl PositionGaussians {
     ///
     /// Panics unless the lengths agree and `dims` is at least 1.
     pub fn new(dims: usize, means: Vec<f32>, factors: &[f32]) -> Self {
-        let (tiles, scales) = rounded::<i16>(dims, &means, factors);
-        if tiles.iter().all(|steps| steps % (1 << 8) == 0) {
-            return Self::in_bytes(dims, means, factors);
-        }
-        keep_in_large_pages(&tiles);
+        let (words, mut scales) = rounded::<i16>(dims, &means, factors);
+        let tiles = if words.iter().all(|steps| steps % (1 << 8) == 0) {
+            scales.iter_mut().for_each(|scale| *scale *= 256.0);
+            let bytes: Vec<i8> = words.iter().map(|steps| (steps >> 8) as i8).collect();
+            keep_in_large_pages(&bytes);
+            Tiles::Bytes(bytes)
+        } else {
+            keep_in_large_pages(&words);
+            Tiles::Words(words)
+        };
         Self {
             dims,
             means,
-            tiles: Tiles::Words(tiles),
+            tiles,
             scales,
         }
     }
 
-    /// [`PositionGaussians::new`], but factors are kept in 8 bits: half the memory, and half the time. On those of real images a distance
-    /// moves by some thousandths, less than vectors of an 8-bit network do.
+    /// [`PositionGaussians::new`], but factors are kept in 8 bits, which is half the memory. On those of real images a distance moves by some
+    /// thousandths, less than vectors of an 8-bit network do.
     ///
     /// Panics as that does.
     pub fn in_bytes(dims: usize, means: Vec<f32>, factors: &[f32]) -> Self {
@@ -197,29 +204,6 @@ fn packed<S: Step>(dims: usize, tiles: &[S], scales: &[f32]) -> Vec<f32> {
     factors
 }
 
-/// An integer in which a value of a factor is kept.
-trait Step: Copy + Into<f32> + Sync {
-    /// The largest.
-    const MAX: f32;
-
-    /// The nearest to a value.
-    fn nearest(value: f32) -> Self;
-
-    /// [`add_products`] by AVX-512.
-    ///
-    /// # Safety
-    /// The CPU must have AVX-512F.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn add_products_avx512(tile: &[[Self; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]);
-
-    /// [`add_products`] by AVX2.
-    ///
-    /// # Safety
-    /// The CPU must have AVX2.
-    #[cfg(target_arch = "x86_64")]
-    unsafe fn add_products_avx2(tile: &[[Self; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]);
-}
-
 /// The power of two on which the largest of these values is between half of `steps_max` and all of it; not a number where one of
 /// them is none, so that it is noticed.
 fn step(row: &[f32], steps_max: f32) -> f32 {
@@ -323,9 +307,6 @@ impl<S: Step> Positions<'_, S> {
     }
 }
 
-/// Values of a tile that are multiplied side by side: four columns.
-const LANES: usize = 4 * TILE_ROWS;
-
 /// The products of a tile's rows with a vector, every value of which stands there 8 times. Every fourth column is summed apart, so
 /// that an addition need not wait for the one before; nothing is fused, so the bits are the same on every CPU.
 #[inline(always)]
@@ -348,74 +329,6 @@ fn tile_product<S: Step>(
     }
     of_row
 }
-
-fn add_products<S: Step>(tile: &[[S; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
-    for (steps, values) in tile.iter().zip(values) {
-        for ((sum, steps), value) in sums.iter_mut().zip(steps).zip(values) {
-            *sum += (*steps).into() * value;
-        }
-    }
-}
-
-/// [`Step`] for an integer. By hand: the compiler makes single values of [`add_products`].
-macro_rules! step {
-    ($integer:ty, $load_avx512:ident to $widen_avx512:ident, $load_avx2:ident to $widen_avx2:ident) => {
-        impl Step for $integer {
-            const MAX: f32 = <$integer>::MAX as f32;
-
-            fn nearest(value: f32) -> Self {
-                value.round_ties_even() as Self
-            }
-
-            #[cfg(target_arch = "x86_64")]
-            #[inline]
-            #[target_feature(enable = "avx512f")]
-            unsafe fn add_products_avx512(tile: &[[Self; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
-                let mut acc = [_mm512_setzero_ps(); 2];
-                for (steps, values) in tile.iter().zip(values) {
-                    for (at, acc) in acc.iter_mut().enumerate() {
-                        // SAFETY: both arrays have 32 values, of which these are 16.
-                        let (steps, values) = unsafe {
-                            let steps = $load_avx512(steps.as_ptr().add(16 * at).cast());
-                            (steps, _mm512_loadu_ps(values.as_ptr().add(16 * at)))
-                        };
-                        let weights = _mm512_cvtepi32_ps($widen_avx512(steps));
-                        *acc = _mm512_add_ps(*acc, _mm512_mul_ps(weights, values));
-                    }
-                }
-                for (acc, sums) in acc.iter().zip(sums.as_chunks_mut::<16>().0) {
-                    // SAFETY: there is room for 16 sums.
-                    unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *acc) };
-                }
-            }
-
-            #[cfg(target_arch = "x86_64")]
-            #[inline]
-            #[target_feature(enable = "avx2")]
-            unsafe fn add_products_avx2(tile: &[[Self; LANES]], values: &[[f32; LANES]], sums: &mut [f32; LANES]) {
-                let mut acc = [_mm256_setzero_ps(); 4];
-                for (steps, values) in tile.iter().zip(values) {
-                    for (at, acc) in acc.iter_mut().enumerate() {
-                        // SAFETY: both arrays have 32 values, of which these are 8.
-                        let (steps, values) = unsafe {
-                            let steps = $load_avx2(steps.as_ptr().add(8 * at).cast());
-                            (steps, _mm256_loadu_ps(values.as_ptr().add(8 * at)))
-                        };
-                        let weights = _mm256_cvtepi32_ps($widen_avx2(steps));
-                        *acc = _mm256_add_ps(*acc, _mm256_mul_ps(weights, values));
-                    }
-                }
-                for (acc, sums) in acc.iter().zip(sums.as_chunks_mut::<8>().0) {
-                    // SAFETY: there is room for 8 sums.
-                    unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), *acc) };
-                }
-            }
-        }
-    };
-}
-
-step!(i16, _mm256_loadu_si256 to _mm512_cvtepi16_epi32, _mm_loadu_si128 to _mm256_cvtepi16_epi32);
-step!(i8, _mm_loadu_si128 to _mm512_cvtepi8_epi32, _mm_loadl_epi64 to _mm256_cvtepi8_epi32);
 
 /// One Gaussian for all vectors.
 #[derive(Clone, Debug, PartialEq)]
@@ -492,41 +405,7 @@ mod tests {
     use super::*;
     use crate::cholesky::{cholesky, inverse_lower};
     use crate::network::Crew;
-    #[cfg(target_arch = "x86_64")]
-    use crate::simd::detected;
     use crate::testing::{assert_close, at, positive_definite, values};
-
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    fn vectors_change_no_bit_of<S: Step>() {
-        let steps: Vec<[S; LANES]> = (0..5i32)
-            .map(|at| {
-                std::array::from_fn(|lane| {
-                    S::nearest(((at * 7_919 + lane as i32 * 104_729) as i16 as f32) * S::MAX / 32_767.0)
-                })
-            })
-            .collect();
-        let products: Vec<[f32; LANES]> = values(5 * LANES, 3).as_chunks().0.to_vec();
-        let mut expected = [0.0; LANES];
-        add_products(&steps, &products, &mut expected);
-        let mut found = [0.0; LANES];
-        if detected() == Level::Avx512 {
-            // SAFETY: it was detected.
-            unsafe { S::add_products_avx512(&steps, &products, &mut found) };
-            assert_eq!(found, expected);
-        }
-        if detected() >= Level::Avx2 {
-            // SAFETY: it was detected.
-            unsafe { S::add_products_avx2(&steps, &products, &mut found) };
-            assert_eq!(found, expected);
-        }
-    }
-
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    #[test]
-    fn vectors_change_no_bit() {
-        vectors_change_no_bit_of::<i16>();
-        vectors_change_no_bit_of::<i8>();
-    }
 
     #[test]
     fn steps_are_powers_of_two_that_hold_the_largest() {
@@ -548,25 +427,42 @@ mod tests {
     }
 
     #[test]
-    fn images_of_a_batch_have_the_bits_that_they_have_alone() {
-        let (dims, positions) = (13, 2 * POSITIONS_PER_PART_MIN + 3);
-        let factor: Vec<f32> = values(positions * packed_len(dims), 1);
-        let gaussians = PositionGaussians::new(dims, values(positions * dims, 2), &factor);
-        let images: Vec<Vec<f32>> = (3..8).map(|seed| values(positions * dims, seed)).collect();
-        let images: Vec<&[f32]> = images.iter().map(Vec::as_slice).collect();
-        let crew = Crew::new(2);
-        let alone: Vec<Vec<f32>> = images
-            .iter()
-            .flat_map(|image| gaussians.whitened_norms(&[image]))
-            .collect();
-        let _at_work = crew.begin();
-        assert_eq!(gaussians.whitened_norms(&images), alone);
-        assert_ne!(alone[0], alone[1]);
-        assert!(gaussians.whitened_norms(&[]).is_empty());
+    fn what_was_rounded_stays_also_where_the_largest_is_negative() {
+        for largest in [-127.5, -32_767.5, 127.5, -1.0] {
+            let factors = [3.0, largest, 1.0];
+            for gaussians in [PositionGaussians::new, PositionGaussians::in_bytes] {
+                let once = gaussians(2, vec![0.0; 2], &factors);
+                assert_eq!(gaussians(2, vec![0.0; 2], &once.packed_factors()), once, "{largest}");
+                assert_eq!(
+                    PositionGaussians::new(2, vec![0.0; 2], &once.packed_factors()),
+                    once,
+                    "{largest}"
+                );
+            }
+        }
     }
 
     #[test]
-    fn in_bytes_factors_take_half_and_distances_move_little() {
+    fn images_of_a_batch_have_the_bits_that_they_have_alone() {
+        let (dims, positions) = (if cfg!(miri) { 5 } else { 13 }, 2 * POSITIONS_PER_PART_MIN + 3);
+        let factor: Vec<f32> = values(positions * packed_len(dims), 1);
+        let means = values(positions * dims, 2);
+        let images: Vec<Vec<f32>> = (3..8).map(|seed| values(positions * dims, seed)).collect();
+        let images: Vec<&[f32]> = images.iter().map(Vec::as_slice).collect();
+        for gaussians in [PositionGaussians::new, PositionGaussians::in_bytes] {
+            let gaussians = gaussians(dims, means.clone(), &factor);
+            let alone = images.iter().flat_map(|image| gaussians.whitened_norms(&[image]));
+            let alone: Vec<Vec<f32>> = alone.collect();
+            let crew = Crew::new(2);
+            let _at_work = crew.begin();
+            assert_eq!(gaussians.whitened_norms(&images), alone);
+            assert_ne!(alone[0], alone[1]);
+            assert!(gaussians.whitened_norms(&[]).is_empty());
+        }
+    }
+
+    #[test]
+    fn in_bytes_distances_move_little_and_stay_so() {
         let (dims, n) = if cfg!(miri) { (13, 2) } else { (100, 8) };
         let inverse = inverse_lower(dims, &cholesky(dims, &positive_definite(dims, 2)).unwrap());
         let factors: Vec<f32> = inverse.iter().map(|value| *value as f32).collect::<Vec<_>>().repeat(n);

@@ -33,8 +33,8 @@ struct Complete {
 /// Stitches tiles.
 pub trait Aggregate<'scope>: Sized {
     /// Replaces the tiles of a frame by the frame's anomaly map, at the frame's time, when its last tile is in. A frame with
-    /// a tile that failed leaves by the second stream. `sigma_of` gives a camera's smoothing in map pixels. Frames of several tiles are
-    /// stitched on the pool.
+    /// a tile that failed leaves by the second stream. `sigma_of` gives a camera's smoothing in map pixels. Large maps, and
+    /// those of several tiles, are stitched on the pool.
     ///
     /// This comes before suppression, unlike in the first sketch of the graph: a region that spans two tiles has one area
     /// and one peak only after stitching.
@@ -59,38 +59,21 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
     ) {
         let latencies = resources.latencies.clone();
         let stitch_tiles = Arc::new(move |complete: &Complete| {
-            let frame = complete.frame.clone();
-            let tiles = complete
-                .tiles
-                .as_ref()
-                .map_err(|reason| unreadable(&frame, reason.clone()))?;
+            let frame = &complete.frame;
+            let tiles = complete.tiles.as_ref().map_err(String::clone);
             let camera = &frame.frame.camera;
-            let stitched = latencies.timed("aggregate", camera, || {
-                stitch(&frame.layout, tiles, sigma_of(camera, frame.setup))
+            let stitched = tiles.and_then(|tiles| {
+                latencies.timed("aggregate", camera, || {
+                    scored_frame(frame, tiles, sigma_of(camera, frame.setup))
+                })
             });
-            let (map, patches) = stitched.map_err(|reason| unreadable(&frame, reason))?;
-            let (layout, product_px) = (frame.layout.clone(), frame.product_px);
-            Ok(ScoredFrame {
-                frame,
-                scores: Arc::new(FrameScores {
-                    layout,
-                    product_px,
-                    map,
-                    patches,
-                    nearest: TileRows::of(tiles),
-                }),
-            })
+            stitched.map_err(|reason| unreadable(frame, reason))
         });
         let on_panic =
             |complete: &Complete, message| Err(unreadable(&complete.frame, format!("stitching panicked: {message}")));
-        // A frame of one tile takes no longer than waking a thread of the pool for it, and the worker afterwards.
-        let is_quick = |complete: &Complete| complete.tiles.as_ref().map_or(true, |tiles| tiles.len() == 1);
-        let (quick, others) = self.complete().ok_err(move |complete| {
-            if is_quick(&complete) {
-                Ok(complete)
-            } else {
-                Err(complete)
-            }
+        let (quick, others) = self.complete().ok_err(|complete| match complete.is_quick() {
+            true => Ok(complete),
+            false => Err(complete),
         });
         let stitch_here = stitch_tiles.clone();
         quick
@@ -98,6 +81,36 @@ impl<'scope> Aggregate<'scope> for StreamVec<'scope, u64, ScoredTile> {
             .concat(others.offload("aggregate", resources, move |complete| stitch_tiles(complete), on_panic))
             .ok_err(|result| result)
     }
+}
+
+/// Pixels of a map that is as soon made as a thread of the pool is woken for it, and the worker afterwards: some tenths of a millisecond.
+const QUICK_MAP_PIXELS_MAX: usize = 256 * 256;
+
+impl Complete {
+    /// Whether the worker itself stitches it.
+    fn is_quick(&self) -> bool {
+        let layout = &self.frame.layout;
+        let is_small = layout.map_width * layout.map_height <= QUICK_MAP_PIXELS_MAX;
+        self.tiles.as_ref().map_or(true, |tiles| tiles.len() == 1 && is_small)
+    }
+}
+
+fn scored_frame(
+    frame: &Arc<DecodedFrame>,
+    tiles: &[(usize, PatchScores)],
+    sigma_map_px: f32,
+) -> Result<ScoredFrame, String> {
+    let (map, patches) = stitch(&frame.layout, tiles, sigma_map_px)?;
+    Ok(ScoredFrame {
+        frame: frame.clone(),
+        scores: Arc::new(FrameScores {
+            layout: frame.layout.clone(),
+            product_px: frame.product_px,
+            map,
+            patches,
+            nearest: TileRows::of(tiles),
+        }),
+    })
 }
 
 fn unreadable(frame: &DecodedFrame, reason: String) -> UnreadableFrame {

@@ -21,7 +21,7 @@ impl Pool {
     ///
     /// Each is its own rayon pool of one thread, so that a tensor library that spreads over rayon stays on it: frames run
     /// side by side, not one frame over all cores, and what a frame's arithmetic is split into does not depend on the
-    /// number of threads. The kernels' own work is the exception (decoding a PNG, a network, a search, a Gaussian per position): it gives
+    /// number of threads. The kernels' own work is the exception (decoding a PNG, resizing, a network, a search, a Gaussian per position): it gives
     /// the same bytes however it is split, so a frame that is alone has the idle threads' cores too.
     ///
     /// # Errors

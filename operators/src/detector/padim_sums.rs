@@ -1,14 +1,14 @@
-//! The sums that a [`Padim`] is fitted from: exact, of fixed size, and split by position over threads.
+//! The sums that a [`Padim`](super::Padim) is fitted from: exact, of fixed size, and split by position over threads.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use intakt_kernels::{GRAM_ADDITIONS_MAX, GRAM_STEPS_MAX, GramSums, packed_len};
 
+use super::Tensor;
 use super::checks::{check_fit_input, integers};
 use super::gaussian::whiten;
-use super::padim::{FittedBlock, Padim, check_grid, check_sizes};
-use super::{Precision, Tensor};
+use super::padim::{FittedBlock, check_grid, check_sizes};
 use crate::FeatureMap;
 
 /// The sums of a range of positions. Blocks share nothing, so every thread can own one, and all see every image.
@@ -178,14 +178,12 @@ impl PadimSums {
         self.blocks.iter_mut().try_for_each(|block| block.subtract(embedding))
     }
 
-    /// Fits all blocks behind a network in f32, one after the other; [`PositionBlock::fit`] and [`Padim::from_blocks`] do it on several threads.
-    ///
-    /// # Errors
-    /// As [`PositionBlock::fit`].
-    pub fn fit(&self, regularisation: f64) -> Result<Padim, String> {
+    /// Fits all blocks behind a network in f32.
+    #[cfg(test)]
+    pub(super) fn fit(&self, regularisation: f64) -> Result<super::Padim, String> {
         let fitted: Result<Vec<FittedBlock>, String> =
             self.blocks.iter().map(|block| block.fit(regularisation)).collect();
-        Padim::from_blocks(self.height, self.width, Precision::F32, fitted?)
+        super::Padim::from_blocks(self.height, self.width, super::Precision::F32, fitted?)
     }
 
     /// `padim_images` (1), `padim_sums` (height, width, dims) and `padim_products` (height, width, packed), whatever the
@@ -261,6 +259,7 @@ fn ranges(count: usize, parts: usize) -> Vec<Range<usize>> {
 mod tests {
     use super::*;
     use crate::detector::scorer_testing::{assert_close, feature_map};
+    use crate::detector::{Padim, Precision};
 
     fn sums(n_blocks: usize, seeds: impl IntoIterator<Item = u64>) -> PadimSums {
         let mut sums = PadimSums::new(2, 2, 3, n_blocks);

@@ -58,7 +58,6 @@ pub(super) fn decode_png(bytes: &[u8]) -> Option<Image> {
         is_flushed: false,
         is_at_end: false,
     };
-    // Zeros, not room alone: memory that was touched before takes less time than it takes to touch it row by row.
     let mut rgb = vec![0; 3 * pixels as usize];
     let mut rows = Rows {
         above: vec![0; row_bytes],

@@ -26,8 +26,8 @@ pub fn resize(image: &Image, width_px: u32, height_px: u32) -> Image {
         .expect("an image holds height * width * 3 bytes");
     let row_bytes = 3 * width_px as usize;
     let mut rgb = vec![0; row_bytes * height_px as usize];
-    // Which bands there are does not depend on the threads, because where a band begins is rounded; where an image is enlarged that
-    // shows, and there is little to do.
+    // Which bands there are does not depend on the threads: where one begins is rounded, and its weights have as many bits as the largest of
+    // them leaves room for. Where an image is enlarged the first shows often, and there is little to do.
     let band_rows = if height_px < image.height_px {
         BAND_ROWS
     } else {
@@ -41,8 +41,16 @@ pub fn resize(image: &Image, width_px: u32, height_px: u32) -> Image {
             parts.filter(|bands| !bands.is_empty()).collect()
         },
         |bands| {
+            let mut resizer = Resizer::new();
             for (band, rgb) in bands {
-                resize_band(&source, height_px, (band_rows * band) as u32, width_px, rgb);
+                resize_band(
+                    &mut resizer,
+                    &source,
+                    height_px,
+                    (band_rows * band) as u32,
+                    width_px,
+                    rgb,
+                );
             }
         },
     );
@@ -50,7 +58,14 @@ pub fn resize(image: &Image, width_px: u32, height_px: u32) -> Image {
 }
 
 /// The rows of a resized image from `first` on, as many as `rgb` has room for.
-fn resize_band(source: &ImageRef<'_>, height_px: u32, first: u32, width_px: u32, rgb: &mut [u8]) {
+fn resize_band(
+    resizer: &mut Resizer,
+    source: &ImageRef<'_>,
+    height_px: u32,
+    first: u32,
+    width_px: u32,
+    rgb: &mut [u8],
+) {
     let rows = rgb.len() as u32 / (3 * width_px);
     // Where the upper edge of a row lies in the source.
     let edge = |row: u32| f64::from(source.height()) * f64::from(row) / f64::from(height_px);
@@ -60,7 +75,7 @@ fn resize_band(source: &ImageRef<'_>, height_px: u32, first: u32, width_px: u32,
         .resize_alg(ResizeAlg::Convolution(FilterType::Bilinear))
         // Rows beyond it count as well, as far as the filter reaches.
         .crop(0.0, top, f64::from(source.width()), bottom - top);
-    Resizer::new()
+    resizer
         .resize(source, &mut band, &options)
         .expect("both images have the pixel type U8x3, and the band lies within the source");
 }

@@ -206,9 +206,9 @@ impl<'a> Search<'a> {
             .zip(&allowed.bits)
             .map(|(&score, &allowed)| allowed & (score >= level));
         let mut labelled = components(&Mask::new(map.height, map.width, bits.collect()));
-        let own = labelled.runs.iter().find(|run| run.pixels.contains(&found.map_idx));
-        let own = own.map(|run| run.label);
-        labelled.retain(&(1..=labelled.count).map(|label| Some(label) == own).collect::<Vec<_>>());
+        let of_peak = labelled.runs.iter().find(|run| run.pixels.contains(&found.map_idx));
+        let own = of_peak.expect("the peak is allowed and above the level").label;
+        labelled.retain(&(1..=labelled.count).map(|label| label == own).collect::<Vec<_>>());
         let candidates = measure(self.scores, &labelled, &self.calibration.pixel);
         (labelled, candidates)
     }

@@ -22,7 +22,6 @@ pub use live::{
 };
 pub use picture_keeper::PictureKeeper;
 pub(crate) use small::small_size;
-pub use small::stand_back;
 pub use status_file::{STATUS_FILE_NAME, STATUS_WRITTEN_EVERY, StatusFile};
 pub use thumbnails::{CameraThumbnails, Thumbnail, Thumbnails};
 

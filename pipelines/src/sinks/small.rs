@@ -95,8 +95,8 @@ pub(crate) fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, String>
     Ok(jpeg)
 }
 
-/// Lets every other thread go before this one, which does what can wait: it draws, or looks up what somebody asked for.
-pub fn stand_back() {
+/// Lets every other thread go before this one, which draws what nobody misses.
+pub(super) fn stand_back() {
     // Where the system does not know that, it goes on as it was.
     #[cfg(target_os = "linux")]
     let _ = rustix::process::nice(19);

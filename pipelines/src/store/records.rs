@@ -103,7 +103,8 @@ pub enum ChangeKind {
 impl ChangeKind {
     /// A threshold, in the fewest digits that mean it.
     pub fn threshold(threshold: f32) -> Self {
-        Self::Threshold(threshold.to_string().parse().unwrap_or(threshold.into()))
+        let told = threshold.to_string().parse();
+        Self::Threshold(told.expect("what a number is told as can be read"))
     }
 }
 

@@ -100,6 +100,16 @@ impl Ended {
         }
     }
 
+    fn commit_figures(&mut self, metrics: Vec<Metric>, alerts: Vec<Alert>) {
+        let commit = Commit {
+            frontier_us: self.next_seq * SECOND_US,
+            metrics,
+            alerts,
+            ..Commit::default()
+        };
+        self.store.commit(&commit).unwrap();
+    }
+
     /// Commits frames of camera "dock", a second each, with scores that go up and down.
     fn add(&mut self, frames: u64) {
         let seqs = self.next_seq..self.next_seq + frames;
@@ -406,6 +416,8 @@ fn cursors_and_filters_that_mean_nothing_are_refused() {
         "rates?cursor=window.0.0.0",
         "rates?cursor=window.9223372036854775807.9223372036854775807.9223372036854775807",
         "rates?to=99999999999999999&from=99999999999999999",
+        "rates?window=1m&from=99999999999999999",
+        "rates?scope=camera/dock&from=99999999999999999",
     ] {
         assert_eq!(run.get(&format!("/api/v1/{query}")).status, 200, "{query}");
     }
@@ -479,16 +491,6 @@ fn figures_say_what_was_corrected_and_what_is_closed() {
         name: "precision".into(),
         value: Some(value),
     };
-    let mut commit = |metrics: Vec<Metric>, alerts: Vec<Alert>| {
-        let frontier_us = run.next_seq * SECOND_US;
-        let commit = Commit {
-            frontier_us,
-            metrics,
-            alerts,
-            ..Commit::default()
-        };
-        run.store.commit(&commit).unwrap();
-    };
     let alert = |opened_at_us: u64, closed_at_us: Option<u64>, retracted| Alert {
         rule: "reject_rate 1m > 20 %".into(),
         scope: "camera/dock".into(),
@@ -497,13 +499,13 @@ fn figures_say_what_was_corrected_and_what_is_closed() {
         retracted,
     };
     let scopes = ["camera/dock", "all", "camera/dock/lot/L7"];
-    commit(
+    run.commit_figures(
         (1..=3)
             .flat_map(|minute| scopes.map(|scope| metric(60 * minute, scope, 0.5)))
             .collect(),
         vec![alert(1, Some(2), false), alert(3, Some(4), true), alert(5, None, false)],
     );
-    commit(vec![metric(60, "camera/dock", 0.9)], vec![]);
+    run.commit_figures(vec![metric(60, "camera/dock", 0.9)], vec![]);
     let all = run.paged("/api/v1/rates?limit=2", "windows", |_| ());
     assert_eq!(all.len(), 9);
     let found = run.json("/api/v1/rates?scope=camera/dock&window=1m");
@@ -544,6 +546,16 @@ fn figures_say_what_was_corrected_and_what_is_closed() {
     assert_eq!(states("/api/v1/alerts"), ["open", "retracted", "closed"]);
     assert_eq!(states("/api/v1/alerts?state=closed"), ["closed"]);
     assert_eq!(states("/api/v1/alerts?limit=1"), ["open"]);
+    // A window of before the run went on with others.
+    let of_before = Metric {
+        window_us: 120 * SECOND_US,
+        ..metric(120, "camera/dock", 0.5)
+    };
+    run.commit_figures(vec![of_before], vec![]);
+    let of_before = run.json("/api/v1/rates?window=2m&scope=camera/dock");
+    assert_eq!(of_before["windows"].as_array().unwrap().len(), 1);
+    let later = run.get("/api/v1/rates?window=2m&from=600000000");
+    assert_eq!(later.status, 200, "{later:?}");
     run.server.finish();
 }
 
