@@ -77,7 +77,7 @@ impl PositionBlock {
     }
 }
 
-/// Exact sums at every position: what a [`Padim`] is fitted from. Their size does not depend on the number of images, and the
+/// Exact sums at every position: what a [`Padim`](super::Padim) is fitted from. Their size does not depend on the number of images, and the
 /// order of images does not matter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PadimSums {
