@@ -10,6 +10,7 @@ use intakt_pipelines::{Detectors, PipelineError, load_detector, write_atomically
 use serde::{Deserialize, Serialize};
 
 use crate::environment::Environment;
+use crate::terminal;
 
 /// Name of the file in a run's directory.
 const FILE_NAME: &str = "inspected.json";
@@ -54,12 +55,20 @@ impl Inspected {
         named: Named<'_>,
         environment: Environment,
     ) -> Result<(), PipelineError> {
-        // A run does not fail for notes that were damaged: they are made again.
-        let before = Self::of_run(run).ok().flatten();
         let now_us = SystemClock.now_us();
+        // A run does not fail for notes that were damaged: they are made again. It was begun before they were.
+        let (before, begun_us) = match Self::of_run(run) {
+            Ok(Some(before)) => (Some(before.clone()), before.first_started_at_us),
+            Ok(None) => (None, now_us),
+            Err(error) => {
+                terminal::say(&format!("note: {error}; they are made anew"));
+                let damaged_us = modified_us(&run.join(FILE_NAME)).unwrap_or(now_us);
+                (None, damaged_us.min(now_us.saturating_sub(1)))
+            }
+        };
         let absolute = |path: &Path| std::path::absolute(path).unwrap_or(path.to_owned());
         let mut noted = Self {
-            first_started_at_us: before.as_ref().map_or(now_us, |before| before.first_started_at_us),
+            first_started_at_us: begun_us,
             started_at_us: now_us,
             environment,
             working_directory: absolute(Path::new(".")),
@@ -115,4 +124,11 @@ impl Inspected {
         });
         noted.map(Some)
     }
+}
+
+/// When a file was last written to, microseconds since 1970.
+fn modified_us(path: &Path) -> Option<u64> {
+    let modified = std::fs::metadata(path).and_then(|about| about.modified()).ok()?;
+    let since_1970 = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
+    u64::try_from(since_1970.as_micros()).ok()
 }

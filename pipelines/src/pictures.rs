@@ -113,7 +113,10 @@ impl Pictures {
             connection.pragma_update(None, "user_version", VERSION)?;
             Ok(Self { connection })
         };
-        open().map_err(|error| format!("cannot open {}: {error}", path.display()))
+        open().map_err(|error| {
+            let path = path.display();
+            format!("cannot open \"{path}\": {error}\n  hint: it holds pictures alone; the run goes on without it, and begins another")
+        })
     }
 
     /// Opens the file to look at it; none if there is none.
@@ -136,7 +139,7 @@ impl Pictures {
             Ok((pictures, APPLICATION_ID, VERSION)) => Ok(Some(pictures)),
             Ok((_, APPLICATION_ID, _)) => Ok(None),
             Ok(_) => Err(format!("{} holds no pictures of a run", path.display())),
-            Err(error) => Err(format!("cannot open {}: {error}", path.display())),
+            Err(error) => Err(format!("cannot open \"{}\": {error}", path.display())),
         }
     }
 

@@ -46,7 +46,9 @@ fn run_document(directory: &Path) -> Result<Document, PipelineError> {
     let summary = files.open()?.summary()?;
     // What is damaged beside the store is missing in the report, and does not keep it from being made.
     let mut inspected = Inspected::of_run(directory).unwrap_or_else(|error| {
-        terminal::say(&format!("note: {error}"));
+        terminal::say(&format!(
+            "note: {error}; what it says of detectors and machine is missing in the report"
+        ));
         None
     });
     if let Some(noted) = &mut inspected {

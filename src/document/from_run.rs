@@ -184,7 +184,8 @@ fn warnings(summary: &RunSummary, clock: Clock) -> Vec<String> {
 }
 
 fn detectors(summary: &RunSummary, inspected: Option<&Inspected>) -> Vec<DetectorPart> {
-    let part = |(id, used): (&Arc<str>, &DetectorUse)| DetectorPart {
+    let part = |(id, used): (&Arc<str>, &DetectorUse)| {
+        DetectorPart {
         id: id.clone(),
         looked_at: looked_at(used),
         description: match inspected.map(|noted| noted.detectors.get(id).or_else(|| noted.detectors.get(&used.given))) {
@@ -195,10 +196,11 @@ fn detectors(summary: &RunSummary, inspected: Option<&Inspected>) -> Vec<Detecto
                 used.threshold
             )),
             None => Err(
-                "The run was begun by an earlier version of Intakt, which did not note what its detectors are."
+                "What its detectors are is not known: the run was begun by an earlier version of Intakt, or what it noted is damaged."
                     .to_owned(),
             ),
         },
+    }
     };
     summary.detectors.iter().map(part).collect()
 }

@@ -278,7 +278,7 @@ pub(super) fn environment(document: &Document) -> Markup {
                         tr { th scope="row" { (name) } td { (value) } }
                     }
                 },
-                None => p.missing { "The run was begun by an earlier version of Intakt, which did not note its environment." },
+                None => p.missing { "The environment is not known: the run was begun by an earlier version of Intakt, or what it noted is damaged." },
             }
         }
     }

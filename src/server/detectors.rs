@@ -14,6 +14,7 @@ use intakt_operators::fixed_point;
 use intakt_pipelines::{load_detector, write_atomically};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
@@ -145,6 +146,7 @@ fn noted_cards(kept: &Kept) -> BTreeMap<Arc<str>, Card> {
     responses(
         (status = 201, body = Card),
         (status = 409, description = "No run goes on here, it is not kept, or it has as many detectors as may be"),
+        (status = 503, description = "Another one is being uploaded"),
         (status = 507, description = "The disk does not take it"),
     ))]
 pub(super) async fn upload(
@@ -158,7 +160,7 @@ pub(super) async fn upload(
             "the run is neither kept nor recorded, so that there is no place for a detector: start it with `--run DIR`";
         return Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()));
     }
-    let _place = shared.uploads.acquire().await;
+    let _place = place_to_upload(&shared).await?;
     let bytes = file(&shared, request).await?;
     let (detector, bytes) = parsed(bytes).await?;
     let card = Card::of(&detector);
@@ -213,7 +215,7 @@ pub(super) async fn activate(
         };
         (detector, bytes, at_seq)
     } else {
-        let _place = shared.uploads.acquire().await;
+        let _place = place_to_upload(&shared).await?;
         let bytes = file(&shared, request).await?;
         let (detector, bytes) = parsed(bytes).await?;
         has_room(&live, detector.id())?;
@@ -254,6 +256,13 @@ async fn file(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
         Refusal::new(StatusCode::REQUEST_TIMEOUT, error)
     })?;
     body.map_err(|error| Refusal::new(error.status(), error.body_text()))
+}
+
+/// The place of the one who uploads: a detector is held whole, and parsed. Whoever has waited as long as for a body comes again.
+async fn place_to_upload(shared: &Shared) -> Result<SemaphorePermit<'_>, Refusal> {
+    let waited = timeout(shared.limits.body_wait_max, shared.uploads.acquire()).await;
+    let busy = || Refusal::busy("another detector is being uploaded".to_owned());
+    waited.ok().and_then(Result::ok).ok_or_else(busy)
 }
 
 async fn parsed(bytes: Bytes) -> Result<(Detector, Bytes), Refusal> {

@@ -117,10 +117,11 @@ pub(super) async fn histogram(
         Some((frames, labelled, calibrated)) => {
             Ok(Json(Histogram::new(camera, buckets, &frames, &labelled, calibrated)))
         }
-        None => Err(Refusal::new(
-            StatusCode::NOT_FOUND,
-            format!("the run has no camera \"{camera}\""),
-        )),
+        None => {
+            shared.camera_of_run(&kept, Some(&camera)).await?;
+            let error = format!("nothing of camera \"{camera}\" is kept yet");
+            Err(Refusal::new(StatusCode::NOT_FOUND, error))
+        }
     }
 }
 

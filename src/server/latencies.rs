@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use intakt_operators::dataflow::LATENCY_MINUTES_MAX;
 use intakt_operators::metrics::parse_duration_us;
 use intakt_pipelines::sinks::{LiveStatus, StageStatus};
@@ -12,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::asked::Wanted;
 use super::problem::Refusal;
 use super::routes::Shared;
+use super::telling::unknown_camera;
 
 const MINUTE_US: u64 = 60_000_000;
 
@@ -77,8 +77,10 @@ pub(super) async fn latencies(
     if let Some(camera) = &camera
         && !said.status.cameras.iter().any(|known| *known.camera == **camera)
     {
-        let reason = format!("the run has no camera \"{camera}\"");
-        return Err(Refusal::new(StatusCode::NOT_FOUND, reason));
+        return Err(unknown_camera(
+            camera,
+            said.status.cameras.iter().map(|known| &known.camera),
+        ));
     }
     let (minutes, stages) = match shared.served.live() {
         Some(live) => (minutes, live.board.stages(camera.as_deref(), minutes)),

@@ -183,6 +183,25 @@ fn pictures_that_cannot_be_had_are_explained() {
 }
 
 #[test]
+fn a_run_that_goes_on_with_damaged_notes_adds_up() {
+    let (dir, run) = kept_run();
+    fs::write(run.join("inspected.json"), "{").unwrap();
+    let run_file = dir.path().join("line.toml");
+    let resumed = intakt(&[
+        &"inspect",
+        &run_file,
+        &"--run",
+        &run,
+        &"--resume",
+        &"--jsonl",
+        &"/dev/null",
+    ])
+    .expect(0);
+    assert!(resumed.stderr.contains("they are made anew"), "{}", resumed.stderr);
+    assert_says(&report(&run), &["captured 12 = judged 11 + unreadable 1 + dropped 0"]);
+}
+
+#[test]
 fn frames_of_a_camera_are_shown_from_its_recording() {
     let dir = tempdir().unwrap();
     let [run_file, run, recording] = ["line.toml", "run", "recording"].map(|name| dir.path().join(name));

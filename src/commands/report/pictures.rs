@@ -50,7 +50,7 @@ pub(super) fn of(
         let again = match &finding {
             Some(finding) => finding.look(verdict),
             None => Err(
-                "the run was begun by an earlier version of Intakt, which did not note where its detector is."
+                "where its detector is is not known: the run was begun by an earlier version of Intakt, or what it noted is damaged."
                     .to_owned(),
             ),
         };

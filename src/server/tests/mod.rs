@@ -38,7 +38,7 @@ const LIMITS: Limits = Limits {
     bodies_max: 4,
     body_wait_max: Duration::from_millis(300),
     batch_images_max: 3,
-    detector_wait_max: Duration::from_millis(300),
+    detector_wait_max: Duration::from_millis(900),
     reads_max: 2,
     verdict_wait_max: HANG,
     viewers_max: 3,
