@@ -14,7 +14,6 @@ use intakt_operators::fixed_point;
 use intakt_pipelines::{load_detector, write_atomically};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 use utoipa::ToSchema;
 
@@ -160,7 +159,7 @@ pub(super) async fn upload(
             "the run is neither kept nor recorded, so that there is no place for a detector: start it with `--run DIR`";
         return Err(Refusal::new(StatusCode::CONFLICT, error.to_owned()));
     }
-    let _place = place_to_upload(&shared).await?;
+    let _place = shared.place_to_upload().await?;
     let bytes = file(&shared, request).await?;
     let (detector, bytes) = parsed(bytes).await?;
     let card = Card::of(&detector);
@@ -215,7 +214,7 @@ pub(super) async fn activate(
         };
         (detector, bytes, at_seq)
     } else {
-        let _place = place_to_upload(&shared).await?;
+        let _place = shared.place_to_upload().await?;
         let bytes = file(&shared, request).await?;
         let (detector, bytes) = parsed(bytes).await?;
         has_room(&live, detector.id())?;
@@ -256,13 +255,6 @@ async fn file(shared: &Shared, request: Request) -> Result<Bytes, Refusal> {
         Refusal::new(StatusCode::REQUEST_TIMEOUT, error)
     })?;
     body.map_err(|error| Refusal::new(error.status(), error.body_text()))
-}
-
-/// The place of the one who uploads: a detector is held whole, and parsed. Whoever has waited as long as for a body comes again.
-async fn place_to_upload(shared: &Shared) -> Result<SemaphorePermit<'_>, Refusal> {
-    let waited = timeout(shared.limits.body_wait_max, shared.uploads.acquire()).await;
-    let busy = || Refusal::busy("another detector is being uploaded".to_owned());
-    waited.ok().and_then(Result::ok).ok_or_else(busy)
 }
 
 async fn parsed(bytes: Bytes) -> Result<(Detector, Bytes), Refusal> {

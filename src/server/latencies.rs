@@ -37,8 +37,9 @@ pub(super) struct LatenciesOfStages {
     stages: Vec<StageLatency>,
 }
 
+/// How long a stage takes.
 #[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
-struct StageLatency {
+pub(super) struct StageLatency {
     /// Its name; `frame` is from when a frame was let in to its verdict.
     stage: String,
     /// Times it ran.

@@ -13,7 +13,7 @@ use intakt_pipelines::labels::GivenLabel;
 use intakt_pipelines::sinks::{LiveBoard, LiveStatus, Thumbnails};
 use intakt_pipelines::sources::{Poster, StopFlag};
 use intakt_pipelines::store::{Compared, Counted, Store, StoreError, StoreOptions};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::problem::Refusal;
@@ -236,9 +236,20 @@ impl SharedState {
 
     /// A place among the few who read what is kept of a run at once.
     pub(super) async fn place_to_read(&self) -> Result<SemaphorePermit<'_>, Refusal> {
-        let waited = timeout(self.limits.body_wait_max, self.reads.acquire()).await;
-        let busy = || Refusal::busy("the run's store is being read by many already".to_owned());
-        waited.ok().and_then(Result::ok).ok_or_else(busy)
+        self.place(&self.reads, "the run's store is being read by many already")
+            .await
+    }
+
+    /// The place of the one who uploads: a detector is held whole, and parsed.
+    pub(super) async fn place_to_upload(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.place(&self.uploads, "another detector is being uploaded").await
+    }
+
+    /// Whoever has waited for a place as long as for a body comes again.
+    async fn place<'a>(&self, places: &'a Semaphore, busy: &str) -> Result<SemaphorePermit<'a>, Refusal> {
+        let waited = timeout(self.limits.body_wait_max, places.acquire()).await;
+        let refusal = || Refusal::busy(busy.to_owned());
+        waited.ok().and_then(Result::ok).ok_or_else(refusal)
     }
 
     /// Reads from the run's store beside the server's own thread; few do so at once.

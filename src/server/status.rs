@@ -5,6 +5,7 @@ use axum::extract::State;
 use intakt_pipelines::sinks::LiveStatus;
 use utoipa::ToSchema;
 
+use super::latencies::StageLatency;
 use super::routes::Shared;
 
 /// How a run is at one moment. Figures of a camera are of the same moment, so `captured` is never less than what became of its frames.
@@ -29,7 +30,7 @@ struct RunStatus {
     /// By name.
     cameras: Vec<StatusCamera>,
     /// Of all cameras since the run began, by name.
-    stages: Vec<StatusStage>,
+    stages: Vec<StageLatency>,
     /// The newest window of every scope and kind of window, as `rates.jsonl` has them.
     #[schema(value_type = Vec<Object>)]
     rates: (),
@@ -90,23 +91,7 @@ struct StatusCamera {
     #[schema(value_type = Option<Object>)]
     last_trouble: (),
     /// How long its frames take, since the run began.
-    stages: Vec<StatusStage>,
-}
-
-/// Latency of one stage.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "as above")]
-struct StatusStage {
-    /// Its name; `frame` is from when a frame was let in to its verdict.
-    stage: String,
-    /// Times it ran.
-    count: u64,
-    /// Median, microseconds.
-    micros_p50: u64,
-    /// 99th percentile, microseconds.
-    micros_p99: u64,
-    /// Longest, microseconds.
-    micros_max: u64,
+    stages: Vec<StageLatency>,
 }
 
 /// All that is known of the run at this moment: cameras, latencies, the newest windows, alerts, answers to standing questions.
@@ -147,7 +132,7 @@ mod tests {
         }
         is_described::<RunStatus>(LiveStatus::default());
         is_described::<StatusCamera>(CameraStatus::default());
-        is_described::<StatusStage>(StageStatus {
+        is_described::<StageLatency>(StageStatus {
             stage: "decode".to_owned(),
             count: 1,
             micros_p50: 1,

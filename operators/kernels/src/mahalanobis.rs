@@ -5,7 +5,6 @@ mod steps;
 use std::ops::Range;
 
 use self::steps::{LANES, Step, add_products};
-
 use crate::cholesky::{packed_len, row_of};
 use crate::distance::dot_inline;
 use crate::gemm::matmul_transposed;

@@ -89,11 +89,8 @@ fn trained_resnet18_matches_its_golden_feature_maps() {
         assert!((byte - byte.round()).abs() < 1e-3, "{byte}");
         byte.round() as u8
     };
-    let image = Image {
-        width_px: width as u32,
-        height_px: height as u32,
-        rgb: pixels.iter().enumerate().map(byte).collect::<Vec<_>>().into(),
-    };
+    let rgb = pixels.iter().enumerate().map(byte).collect();
+    let image = Image::new(width as u32, height as u32, rgb);
     let maps = network.feature_maps(&image).unwrap();
     for (map, name) in maps.iter().zip(["layer2_1x128x28x28.npy", "layer3_1x256x14x14.npy"]) {
         let (shape, expected) = golden(name);
