@@ -70,6 +70,8 @@ pub(crate) struct Limits {
     pub(crate) detector_wait_max: Duration,
     /// Requests that read from the store at once: each takes a thread, and the disk is one.
     pub(crate) reads_max: usize,
+    /// Time for a place to read or to upload to get free.
+    pub(crate) place_wait_max: Duration,
     /// Time for a verdict to come. It is longer than any frame waits in a queue that moves.
     pub(crate) verdict_wait_max: Duration,
     /// Requests a second of each token, or without tokens of all local programs together; a second's worth may come at once.
@@ -95,6 +97,7 @@ impl Default for Limits {
             batch_images_max: 64,
             detector_wait_max: Duration::from_secs(600),
             reads_max: 4,
+            place_wait_max: Duration::from_secs(10),
             verdict_wait_max: Duration::from_secs(30),
             requests_per_second_max: 1_000,
             pictures_per_second_max: 4_000,

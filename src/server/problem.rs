@@ -67,6 +67,10 @@ impl Refusal {
         }
     }
 
+    pub(super) fn is_busy(&self) -> bool {
+        self.status == StatusCode::SERVICE_UNAVAILABLE
+    }
+
     /// The same as it is told.
     pub(super) fn problem(&self) -> Problem {
         let (camera, seq) = self.frame.clone().unzip();

@@ -245,9 +245,8 @@ impl SharedState {
         self.place(&self.uploads, "another detector is being uploaded").await
     }
 
-    /// Whoever has waited for a place as long as for a body comes again.
     async fn place<'a>(&self, places: &'a Semaphore, busy: &str) -> Result<SemaphorePermit<'a>, Refusal> {
-        let waited = timeout(self.limits.body_wait_max, places.acquire()).await;
+        let waited = timeout(self.limits.place_wait_max, places.acquire()).await;
         let refusal = || Refusal::busy(busy.to_owned());
         waited.ok().and_then(Result::ok).ok_or_else(refusal)
     }

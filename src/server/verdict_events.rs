@@ -122,9 +122,12 @@ impl Following {
             }
             // What comes while the store is read is looked for the next time.
             self.lines.mark_unchanged();
-            self.read().await.ok()?;
-            if self.ready.is_empty() {
-                self.lines.changed().await.ok()?;
+            match self.read().await {
+                Ok(()) if self.ready.is_empty() => self.lines.changed().await.ok()?,
+                Ok(()) => {}
+                // It has waited for its turn, and does again.
+                Err(refusal) if refusal.is_busy() => {}
+                Err(_) => return None,
             }
         }
     }
@@ -140,8 +143,8 @@ impl Following {
             .map(|(number, listed)| (number, listed.into()))
             .unzip();
         if let Some(last) = numbers.last() {
-            self.behind = *last;
             note_pictures(&self.shared, self.kept.pictures.clone(), verdicts.iter_mut().collect()).await?;
+            self.behind = *last;
         }
         self.ready = numbers
             .into_iter()

@@ -1,9 +1,11 @@
 //! What a run is told, and who told it.
 
+use std::time::Duration;
+
 use intakt_operators::dataflow::Overflow;
 use serde_json::{Value, json};
 
-use super::{Going, LIMITS, Reply, ask, idle, image, post, tell};
+use super::{Going, LIMITS, Limits, Reply, ask, idle, image, post, tell};
 
 const CAMERA: &str = "/api/v1/cameras/dock";
 
@@ -303,7 +305,11 @@ fn a_batch_is_answered_image_by_image_in_its_order() {
 
 #[test]
 fn a_batch_that_does_not_come_is_not_waited_for() {
-    let run = Going::start(LIMITS, None, false);
+    let limits = Limits {
+        place_wait_max: Duration::from_millis(50),
+        ..LIMITS
+    };
+    let run = Going::start(limits, None, false);
     run.ready();
     let head = "POST /api/v1/cameras/dock/frames/batch HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\
                 content-type: multipart/form-data; boundary=cut\r\ncontent-length: 10000\r\n\r\n--cut\r\n\r\nhalf";

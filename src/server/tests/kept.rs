@@ -90,7 +90,9 @@ impl Ended {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("run.sqlite");
         let store = Store::create(&path, "test", StoreOptions::default()).unwrap();
-        let server = serve(directory.path(), LIMITS);
+        // That somebody is gone may show only after the next one has come.
+        let viewers_max = 16;
+        let server = serve(directory.path(), Limits { viewers_max, ..LIMITS });
         Self {
             store,
             address: server.address(),

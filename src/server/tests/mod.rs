@@ -40,6 +40,7 @@ const LIMITS: Limits = Limits {
     batch_images_max: 3,
     detector_wait_max: Duration::from_millis(900),
     reads_max: 2,
+    place_wait_max: HANG,
     verdict_wait_max: HANG,
     viewers_max: 3,
     requests_per_second_max: 1_000,
