@@ -163,11 +163,11 @@ fn add_scaled(sums: &mut [f32], values: &[f32], weight: f32) {
 mod tests {
     use super::*;
     use crate::resize_bilinear;
-    use crate::testing::{assert_close, values};
+    use crate::testing::{CASES, Dice, assert_close, on_every_unit, values};
 
     #[test]
     fn blur_matches_naive() {
-        for (height, width, sigma_px) in [
+        let cases = [
             (20, 30, 1.0),
             (40, 37, 4.0),
             (3, 5, 4.0),
@@ -175,7 +175,12 @@ mod tests {
             (1, 1, 4.0),
             (2, 2, 0.3),
             (7, 1, 1.5),
-        ] {
+        ];
+        let random = (0..CASES / 4).map(|seed| {
+            let mut dice = Dice(seed);
+            (dice.size(30), dice.size(40), dice.roll(40) as f32 / 10.0)
+        });
+        for (height, width, sigma_px) in cases.into_iter().chain(random) {
             let map = values(height * width, 1);
             let taps = taps(sigma_px);
             let radius = (taps.len() / 2) as isize;
@@ -195,13 +200,14 @@ mod tests {
                     expected.push(sum as f32);
                 }
             }
-            assert_close(&gaussian_blur(height, width, &map, sigma_px), &expected, 1e-5);
+            let found = on_every_unit(|| gaussian_blur(height, width, &map, sigma_px));
+            assert_close(&found, &expected, 1e-5);
         }
     }
 
     #[test]
     fn resizing_and_smoothing_at_once_is_both_one_after_the_other() {
-        for (height, width, out_height, out_width, sigma_px) in [
+        let cases = [
             (7, 9, 32, 40, 4.0),
             (28, 28, 256, 256, 4.0),
             (1, 1, 6, 5, 1.0),
@@ -209,11 +215,17 @@ mod tests {
             (3, 4, 3, 4, 1.5),
             (2, 3, 9, 7, 0.0),
             (4, 5, 3, 6, 30.0),
-        ] {
+        ];
+        let random = (0..CASES).map(|seed| {
+            let mut dice = Dice(seed);
+            let (height, width, sigma_px) = (dice.size(20), dice.size(20), dice.roll(60) as f32 / 10.0);
+            (height, width, dice.size(50), dice.size(50), sigma_px)
+        });
+        for (height, width, out_height, out_width, sigma_px) in cases.into_iter().chain(random) {
             let map = values(height * width, 3);
             let resized = resize_bilinear(height, width, 1, &map, out_height, out_width);
             let expected = gaussian_blur(out_height, out_width, &resized, sigma_px);
-            let found = resize_blurred(height, width, &map, out_height, out_width, sigma_px);
+            let found = on_every_unit(|| resize_blurred(height, width, &map, out_height, out_width, sigma_px));
             assert_close(&found, &expected, 1e-5);
         }
         assert!(resize_blurred(0, 3, &[], 0, 5, 2.0).is_empty());

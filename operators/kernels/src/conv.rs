@@ -114,7 +114,7 @@ fn unroll_row(shape: [usize; 3], input: &[f32], kernel: usize, padding: Padding,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, values};
+    use crate::testing::{CASES, Dice, assert_close, on_every_unit, values};
 
     /// One output at a time, in f64.
     fn naive(
@@ -182,6 +182,37 @@ mod tests {
                 let expected = naive([height, width, channels], &input, &weights, &bias, kernel, padding);
                 assert_close(&found, &expected, 1e-5);
             }
+        }
+    }
+
+    #[test]
+    fn any_convolution_is_exact_where_its_sums_are() {
+        for seed in 0..CASES {
+            let mut dice = Dice(seed);
+            let (height, width, channels) = (dice.size(12), dice.size(20), dice.size(9));
+            let (kernel, out_channels) = (dice.of(&[1, 3, 5, 7]), dice.size(20));
+            let padding = dice.of(&[Padding::Zero, Padding::Reflect]);
+            let input = dice.whole(height * width * channels);
+            let weights = dice.whole(out_channels * kernel * kernel * channels);
+            let bias = dice.whole(out_channels);
+            let found = on_every_unit(|| {
+                conv2d_same(
+                    height,
+                    width,
+                    channels,
+                    &input,
+                    &weights,
+                    &bias,
+                    kernel,
+                    out_channels,
+                    padding,
+                )
+            });
+            let expected = naive([height, width, channels], &input, &weights, &bias, kernel, padding);
+            assert_eq!(
+                found, expected,
+                "{height}x{width}x{channels}, {kernel}x{kernel}, {padding:?}"
+            );
         }
     }
 

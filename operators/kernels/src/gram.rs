@@ -169,7 +169,7 @@ multiversion! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::values;
+    use crate::testing::{CASES, Dice, values};
 
     fn scaled(count: usize, seed: u64) -> Vec<f32> {
         values(count, seed).iter().map(|v| v * 30.0).collect()
@@ -196,7 +196,11 @@ mod tests {
 
     #[test]
     fn sums_match_naive() {
-        for (positions, dims) in [(1, 1), (3, 7), (2, 33)] {
+        let random = (0..CASES / 4).map(|seed| {
+            let mut dice = Dice(seed);
+            (dice.size(5), dice.size(40))
+        });
+        for (positions, dims) in [(1, 1), (3, 7), (2, 33)].into_iter().chain(random) {
             let images: Vec<Vec<f32>> = (0..5).map(|i| scaled(positions * dims, i)).collect();
             let mut sums = GramSums::new(positions, dims);
             images.iter().for_each(|image| sums.add(image).unwrap());

@@ -404,7 +404,7 @@ mod tests {
     use super::*;
     use crate::cholesky::{cholesky, inverse_lower};
     use crate::network::Crew;
-    use crate::testing::{assert_close, at, positive_definite, values};
+    use crate::testing::{CASES, Dice, assert_close, at, on_every_unit, positive_definite, values};
 
     #[test]
     fn steps_are_powers_of_two_that_hold_the_largest() {
@@ -503,7 +503,12 @@ mod tests {
         } else {
             &[(37, 300), (100, 4), (550, 2)]
         };
-        for (dims, n) in [(1, 3), (5, 2), (8, 2), (16, 4), (17, 3)].iter().chain(large).copied() {
+        let small = [(1, 3), (5, 2), (8, 2), (16, 4), (17, 3)].into_iter();
+        let random = (0..CASES / 8).map(|seed| {
+            let mut dice = Dice(seed);
+            (dice.size(if cfg!(miri) { 20 } else { 130 }), dice.size(40))
+        });
+        for (dims, n) in small.chain(large.iter().copied()).chain(random) {
             let inverse = inverse_lower(dims, &cholesky(dims, &positive_definite(dims, 2)).unwrap());
             let factor: Vec<f32> = inverse.iter().map(|v| *v as f32).collect();
             let (mean, vectors) = (values(dims, 3), values(n * dims, 4));
@@ -519,7 +524,7 @@ mod tests {
                 })
                 .collect();
             let own = PositionGaussians::new(dims, mean.repeat(n), &factor.repeat(n));
-            assert_close(&own.whitened_norms(&[&vectors])[0], &naive, 1e-4);
+            assert_close(&on_every_unit(|| own.whitened_norms(&[&vectors]))[0], &naive, 1e-4);
             assert_eq!(
                 PositionGaussians::new(dims, mean.repeat(n), &own.packed_factors()),
                 own,
@@ -532,7 +537,7 @@ mod tests {
                 assert!(moved.fold(0.0, f32::max) <= largest / 32_768.0 * 1.001);
             }
             let shared = SharedGaussian::new(mean, &factor);
-            assert_close(&shared.whitened_norms(&vectors), &naive, 1e-4);
+            assert_close(&on_every_unit(|| shared.whitened_norms(&vectors)), &naive, 1e-4);
             assert_eq!(shared.packed_factor(), factor);
         }
     }

@@ -66,21 +66,21 @@ fn add(sums: &mut [f32], values: &[f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, values};
+    use crate::testing::{CASES, Dice, assert_close, on_every_unit, values};
 
-    const SHAPES: [(usize, usize, usize); 7] = [
-        (1, 1, 1),
-        (2, 2, 3),
-        (3, 5, 2),
-        (8, 7, 19),
-        (1, 6, 4),
-        (7, 1, 33),
-        (0, 3, 2),
-    ];
+    fn shapes() -> impl Iterator<Item = (usize, usize, usize)> {
+        let of = |seed| {
+            let mut dice = Dice(seed);
+            (dice.size(16), dice.size(16), dice.size(40))
+        };
+        [(1, 1, 1), (1, 6, 4), (7, 1, 33), (0, 3, 2)]
+            .into_iter()
+            .chain((0..CASES).map(of))
+    }
 
     #[test]
     fn max_pool_matches_naive() {
-        for (height, width, channels) in SHAPES {
+        for (height, width, channels) in shapes() {
             let input = values(height * width * channels, 1);
             let mut expected = Vec::new();
             for y in (0..height).step_by(2) {
@@ -92,13 +92,13 @@ mod tests {
                     }
                 }
             }
-            assert_eq!(max_pool2(height, width, channels, &input), expected);
+            assert_eq!(on_every_unit(|| max_pool2(height, width, channels, &input)), expected);
         }
     }
 
     #[test]
     fn average_pool_matches_naive() {
-        for (height, width, channels) in SHAPES {
+        for (height, width, channels) in shapes() {
             let input = values(height * width * channels, 1);
             let mut expected = Vec::new();
             for y in 0..height {
@@ -113,7 +113,8 @@ mod tests {
                     }
                 }
             }
-            assert_close(&average_pool_3x3(height, width, channels, &input), &expected, 1e-6);
+            let found = on_every_unit(|| average_pool_3x3(height, width, channels, &input));
+            assert_close(&found, &expected, 1e-6);
         }
     }
 

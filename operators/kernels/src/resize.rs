@@ -127,7 +127,7 @@ fn assert_shapes(shape: [usize; 3], input: &[f32], out_height: usize, out_width:
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{assert_close, values};
+    use crate::testing::{CASES, Dice, assert_close, on_every_unit, values};
 
     #[test]
     fn reflection_folds_as_often_as_needed() {
@@ -163,15 +163,45 @@ mod tests {
     }
 
     #[test]
+    fn nearest_matches_naive() {
+        for seed in 0..CASES {
+            let mut dice = Dice(seed);
+            let (height, width, channels) = (dice.size(16), dice.size(16), dice.size(9));
+            let (out_height, out_width) = (dice.size(40), dice.size(40));
+            let input = dice.whole(height * width * channels);
+            let mut expected = Vec::new();
+            for y in 0..out_height {
+                for x in 0..out_width {
+                    let from = (y * height / out_height * width + x * width / out_width) * channels;
+                    expected.extend_from_slice(&input[from..from + channels]);
+                }
+            }
+            let found = on_every_unit(|| upsampled([height, width, channels], &input, out_height, out_width));
+            assert_eq!(found, expected, "{height}x{width} to {out_height}x{out_width}");
+        }
+    }
+
+    #[test]
     fn bilinear_matches_naive() {
-        for (height, width, channels, out_height, out_width) in [
+        let cases = [
             (1, 1, 1, 3, 4),
             (3, 4, 2, 6, 8),
             (5, 3, 33, 8, 7),
             (8, 8, 1, 3, 5),
             (2, 2, 3, 2, 2),
             (4, 4, 1, 64, 63),
-        ] {
+        ];
+        let random = (0..CASES).map(|seed| {
+            let mut dice = Dice(seed);
+            (
+                dice.size(16),
+                dice.size(16),
+                dice.size(20),
+                dice.size(24),
+                dice.size(24),
+            )
+        });
+        for (height, width, channels, out_height, out_width) in cases.into_iter().chain(random) {
             let input = values(height * width * channels, 1);
             let at = |y: f64, x: f64, c: usize| {
                 let (y, x) = (y.clamp(0.0, (height - 1) as f64), x.clamp(0.0, (width - 1) as f64));
@@ -192,7 +222,7 @@ mod tests {
                     }
                 }
             }
-            let found = resize_bilinear(height, width, channels, &input, out_height, out_width);
+            let found = on_every_unit(|| resize_bilinear(height, width, channels, &input, out_height, out_width));
             assert_close(&found, &expected, 1e-5);
         }
     }

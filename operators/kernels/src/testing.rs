@@ -1,10 +1,57 @@
-//! Numbers for tests, and how often they allocate.
+//! Numbers for tests, every vector unit in turn, and how often a test allocates.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use crate::cholesky::packed_len;
 pub(crate) use crate::random::{splitmix64, values};
+
+/// How many random cases a property is tried on: few where every instruction is interpreted.
+pub(crate) const CASES: u64 = if cfg!(miri) { 4 } else { 200 };
+
+/// Throws that are the same for the same seed.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    /// 0 to `below` − 1.
+    pub(crate) fn roll(&mut self, below: usize) -> usize {
+        (splitmix64(&mut self.0) % below as u64) as usize
+    }
+
+    /// 1 to `most`.
+    pub(crate) fn size(&mut self, most: usize) -> usize {
+        1 + self.roll(most)
+    }
+
+    pub(crate) fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.roll(choices.len())]
+    }
+
+    /// Whole numbers of −64 to 64, every other one 0 or at an end: sums of 4,096 of their products are exact in whatever order.
+    pub(crate) fn whole(&mut self, count: usize) -> Vec<f32> {
+        (0..count)
+            .map(|_| match self.roll(8) {
+                0 => 64.0,
+                1 => -64.0,
+                2 => 0.0,
+                3 => -0.0,
+                _ => self.roll(129) as f32 - 64.0,
+            })
+            .collect()
+    }
+}
+
+/// What `work` gives, which has to be the same on every vector unit that this machine has.
+#[track_caller]
+pub(crate) fn on_every_unit<T: PartialEq + std::fmt::Debug>(work: impl Fn() -> T) -> T {
+    let found = work();
+    #[cfg(target_arch = "x86_64")]
+    for level in [crate::simd::Level::Plain, crate::simd::Level::Avx2] {
+        let _lowered = crate::simd::lowered::to(level);
+        assert_eq!(work(), found, "{level:?}");
+    }
+    found
+}
 
 /// Panics unless both hold the same number of values, none further apart than `tolerance` (relative above 1).
 #[track_caller]

@@ -406,7 +406,7 @@ fn insert(best: &mut [Neighbour], mut candidate: Neighbour) -> bool {
 mod tests {
     use super::*;
     use crate::distance::squared_distance;
-    use crate::testing::values;
+    use crate::testing::{CASES, Dice, on_every_unit, values};
 
     /// All pairs, sorted.
     fn brute_force(bank: &Bank, queries: &[f32], k: usize) -> Vec<(u32, u32)> {
@@ -426,11 +426,8 @@ mod tests {
 
     #[track_caller]
     fn check(bank: &Bank, queries: &[f32], k: usize) {
-        let found: Vec<(u32, u32)> = bank
-            .k_nearest(queries, k)
-            .iter()
-            .map(|n| (n.index, n.squared_distance.to_bits()))
-            .collect();
+        let of = |n: &Neighbour| (n.index, n.squared_distance.to_bits());
+        let found: Vec<(u32, u32)> = on_every_unit(|| bank.k_nearest(queries, k).iter().map(of).collect());
         assert_eq!(
             found,
             brute_force(bank, queries, k),
@@ -447,6 +444,50 @@ mod tests {
             for k in [1, 2, 9, 40] {
                 check(&bank, &values(n_queries * dims, 2), k);
             }
+        }
+    }
+
+    /// Ties are frequent: few different values, and rows that come more than once.
+    #[test]
+    fn any_bank_is_searched_as_by_brute_force() {
+        for seed in 0..CASES {
+            let mut dice = Dice(seed);
+            let (dims, rows, n_queries) = (dice.size(40), dice.size(300), dice.size(30));
+            let mut vectors = match dice.roll(3) {
+                0 => (0..rows * dims).map(|_| dice.roll(3) as f32).collect(),
+                1 => dice.whole(rows * dims),
+                _ => values(rows * dims, seed),
+            };
+            for _ in 0..rows / 4 {
+                let (from, to) = (dice.roll(rows) * dims, dice.roll(rows) * dims);
+                vectors.copy_within(from..from + dims, to);
+            }
+            let mut queries = values(n_queries * dims, seed + 1);
+            queries[..dims].copy_from_slice(&vectors[..dims]);
+            let bank = Bank::new(dims, vectors);
+            check(&bank, &queries, dice.size(12));
+        }
+    }
+
+    /// The same of banks that have codes.
+    #[test]
+    #[cfg_attr(miri, ignore = "codes are of many dimensions and rows, and hold no `unsafe`")]
+    fn any_bank_with_codes_is_searched_as_by_brute_force() {
+        for seed in 0..CASES / 10 {
+            let mut dice = Dice(seed);
+            let (dims, rows, n_queries) = (256 + dice.roll(150), 512 + dice.roll(300), dice.size(20));
+            let mut vectors = patches(rows, dims, seed);
+            for _ in 0..dice.roll(100) {
+                let (from, to) = (dice.roll(rows) * dims, dice.roll(rows) * dims);
+                vectors.copy_within(from..from + dims, to);
+            }
+            let scale = dice.of(&[1.0, 1e-6, 1e6]);
+            vectors.iter_mut().for_each(|value| *value *= scale);
+            let mut queries: Vec<f32> = patches(n_queries, dims, seed + 50).iter().map(|v| v * scale).collect();
+            queries[..dims].copy_from_slice(&vectors[..dims]);
+            let bank = Bank::new(dims, vectors);
+            assert!(bank.codes.is_some());
+            check(&bank, &queries, dice.of(&[1, 2, 9]));
         }
     }
 

@@ -4,22 +4,10 @@ use super::quantise::{ACTIVATION_MAX, activation_scale, quantise_weights};
 use super::*;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::Level;
-use crate::testing::{allocations, assert_close, splitmix64, values};
+use crate::testing::{Dice, allocations, assert_close, splitmix64, values};
 
 const MEAN: [f32; 3] = [0.485, 0.456, 0.406];
 const STD: [f32; 3] = [0.229, 0.224, 0.225];
-
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, below: usize) -> usize {
-        (splitmix64(&mut self.0) % below as u64) as usize
-    }
-
-    fn of(&mut self, choices: &[usize]) -> usize {
-        choices[self.roll(choices.len())]
-    }
-}
 
 fn conv(window: Window, in_channels: usize, out_channels: usize, seed: u64) -> Conv {
     conv_over(window, in_channels, in_channels, out_channels, seed)
@@ -734,7 +722,7 @@ fn a_window_may_lie_beyond_the_edge() {
     );
 }
 
-/// Prints what the README says of other machines.
+/// Prints what the README says of other machines, and which units were tested nowhere here.
 #[test]
 #[ignore = "measures"]
 fn times_by_unit() {
@@ -756,7 +744,14 @@ fn times_by_unit() {
     CompiledNetwork::f32(&network)
         .observe(256, 256, &rgb, &mut largest)
         .unwrap();
-    for unit in Unit::available() {
+    let available = Unit::available();
+    #[cfg(target_arch = "x86_64")]
+    for unit in [Unit::Amx, Unit::Avx512, Unit::AvxVnni, Unit::Avx2] {
+        if !available.contains(&unit) {
+            println!("NOT RUN: this CPU has no {unit:?}, so that its kernels were not tested");
+        }
+    }
+    for unit in available {
         let _lowered = as_on(unit);
         for (precision, compiled) in [
             ("int8", CompiledNetwork::int8_for(unit, &network, &largest).unwrap()),
