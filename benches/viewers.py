@@ -251,7 +251,7 @@ def view(url, viewers, counts, ended):
 async def look(url, counts):
     """What the page does: it hears how the line is, and asks for each new picture."""
     events, writer = await connect(url)
-    writer.write(request(url, "/api/v1/events"))
+    writer.write(request(url, "/api/v1/events?pictures=true"))
     pictures = await connect(url)
     seen = set()
     async for text in events:

@@ -17,8 +17,11 @@ use super::routes::{Shared, SharedState};
 use super::tokens::{Caller, Role, Tokens};
 use super::{page, session};
 
+/// The path that is answered to everybody, however many ask.
+const HEALTH: &str = "/health";
+
 /// Lets a request through, or refuses it before its body is read. Who shows no token, where there is one, takes nothing of the
-/// others' requests a second, and has to connect anew for each of its own.
+/// others' requests a second, shares those of all strangers, whoever guesses tokens among them, and has to connect anew for each.
 pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let authorised = authorise(shared.tokens.as_ref(), request.headers());
     let is_stranger = authorised.is_err();
@@ -28,8 +31,12 @@ pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, ne
             request.extensions_mut().insert(caller);
             within
         }
-        Err(_) if is_for_everybody(&request) => Ok(()),
-        Err(refused) => Err(refused),
+        // Who looks whether the server lives is told so in any crowd.
+        Err(_) if request.uri().path() == HEALTH => Ok(()),
+        Err(refused) => stranger_within_rate(&shared).and_then(|()| match is_for_everybody(&request) {
+            true => Ok(()),
+            false => Err(refused),
+        }),
     };
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
@@ -82,7 +89,7 @@ fn may(caller: &Caller, needed: Role) -> Result<(), Refusal> {
 /// What is answered without a token: it says nothing of the run.
 fn is_for_everybody(request: &Request) -> bool {
     let path = request.uri().path();
-    path == "/health" || page::is_of_page(path) || (path == session::PATH && request.method() == Method::POST)
+    page::is_of_page(path) || (path == session::PATH && request.method() == Method::POST)
 }
 
 fn within_rate(shared: &SharedState, caller: &Caller, path: &str) -> Result<(), Refusal> {
@@ -90,13 +97,26 @@ fn within_rate(shared: &SharedState, caller: &Caller, path: &str) -> Result<(), 
         true => (&shared.picture_rates, shared.limits.pictures_per_second_max),
         false => (&shared.rates, shared.limits.requests_per_second_max),
     };
-    rates[caller.number].take(Instant::now()).map_err(|wait| Refusal {
-        retry_after: Some(wait),
-        ..Refusal::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            format!("more than {most} requests a second"),
+    let taken = rates[caller.number].take(Instant::now());
+    taken.map_err(|wait| too_many(wait, format!("more than {most} requests a second")))
+}
+
+fn stranger_within_rate(shared: &SharedState) -> Result<(), Refusal> {
+    let most = shared.limits.strangers_per_second_max;
+    let taken = shared.stranger_rate.take(Instant::now());
+    taken.map_err(|wait| {
+        too_many(
+            wait,
+            format!("more than {most} requests a second without a token that is known"),
         )
     })
+}
+
+fn too_many(wait: Duration, error: String) -> Refusal {
+    Refusal {
+        retry_after: Some(wait),
+        ..Refusal::new(StatusCode::TOO_MANY_REQUESTS, error)
+    }
 }
 
 fn authorise(tokens: Option<&Tokens>, headers: &HeaderMap) -> Result<Caller, Refusal> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use intakt_operators::dataflow::{Rate, Scope, Window};
 use intakt_operators::metrics::parse_duration_us;
 use intakt_pipelines::store::{
@@ -99,7 +100,7 @@ struct Figure {
 /// Figures of a kept run, window by window, with what labels corrected. Each window is on one page, also while others end.
 #[utoipa::path(get, path = "/rates", tag = "results", params(WantedRates), responses(
     (status = 200, body = RatePage),
-    (status = 404, description = "There is no such camera in the run"),
+    (status = 404, description = "There is no such camera, line or lot in the run"),
 ))]
 pub(super) async fn rates(
     State(shared): State<Shared>,
@@ -147,18 +148,25 @@ pub(super) async fn rates(
     }))
 }
 
-/// Refuses a camera and a length that the run does not have, and never had: there is nothing of them now or later.
+/// Refuses a camera, a line, a lot and a length that the run does not have, and never had.
 async fn refuse_unknown(shared: &Shared, kept: &Kept, wanted: &WindowFilter) -> Result<(), Refusal> {
-    if let Some(kind @ WindowKind::Length(length_us)) = &wanted.kind
-        && !kept.windows_us.contains(length_us)
-    {
-        // It may have gone on with other windows than it began with.
-        let any = WindowFilter {
-            kind: Some(kind.clone()),
-            ..WindowFilter::default()
-        };
+    let is_known = async |any: WindowFilter| {
         let (found, more) = shared.read(kept, move |store| store.windows(&any, None, 1)).await?;
-        if found.is_empty() && more.is_none() {
+        Ok::<_, Refusal>(!found.is_empty() || more.is_some())
+    };
+    let of_kind = |kind: &WindowKind| WindowFilter {
+        kind: Some(kind.clone()),
+        ..WindowFilter::default()
+    };
+    let absent = |what: &str, name: &str| {
+        let error = format!("no window of {what} \"{name}\" has ended, if there is one");
+        Refusal::new(StatusCode::NOT_FOUND, error)
+    };
+    match &wanted.kind {
+        // It may have gone on with other windows than it began with.
+        Some(kind @ WindowKind::Length(length_us))
+            if !kept.windows_us.contains(length_us) && !is_known(of_kind(kind)).await? =>
+        {
             let lengths = kept
                 .windows_us
                 .iter()
@@ -170,10 +178,24 @@ async fn refuse_unknown(shared: &Shared, kept: &Kept, wanted: &WindowFilter) -> 
             };
             return Err(Refusal::bad(error));
         }
+        Some(kind @ WindowKind::Lot(lot)) if !lot.is_empty() && !is_known(of_kind(kind)).await? => {
+            return Err(absent("lot", lot));
+        }
+        _ => {}
     }
     match &wanted.scope {
         Some(Scope::Camera(camera)) => shared.camera_of_run(kept, Some(camera)).await,
-        _ => Ok(()),
+        Some(scope @ Scope::Line(line)) => {
+            let any = WindowFilter {
+                scope: Some(scope.clone()),
+                ..WindowFilter::default()
+            };
+            match is_known(any).await? {
+                true => Ok(()),
+                false => Err(absent("line", line)),
+            }
+        }
+        Some(Scope::All) | None => Ok(()),
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is where.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -42,6 +43,7 @@ pub(super) struct SharedState {
     pub(super) limits: Limits,
     pub(super) rates: Vec<Rate>,
     pub(super) picture_rates: Vec<Rate>,
+    pub(super) stranger_rate: Rate,
     /// The run as it was said last.
     pub(super) line: watch::Receiver<Arc<Said>>,
     /// One more than are told of it.
@@ -75,6 +77,7 @@ pub(super) fn router(
         served,
         rates: rates_of_callers(tokens.as_ref(), limits.requests_per_second_max),
         picture_rates: rates_of_callers(tokens.as_ref(), limits.pictures_per_second_max),
+        stranger_rate: Rate::new(limits.strangers_per_second_max, Instant::now()),
         tokens,
         line,
         viewers: Arc::default(),

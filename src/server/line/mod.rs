@@ -15,12 +15,13 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
 use intakt_pipelines::pictures::{AboutPicture, Pictures};
 use intakt_pipelines::sinks::{LiveStatus, RunState};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 pub(super) use self::picture::{__path_picture, picture};
 use self::watcher::{Seen, Watcher};
+use super::asked::Wanted;
 use super::audit_log::Audit;
 use super::problem::Refusal;
 use super::routes::Shared;
@@ -172,9 +173,6 @@ async fn tell_live(live: Live, mut watcher: Watcher, audit: Option<Arc<Audit>>, 
     let mut every = regularly(TOLD_EVERY);
     loop {
         every.tick().await;
-        if told.receiver_count() > 1 {
-            live.thumbnails.watch();
-        }
         // Also while nobody looks: who comes sees the last five minutes.
         let said = Said::of(&mut watcher, live.board.status(), |camera| Seen {
             pictures: live.thumbnails.of(camera).about(),
@@ -240,13 +238,24 @@ fn regularly(every: Duration) -> tokio::time::Interval {
     every
 }
 
+/// What somebody wants to hear.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WantedLines {
+    /// Whether somebody looks at the small pictures meanwhile: each camera's is drawn once a second then, and else every ten seconds.
+    #[serde(default)]
+    pictures: bool,
+}
+
 /// How the line is, four times a second, as server-sent events called `line`. The data of each is JSON.
-#[utoipa::path(get, path = "/events", tag = "line", responses(
+#[utoipa::path(get, path = "/events", tag = "line", params(WantedLines), responses(
     (status = 200, body = Line, content_type = "text/event-stream", description = "Events; the schema is that of their data"),
     (status = 503, description = "As many are told as may be"),
 ))]
 pub(super) async fn events(
     State(shared): State<Shared>,
+    Wanted(WantedLines { pictures }): Wanted<WantedLines>,
 ) -> Result<Sse<impl Stream<Item = Result<Event, Infallible>>>, Refusal> {
     let (viewer, others) = shared.place_to_be_told()?;
     let mut lines = shared.line.clone();
@@ -257,11 +266,15 @@ pub(super) async fn events(
     let after = AFTER_ANOTHER
         .saturating_mul(u32::try_from(others).unwrap_or(u32::MAX))
         .min(AFTER_MAX);
-    let events = futures::stream::unfold((lines, viewer), move |(mut lines, viewer)| async move {
+    let told = (shared, lines, viewer);
+    let events = futures::stream::unfold(told, move |(shared, mut lines, viewer)| async move {
         lines.changed().await.ok()?;
         tokio::time::sleep(after).await;
+        if let (Some(live), true) = (shared.served.live(), pictures) {
+            live.thumbnails.watch();
+        }
         let json = lines.borrow_and_update().json.clone();
-        Some((Ok(Event::default().event("line").data(&*json)), (lines, viewer)))
+        Some((Ok(Event::default().event("line").data(&*json)), (shared, lines, viewer)))
     });
     Ok(Sse::new(events).keep_alive(KeepAlive::default()))
 }

@@ -1,7 +1,7 @@
 // The page: which view is shown, who looks, and what the server says four times a second.
 import { ask, tell } from "./api.js";
 import * as compare from "./compare.js";
-import { showLine } from "./line.js";
+import { showAlerts, showLine } from "./line.js";
 import * as rates from "./rates.js";
 import * as review from "./review.js";
 import * as whatif from "./whatif.js";
@@ -53,7 +53,8 @@ function heard(line) {
   const names = line.cameras.map(({ camera }) => camera);
   review.setCameras(names);
   whatif.setCameras(names);
-  showLine(line);
+  showLine(line, shown === "line");
+  showAlerts(line.alerts);
 }
 
 // The view that the address names.
@@ -68,8 +69,12 @@ function route() {
     else link.removeAttribute("aria-current");
   }
   document.title = name === "line" ? "Intakt" : `${document.querySelector("nav [aria-current]").textContent} – Intakt`;
+  const wasLine = shown === "line";
   shown = name;
-  if (isSignedIn) VIEWS[shown]?.show();
+  if (!isSignedIn) return;
+  VIEWS[shown]?.show();
+  // Pictures are drawn for those who look at them.
+  if (wasLine !== (shown === "line")) listen();
 }
 
 async function meet() {
@@ -104,7 +109,7 @@ function askForToken() {
 
 function listen() {
   events?.close();
-  events = new EventSource("/api/v1/events");
+  events = new EventSource(`/api/v1/events?pictures=${shown === "line"}`);
   events.addEventListener("line", (event) => {
     heardAt = Date.now();
     heard(JSON.parse(event.data));

@@ -9,14 +9,15 @@ const tiles = new Map();
 const cameras = document.querySelector("#cameras");
 const alerts = document.querySelector("#alerts");
 
-export function showLine(line) {
+// Pictures are asked for only while they are seen; what tiles say is kept up, so that a reject of a minute ago is not taken for a new one.
+export function showLine(line, isSeen) {
   for (const camera of line.cameras) {
     if (!tiles.has(camera.camera)) {
       const tile = new Tile(camera.camera);
       tiles.set(camera.camera, tile);
       cameras.append(tile.element);
     }
-    tiles.get(camera.camera).show(camera, line.said_at_us);
+    tiles.get(camera.camera).show(camera, line.said_at_us, isSeen);
   }
   cameras.classList.toggle("is-many", line.cameras.length >= MANY);
   const named = new Set(line.cameras.map(({ camera }) => camera));
@@ -25,7 +26,11 @@ export function showLine(line) {
     tile.element.remove();
     tiles.delete(name);
   }
-  const texts = line.alerts.map((alert) => `Alert: ${alert.rule}, of ${alert.scope}`);
+}
+
+// Above every view.
+export function showAlerts(opened) {
+  const texts = opened.map((alert) => `Alert: ${alert.rule}, of ${alert.scope}`);
   if ([...alerts.children].map((item) => item.textContent).join("\n") === texts.join("\n")) return;
   alerts.replaceChildren(...texts.map((text) => element("li", { text })));
 }

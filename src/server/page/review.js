@@ -13,6 +13,8 @@ const LISTED_MAX = 2000;
 const UNCERTAIN_EVERY_MS = 15_000;
 // A run takes labels in within seconds; what it does not take in is not shown for ever.
 const TAKEN_IN_MS = 20000;
+// From this calibrated score on a frame that passed is borderline: it is four fifths of the way to the threshold, which is 0.5.
+const BORDERLINE = 0.4;
 const find = (selector) => document.querySelector(`#review ${selector}`);
 const list = find(".queue");
 const status = find(".status");
@@ -60,6 +62,7 @@ for (const select of document.querySelectorAll("#review .filters select")) {
 
 function wanted() {
   const filters = {
+    doubtful: { min_score: BORDERLINE, order: "newest" },
     rejected: { decision: "reject", order: "newest" },
     uncertain: { order: "uncertain" },
     unlabelled: { order: "uncertain", labelled: false },

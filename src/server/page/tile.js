@@ -24,10 +24,10 @@ export class Tile {
     return this.element.querySelector(selector);
   }
 
-  show(camera, nowUs) {
+  show(camera, nowUs, isSeen) {
     this.showVerdict(camera);
     this.holdReject(camera, nowUs);
-    this.showPictures(camera, nowUs);
+    if (isSeen) this.showPictures(camera, nowUs);
     if (camera.state === "ended") this.find(".nothing").textContent = "no picture was kept";
     this.showRejects(camera);
     const state = this.find(".camera-state");

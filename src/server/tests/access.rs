@@ -332,3 +332,27 @@ fn nobody_uses_up_the_requests_of_another_one() {
     assert_eq!(ask_as(Role::Inspector), 200);
     run.end();
 }
+
+#[test]
+fn who_guesses_tokens_is_slowed_down_and_disturbs_nobody() {
+    let limits = Limits {
+        strangers_per_second_max: 1,
+        ..LIMITS
+    };
+    let run = Going::start(limits, Some(tokens()), false);
+    let guess = |number: usize| {
+        let header = format!("authorization: Bearer {number:032}\r\n");
+        ask(run.address, "GET", "/api/v1/status", &header, b"")
+    };
+    let guesses: Vec<Reply> = (0..20).map(guess).collect();
+    assert!(
+        guesses.iter().all(|reply| [401, 429].contains(&reply.status)),
+        "{guesses:?}"
+    );
+    let slowed = guesses.iter().find(|reply| reply.status == 429).unwrap();
+    assert!(slowed.head.contains("retry-after: "), "{slowed:?}");
+    // Until a second is over, signing in waits, too; who has signed in and who looks after the server do not.
+    assert_eq!(run.get("/health").status, 200);
+    assert_eq!(as_role(&run, Role::Viewer, "GET", "/api/v1/status", b"").status, 200);
+    run.end();
+}
