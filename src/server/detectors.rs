@@ -24,7 +24,7 @@ use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::{Kept, Live, LiveRun, blocking, lock};
-use super::telling::{SaidToCamera, accepted, known, seq_of_a_frame};
+use super::telling::{SaidToCamera, accepted, has_come, known, seq_of_a_frame};
 use crate::detector_facts::{described_facts, facts};
 
 /// Largest detector that is taken, bytes. PaDiM's largest are larger: restart the run with such a one.
@@ -229,6 +229,7 @@ pub(super) async fn activate(
         after: json!(id),
         at_seq,
     };
+    let note = has_come(&live, &camera, at_seq);
     let (name, of_file) = (camera.clone(), id.clone());
     let switch = move || {
         if let Some(bytes) = bytes {
@@ -238,7 +239,7 @@ pub(super) async fn activate(
         Ok(((), Some((name, setup))))
     };
     shared.change(asking, vec![change], switch).await.map_err(full)?;
-    accepted(SaidToCamera::detector(camera, id, at_seq))
+    accepted(SaidToCamera::detector(camera, id, at_seq, note))
 }
 
 fn is_json(content_type: &axum::http::HeaderValue) -> bool {

@@ -128,7 +128,8 @@ pub(super) async fn threshold(
         )));
     }
     let is_far = asked - normal_level > FAR * (now - normal_level);
-    let note = is_far.then(|| format!("it is far above {now}, which it was: hardly anything will be rejected"));
+    let far = is_far.then(|| format!("it is far above {now}, which it was: hardly anything will be rejected"));
+    let notes = far.into_iter().chain(has_come(&live, &camera, at_seq)).collect();
     let change = Change {
         what: "threshold",
         camera: Some(camera.clone()),
@@ -146,7 +147,7 @@ pub(super) async fn threshold(
         camera,
         threshold: Some(asked),
         at_seq,
-        notes: note.into_iter().collect(),
+        notes,
         ..SaidToCamera::default()
     })
 }
@@ -262,11 +263,12 @@ async fn question(
 }
 
 impl SaidToCamera {
-    pub(super) fn detector(camera: Arc<str>, detector: Arc<str>, at_seq: Option<u64>) -> Self {
+    pub(super) fn detector(camera: Arc<str>, detector: Arc<str>, at_seq: Option<u64>, note: Option<String>) -> Self {
         Self {
             camera,
             detector: Some(detector),
             at_seq,
+            notes: note.into_iter().collect(),
             ..Self::default()
         }
     }
@@ -282,6 +284,14 @@ pub(super) fn seq_of_a_frame(at_seq: Option<u64>) -> Result<(), Refusal> {
         true => Ok(()),
         false => Err(Refusal::bad("at_seq: no frame has such a number".to_owned())),
     }
+}
+
+/// Says so where the frame from which something is to hold has come already.
+pub(super) fn has_come(live: &Live, camera: &str, at_seq: Option<u64>) -> Option<String> {
+    let at_seq = at_seq?;
+    let cameras = live.board.status().cameras;
+    let newest = cameras.into_iter().find(|of| *of.camera == *camera)?.last_verdict?.seq;
+    (newest >= at_seq).then(|| format!("frame {at_seq} has come already: it holds from the next frame on"))
 }
 
 /// Refuses cameras that are not spoken to here.

@@ -43,12 +43,17 @@ fn a_threshold_takes_effect_at_the_frame_that_was_asked_for() {
     let seen: Vec<f64> = (1..5).map(|_| threshold(&judge(&run))).collect();
     assert_eq!(seen, [10.0, 10.0, 11.5, 11.5]);
     // One that waits is given up for a later one, which rests on what holds.
-    for (body, expected) in [
-        (r#"{"threshold": 7, "at_seq": 1000}"#, 11.5),
-        (r#"{"threshold": 12}"#, 12.0),
-        (r#"{"threshold": 13, "at_seq": 2}"#, 13.0),
+    for (body, expected, note) in [
+        (r#"{"threshold": 7, "at_seq": 1000}"#, 11.5, Value::Null),
+        (r#"{"threshold": 12}"#, 12.0, Value::Null),
+        (
+            r#"{"threshold": 13, "at_seq": 2}"#,
+            13.0,
+            "frame 2 has come already: it holds from the next frame on".into(),
+        ),
     ] {
-        assert_eq!(tell(run.address, "PUT", &path, body).status, 202);
+        let told = tell(run.address, "PUT", &path, body);
+        assert_eq!((told.status, &told.json()["notes"][0]), (202, &note), "{body}");
         assert_eq!(threshold(&judge(&run)), expected, "{body}");
     }
     let entries = entries(&run, 7);
