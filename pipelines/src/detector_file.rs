@@ -16,12 +16,21 @@ const DETECTOR_BYTES_MAX: u64 = 12 << 30;
 /// # Errors
 /// The file cannot be read, or is not a detector that this version understands.
 pub fn load_detector(path: &Path) -> Result<Detector, PipelineError> {
-    let mut bytes = Vec::new();
     let file = File::open(path).map_err(PipelineError::read(path))?;
+    let length = file
+        .metadata()
+        .map_err(PipelineError::read(path))?
+        .len()
+        .min(DETECTOR_BYTES_MAX);
+    // One more, so that nothing grows when the end is looked for.
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(usize::try_from(length).unwrap_or_default() + 1)
+        .map_err(|error| PipelineError::read(path)(error.into()))?;
     file.take(DETECTOR_BYTES_MAX)
         .read_to_end(&mut bytes)
         .map_err(PipelineError::read(path))?;
-    Detector::from_bytes(&bytes).map_err(|error| PipelineError::Load {
+    Detector::from_bytes(bytes).map_err(|error| PipelineError::Load {
         what: "detector",
         path: path.to_owned(),
         cause: error.to_string(),

@@ -113,6 +113,7 @@ def ended(program, fitted, tmp_path_factory):
         ran = subprocess.run([program, *arguments], check=False, cwd=place, capture_output=True, text=True)
         assert ran.returncode in (0, 1), ran.stderr
     server = Server(program, "serve", place / "monday", "--compare", place / "laxer", said=place / "said")
+    server.place = place
     rejected = server.ask("/api/v1/verdicts?decision=reject&limit=12")["verdicts"]
     truths = ["anomalous:scratch", "anomalous", "anomalous", "normal"]
     for at, verdict in enumerate(rejected):

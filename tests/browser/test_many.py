@@ -1,14 +1,25 @@
 """Sixteen cameras on one page, and what a memory bank and suppression rules leave to be seen of a frame."""
 
+import asyncio
 import re
 import shutil
+import statistics
 import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
 
 import pytest
 from conftest import DESKTOP, Server
 from playwright.sync_api import expect
 
+sys.path.append(str(Path(__file__).parents[2] / "benches"))
+import viewers
+
 N_CAMERAS = 16
+FRAMES_A_SECOND = 15
+LOOKED_S = 10
 
 # Whether the next tile that begins to say that something was rejected says so for three seconds.
 HELD = """
@@ -74,6 +85,81 @@ def test_a_reject_is_said_for_as_long_as_it_takes_to_see_it(demo, visit):
     page = visit(demo.url, size=DESKTOP)
     expect(page.locator(".tile")).not_to_have_count(0)
     assert page.evaluate(HELD)
+
+
+# How often the page said something new within some seconds, how long the longest task of its thread took, and what it asked for.
+WATCHED = """
+async (seconds) => {
+  let said = 0;
+  const tasks = [0];
+  const changes = new MutationObserver(() => (said += 1));
+  changes.observe(document.querySelector("[data-total=judged]"), { childList: true, characterData: true, subtree: true });
+  new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({ type: "longtask" });
+  performance.clearResourceTimings();
+  await new Promise((later) => setTimeout(later, 1000 * seconds));
+  const pictures = performance.getEntriesByType("resource").filter(({ name }) => name.includes("/picture?"));
+  return { said, longest_ms: Math.max(...tasks), pictures: pictures.length };
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def fast(program, fitted, tmp_path_factory):
+    """A line of sixteen network cameras that send fifteen frames a second each, and how long verdicts take."""
+    place = tmp_path_factory.mktemp("fast")
+    normal = fitted / "normal/metal"
+    size = str(viewers.SIZE_PX)
+    subprocess.run([program, "fit", normal, "--size", size, "-o", place / "metal.intakt"], check=True, capture_output=True)
+    frames = [image.read_bytes() for image in sorted(normal.glob("*.png"))[: viewers.FRAMES]]
+    line = viewers.Line(N_CAMERAS, FRAMES_A_SECOND, frames)
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    port = asyncio.run_coroutine_threadsafe(line.open(), loop).result()
+    (place / "line.toml").write_text(
+        'detector = "metal.intakt"\n'
+        + "".join(f'[[camera]]\nname = "{name}"\nsource = "mjpeg"\nurl = "http://127.0.0.1:{port}/{name}"\n' for name in line.names)
+    )
+    viewers.os.mkfifo(place / "verdicts")
+    # Held, because the loop alone would not keep it alive.
+    hearing = asyncio.run_coroutine_threadsafe(line.hear(place / "verdicts"), loop)
+    told = ["--at-once", place / "verdicts", "--jsonl", place / "log"]
+    server = Server(program, "inspect", place / "line.toml", "--run", place / "run", *told, said=place / "said")
+
+    def took_ms():
+        taken, line.took_ms = sorted(line.took_ms), []
+        return statistics.median(taken), taken[int(0.99 * len(taken))]
+
+    server.took_ms = took_ms
+    server.hearing = hearing
+    yield server
+    server.end()
+    loop.call_soon_threadsafe(loop.stop)
+
+
+def test_sixteen_cameras_at_fifteen_frames_a_second_slow_neither_the_page_nor_the_line(fast, visit, pytestconfig):
+    def counted():
+        cameras = fast.ask("/api/v1/cameras")["cameras"]
+        return [sum(camera[of] for camera in cameras) for of in ("judged", "dropped")]
+
+    fast.until(lambda: counted()[0] > N_CAMERAS * FRAMES_A_SECOND)
+    fast.took_ms()
+    time.sleep(LOOKED_S)
+    alone_ms = fast.took_ms()
+    page = visit(fast.url, size=DESKTOP)
+    expect(page.locator(".tile .newest")).to_have_count(N_CAMERAS)
+    fast.took_ms()
+    before = counted()
+    watched = page.evaluate(WATCHED, LOOKED_S)
+    judged, dropped = (now - then for now, then in zip(counted(), before, strict=True))
+    looked_at_ms = fast.took_ms()
+    print(f"median and 99 %: {alone_ms} ms alone, {looked_at_ms} ms with the page; {judged} judged, {dropped} dropped; {watched}")
+    # The page shares two cores with the line here.
+    assert judged > 0.95 * N_CAMERAS * FRAMES_A_SECOND * LOOKED_S and dropped < 0.01 * judged
+    assert looked_at_ms[0] < 50
+    # It is told four times a second, and one picture a second of each camera and of what each rejects are drawn.
+    assert watched["said"] >= 3 * LOOKED_S and watched["longest_ms"] < 250
+    assert N_CAMERAS * LOOKED_S / 2 < watched["pictures"] <= 2 * N_CAMERAS * (LOOKED_S + 1)
+    page.screenshot(path=pytestconfig.getoption("shots") / "sixteen-fast.png", full_page=True)
 
 
 @pytest.fixture(scope="module")

@@ -147,6 +147,17 @@ def test_the_list_goes_on_behind_its_first_page(ended, visit):
     expect(page.locator("#review [aria-selected=true]")).to_have_text(names[-1])
 
 
+def test_what_was_rejected_and_what_is_borderline_is_seen_first_and_the_newest_of_it(ended, visit):
+    page = visit(ended.url, "review")
+    doubtful = ended.ask("/api/v1/verdicts?min_score=0.4&limit=60")["verdicts"]
+    assert {frame["decision"] for frame in doubtful} == {"pass", "reject"}
+    listed = page.locator("#review [role=option]")
+    expect(listed).to_have_count(len(doubtful))
+    for item, frame in zip(listed.all(), doubtful, strict=True):
+        expect(item).to_have_attribute("id", f"frame-{frame['camera']}-{frame['seq']}")
+        expect(item).to_have_attribute("data-decision", frame["decision"])
+
+
 def test_a_choice_is_kept_whatever_answers_late(ended, visit):
     page = visit(ended.url, "review")
     expect(page.locator("#review [role=option]")).not_to_have_count(0)

@@ -61,8 +61,9 @@ impl Detector {
     ///
     /// # Errors
     /// Says whether the file is cut off, foreign, newer, damaged, or made of parts that do not fit. Never panics, and
-    /// allocates in proportion to `bytes` whatever they claim.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, DetectorFileError> {
+    /// allocates in proportion to `bytes` whatever they claim. Bytes that are given away are dropped once they are read, so that
+    /// they take no memory while the detector is made of what was in them.
+    pub fn from_bytes(bytes: impl AsRef<[u8]>) -> Result<Self, DetectorFileError> {
         Self::rebuild(bytes, &backbone_from_tensors)
     }
 
@@ -70,13 +71,14 @@ impl Detector {
         write(&contents(&self.parts), out)
     }
 
-    pub(super) fn rebuild(bytes: &[u8], backbone: &RebuildBackbone<'_>) -> Result<Self, DetectorFileError> {
-        let opened = open(bytes)?;
+    pub(super) fn rebuild(bytes: impl AsRef<[u8]>, backbone: &RebuildBackbone<'_>) -> Result<Self, DetectorFileError> {
+        let opened = open(bytes.as_ref())?;
         check_format(&opened.metadata)?;
         let contents = checked(opened.read()?)?;
+        let read = id_from_hash(&Sha256::digest(&bytes));
+        drop(bytes);
         let parts = parts(contents, backbone)?;
         let mut detector = Detector::new(parts).map_err(DetectorFileError::Inconsistent)?;
-        let read = id_from_hash(&Sha256::digest(bytes));
         if detector.id != read {
             return Err(DetectorFileError::Damaged(
                 "it is not laid out as intakt writes it".into(),

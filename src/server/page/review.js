@@ -53,6 +53,8 @@ export function setCameras(names) {
 for (const select of document.querySelectorAll("#review .filters select")) {
   select.addEventListener("change", () => {
     chosen = null;
+    // A picture that is loaded while nothing is chosen is not drawn on; should it be of the next choice, it is loaded again.
+    delete image.dataset.picture;
     frames = [];
     listedAt = -Infinity;
     status.textContent = "";

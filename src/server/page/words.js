@@ -19,8 +19,15 @@ export function ago(us) {
   return `${Math.floor(seconds / 86_400)} days ago`;
 }
 
-// Event time on this machine's clock; with its day where asked.
+// Event times before this are no wall clock: those of files count from the first one.
+const WALL_CLOCK_FROM_US = 315_532_800e6;
+
+// Event time on this machine's clock, with its day where asked; or how long after the first frame.
 export function clock(us, withDay = false) {
+  if (us < WALL_CLOCK_FROM_US) {
+    const seconds = Math.floor(us / 1e6);
+    return `+${[seconds / 3600, (seconds / 60) % 60, seconds % 60].map((of) => String(Math.floor(of)).padStart(2, "0")).join(":")}`;
+  }
   const date = new Date(us / 1000);
   const two = (number) => String(number).padStart(2, "0");
   const time = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
