@@ -104,14 +104,15 @@ fn dot_f64(a: &[f64], b: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{at, positive_definite};
+    use crate::testing::{CASES, Dice, at, on_every_unit, positive_definite};
 
     #[test]
     fn factor_and_inverse_multiply_back() {
-        for dims in [1, 2, 7, 8, 9, 40] {
-            let matrix = positive_definite(dims, 1);
-            let factor = cholesky(dims, &matrix).unwrap();
-            let inverse = inverse_lower(dims, &factor);
+        let random = (0..CASES / 4).map(|seed| (Dice(seed).size(60), seed));
+        for (dims, seed) in [1, 2, 7, 8, 9, 40].map(|dims| (dims, 1)).into_iter().chain(random) {
+            let matrix = positive_definite(dims, seed);
+            let factor = on_every_unit(|| cholesky(dims, &matrix).unwrap());
+            let inverse = on_every_unit(|| inverse_lower(dims, &factor));
             for i in 0..dims {
                 for j in 0..=i {
                     let product: f64 = (0..dims).map(|k| at(&factor, i, k) * at(&factor, j, k)).sum();

@@ -77,12 +77,13 @@ pub fn symmetric_eigen(n: usize, matrix: &[f64]) -> Result<Eigen, EigenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::values;
+    use crate::testing::{CASES, Dice, values};
 
     #[test]
     fn eigenvectors_rebuild_the_matrix() {
-        for n in [1, 2, 5, 30] {
-            let b = values(n * n, 1);
+        let random = (0..CASES / 4).map(|seed| (Dice(seed).size(40), seed));
+        for (n, seed) in [1, 2, 5, 30].map(|n| (n, 1)).into_iter().chain(random) {
+            let b = values(n * n, seed);
             let matrix: Vec<f64> = (0..n * n)
                 .map(|at| f64::from(b[at]) + f64::from(b[at % n * n + at / n]))
                 .collect();

@@ -79,7 +79,7 @@ multiversion! {
 mod tests {
     use super::*;
     use crate::distance::squared_distance;
-    use crate::testing::values;
+    use crate::testing::{CASES, Dice, on_every_unit, values};
 
     /// Rows in clumps of very different width, so that many are spared and many are not.
     fn clumps(n: usize, dims: usize) -> Vec<f32> {
@@ -92,14 +92,13 @@ mod tests {
             .collect()
     }
 
-    #[test]
-    fn sparing_changes_no_distance() {
-        let (n, dims) = (400, 6);
+    /// Every `step`th row becomes a centre; how many distances were not computed, of how many.
+    fn spared(n: usize, dims: usize, step: usize) -> (usize, usize) {
         let rows = clumps(n, dims);
         let (mut own, mut distances) = (vec![0; n], vec![f32::INFINITY; n]);
         let mut naive = vec![f32::INFINITY; n];
         let mut n_spared = 0;
-        let chosen: Vec<&[f32]> = rows.chunks_exact(dims).step_by(13).collect();
+        let chosen: Vec<&[f32]> = rows.chunks_exact(dims).step_by(step).collect();
         for (step, centre) in chosen.iter().enumerate() {
             let spared: Vec<f32> = chosen[..step]
                 .iter()
@@ -108,16 +107,27 @@ mod tests {
             n_spared += (0..n)
                 .filter(|r| step > 0 && distances[*r] <= spared[own[*r] as usize])
                 .count();
-            approach(centre, &rows, &spared, &mut own, &mut distances);
+            (own, distances) = on_every_unit(|| {
+                let (mut own, mut distances) = (own.clone(), distances.clone());
+                approach(centre, &rows, &spared, &mut own, &mut distances);
+                (own, distances)
+            });
             for (row, distance) in rows.chunks_exact(dims).zip(&mut naive) {
                 *distance = distance.min(squared_distance(row, centre));
             }
-            assert_eq!(distances, naive, "step {step}");
+            assert_eq!(distances, naive, "{n} rows of {dims}, step {step}");
         }
-        assert!(
-            n_spared > n * chosen.len() / 4,
-            "only {n_spared} spared: the test shows nothing"
-        );
+        (n_spared, n * chosen.len())
+    }
+
+    #[test]
+    fn sparing_changes_no_distance() {
+        let (n_spared, of) = spared(400, 6, 13);
+        assert!(n_spared > of / 4, "only {n_spared} spared: the test shows nothing");
+        for seed in 0..CASES / 4 {
+            let mut dice = Dice(seed);
+            spared(dice.size(200), dice.size(40), dice.size(20));
+        }
     }
 
     #[test]

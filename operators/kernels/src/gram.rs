@@ -169,7 +169,7 @@ multiversion! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{CASES, Dice, values};
+    use crate::testing::{CASES, Dice, on_every_unit, values};
 
     fn scaled(count: usize, seed: u64) -> Vec<f32> {
         values(count, seed).iter().map(|v| v * 30.0).collect()
@@ -202,8 +202,11 @@ mod tests {
         });
         for (positions, dims) in [(1, 1), (3, 7), (2, 33)].into_iter().chain(random) {
             let images: Vec<Vec<f32>> = (0..5).map(|i| scaled(positions * dims, i)).collect();
-            let mut sums = GramSums::new(positions, dims);
-            images.iter().for_each(|image| sums.add(image).unwrap());
+            let sums = on_every_unit(|| {
+                let mut sums = GramSums::new(positions, dims);
+                images.iter().for_each(|image| sums.add(image).unwrap());
+                sums
+            });
             let (expected_sums, expected_products) = naive(positions, dims, &images);
             assert!(sums.sums.iter().zip(&expected_sums).all(|(a, b)| i128::from(*a) == *b));
             assert!(

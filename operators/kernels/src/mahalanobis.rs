@@ -404,7 +404,7 @@ mod tests {
     use super::*;
     use crate::cholesky::{cholesky, inverse_lower};
     use crate::network::Crew;
-    use crate::testing::{CASES, Dice, assert_close, at, on_every_unit, positive_definite, values};
+    use crate::testing::{CASES, Dice, assert_close, on_every_unit, positive_definite, values};
 
     #[test]
     fn steps_are_powers_of_two_that_hold_the_largest() {
@@ -480,15 +480,6 @@ mod tests {
             assert!((byte / word - 1.0).abs() < 0.02, "{word} and {byte}");
         }
         let kept = bytes.packed_factors();
-        let rows = factors
-            .chunks_exact(packed_len(dims))
-            .zip(kept.chunks_exact(packed_len(dims)));
-        for (row, kept) in rows.flat_map(|(factor, kept)| (0..dims).map(|row| (row_of(factor, row), row_of(kept, row))))
-        {
-            let largest = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-            let moved = row.iter().zip(kept).map(|(value, kept)| (value - kept).abs());
-            assert!(moved.fold(0.0, f32::max) <= largest / 127.0);
-        }
         assert_eq!(
             PositionGaussians::new(dims, means, &kept),
             bytes,
@@ -510,35 +501,51 @@ mod tests {
             (dice.size(if cfg!(miri) { 20 } else { 130 }), dice.size(40))
         });
         for (dims, n) in small.chain(large.iter().copied()).chain(random) {
-            let inverse = inverse_lower(dims, &cholesky(dims, &positive_definite(dims, 2)).unwrap());
-            let factor: Vec<f32> = inverse.iter().map(|v| *v as f32).collect();
-            let (mean, vectors) = (values(dims, 3), values(n * dims, 4));
-            let naive: Vec<f32> = vectors
-                .chunks_exact(dims)
-                .map(|vector| {
+            // Every position has its own.
+            let packed = packed_len(dims);
+            let factors = values(n * packed, 2);
+            let (means, vectors) = (values(n * dims, 3), values(n * dims, 4));
+            let naive = |means: &[f32], factors: &[f32]| -> Vec<f32> {
+                let of_position = |position: usize| {
+                    let [mean, vector] = [means, &vectors].map(|all| &all[position * dims..][..dims]);
+                    let factor = &factors[position * packed..][..packed];
                     let whitened = (0..dims).map(|i| {
-                        (0..=i)
-                            .map(|j| at(&inverse, i, j) * f64::from(vector[j] - mean[j]))
-                            .sum::<f64>()
+                        let products = row_of(factor, i).iter().zip(vector.iter().zip(mean));
+                        let sum = products.map(|(factor, (v, m))| f64::from(*factor) * f64::from(v - m));
+                        sum.sum::<f64>()
                     });
                     whitened.map(|v| v * v).sum::<f64>().sqrt() as f32
-                })
-                .collect();
-            let own = PositionGaussians::new(dims, mean.repeat(n), &factor.repeat(n));
-            assert_close(&on_every_unit(|| own.whitened_norms(&[&vectors]))[0], &naive, 1e-4);
-            assert_eq!(
-                PositionGaussians::new(dims, mean.repeat(n), &own.packed_factors()),
-                own,
-                "what was rounded once stays"
-            );
-            let kept = own.packed_factors();
-            for (row, kept) in (0..dims).map(|row| (row_of(&factor, row), row_of(&kept, row))) {
-                let largest = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
-                let moved = row.iter().zip(kept).map(|(value, kept)| (value - kept).abs());
-                assert!(moved.fold(0.0, f32::max) <= largest / 32_768.0 * 1.001);
+                };
+                (0..n).map(of_position).collect()
+            };
+            for (levels, gaussians) in [
+                (
+                    32_767.0,
+                    PositionGaussians::new as fn(usize, Vec<f32>, &[f32]) -> PositionGaussians,
+                ),
+                (127.0, PositionGaussians::in_bytes),
+            ] {
+                let own = gaussians(dims, means.clone(), &factors);
+                let kept = own.packed_factors();
+                let norms = &on_every_unit(|| own.whitened_norms(&[&vectors]))[0];
+                assert_close(norms, &naive(&means, &kept), 1e-5);
+                assert_eq!(
+                    PositionGaussians::new(dims, means.clone(), &kept),
+                    own,
+                    "what was rounded once stays"
+                );
+                for (factor, kept) in factors.chunks_exact(packed).zip(kept.chunks_exact(packed)) {
+                    for (row, kept) in (0..dims).map(|row| (row_of(factor, row), row_of(kept, row))) {
+                        let largest = row.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+                        let moved = row.iter().zip(kept).map(|(value, kept)| (value - kept).abs());
+                        assert!(moved.fold(0.0, f32::max) <= largest / levels * 1.001);
+                    }
+                }
             }
-            let shared = SharedGaussian::new(mean, &factor);
-            assert_close(&on_every_unit(|| shared.whitened_norms(&vectors)), &naive, 1e-4);
+            let (mean, factor) = (&means[..dims], &factors[..packed]);
+            let shared = SharedGaussian::new(mean.to_vec(), factor);
+            let expected = naive(&mean.repeat(n), &factor.repeat(n));
+            assert_close(&on_every_unit(|| shared.whitened_norms(&vectors)), &expected, 1e-5);
             assert_eq!(shared.packed_factor(), factor);
         }
     }

@@ -406,6 +406,7 @@ fn insert(best: &mut [Neighbour], mut candidate: Neighbour) -> bool {
 mod tests {
     use super::*;
     use crate::distance::squared_distance;
+    use crate::network::Crew;
     use crate::testing::{CASES, Dice, on_every_unit, values};
 
     /// All pairs, sorted.
@@ -466,6 +467,22 @@ mod tests {
             queries[..dims].copy_from_slice(&vectors[..dims]);
             let bank = Bank::new(dims, vectors);
             check(&bank, &queries, dice.size(12));
+        }
+    }
+
+    /// Idle threads take queries, and change nothing.
+    #[test]
+    #[cfg_attr(miri, ignore = "codes are of many dimensions and rows, and hold no `unsafe`")]
+    fn idle_threads_that_help_find_the_same() {
+        for (dims, rows, n_queries) in [(40, 900, 700), (256, 700, 300)] {
+            let bank = Bank::new(dims, patches(rows, dims, 5));
+            let queries = patches(n_queries, dims, 9);
+            let alone = [1, 9].map(|k| bank.k_nearest(&queries, k));
+            let crew = Crew::new(3);
+            let _at_work = crew.begin();
+            for _ in 0..5 {
+                assert_eq!([1, 9].map(|k| bank.k_nearest(&queries, k)), alone);
+            }
         }
     }
 
