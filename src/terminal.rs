@@ -15,14 +15,14 @@ pub(crate) fn shows() -> bool {
     std::io::stdout().is_terminal()
 }
 
-/// A line for people.
+/// A line for people. Where nobody reads any more, it is said to nobody.
 pub(crate) fn say(line: &str) {
-    eprintln!("{line}");
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// The reason why the program ends, once.
 pub(crate) fn error(message: &str) {
-    eprintln!("error: {message}");
+    say(&format!("error: {message}"));
 }
 
 /// A result that was asked for: standard output.

@@ -1,5 +1,7 @@
 //! Who may ask, and how often.
 
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,20 +10,24 @@ use axum::http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_SECURITY_POLICY, HOST, ORIGIN, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
     X_FRAME_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::connections::Peer;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::tokens::{Caller, Role, Tokens};
 use super::{page, session};
 
+/// What browsers are told of whose pages may hold an answer.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
 /// The path that is answered to everybody, however many ask.
 const HEALTH: &str = "/health";
 
 /// Lets a request through, or refuses it before its body is read. Who shows no token, where there is one, takes nothing of the
-/// others' requests a second, shares those of all strangers, whoever guesses tokens among them, and has to connect anew for each.
+/// others' requests a second, has those of its own address, and has to connect anew for each of them.
 pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let authorised = authorise(shared.tokens.as_ref(), request.headers());
     let is_stranger = authorised.is_err();
@@ -33,7 +39,7 @@ pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, ne
         }
         // Who looks whether the server lives is told so in any crowd.
         Err(_) if request.uri().path() == HEALTH => Ok(()),
-        Err(refused) => stranger_within_rate(&shared).and_then(|()| match is_for_everybody(&request) {
+        Err(refused) => stranger_within_rate(&shared, &request).and_then(|()| match is_for_everybody(&request) {
             true => Ok(()),
             false => Err(refused),
         }),
@@ -49,6 +55,7 @@ pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, ne
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "no-referrer"),
+        (RESOURCE_POLICY, "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -101,15 +108,24 @@ fn within_rate(shared: &SharedState, caller: &Caller, path: &str) -> Result<(), 
     taken.map_err(|wait| too_many(wait, format!("more than {most} requests a second")))
 }
 
-fn stranger_within_rate(shared: &SharedState) -> Result<(), Refusal> {
-    let most = shared.limits.strangers_per_second_max;
-    let taken = shared.stranger_rate.take(Instant::now());
+fn stranger_within_rate(shared: &SharedState, request: &Request) -> Result<(), Refusal> {
+    let address = request.extensions().get::<Peer>().map(|Peer(peer)| peer.ip());
+    let most = shared.limits.stranger_requests_per_second_max;
+    let taken = shared.strangers.take(address.map(network), Instant::now());
     taken.map_err(|wait| {
         too_many(
             wait,
             format!("more than {most} requests a second without a token that is known"),
         )
     })
+}
+
+/// Whoever has one IPv6 address has those that begin alike, too.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+        address => address,
+    }
 }
 
 fn too_many(wait: Duration, error: String) -> Refusal {
@@ -164,8 +180,16 @@ fn is_of_a_foreign_page(headers: &HeaderMap) -> bool {
     !host.is_none_or(is_local) || is_of_another_page(headers)
 }
 
-/// Whether a browser says that a page of another host asks. A proxy in front may speak TLS.
+/// Whether a browser says that a page of another host asks. A proxy in front may speak TLS. Of a picture that such a page shows it
+/// says no origin, but that it is for another site; whoever follows a link there opens the page itself.
 fn is_of_another_page(headers: &HeaderMap) -> bool {
+    let says = |name: &str, words: &[&str]| {
+        let said = headers.get(name).and_then(|said| said.to_str().ok());
+        said.is_some_and(|said| words.contains(&said))
+    };
+    if says("sec-fetch-site", &["cross-site", "same-site"]) && !says("sec-fetch-dest", &["document"]) {
+        return true;
+    }
     let host = headers
         .get(HOST)
         .and_then(|host| host.to_str().ok())
@@ -196,6 +220,37 @@ pub(super) fn rates_of_callers(tokens: Option<&Tokens>, per_second: u32) -> Vec<
     (0..callers).map(|_| Rate::new(per_second, Instant::now())).collect()
 }
 
+/// Addresses that strangers' requests are counted of.
+const STRANGERS_MAX: usize = 4096;
+
+/// So many requests a second of each address that shows no token.
+pub(super) struct Strangers {
+    per_second: u32,
+    rates: Mutex<BTreeMap<Option<IpAddr>, Rate>>,
+}
+
+impl Strangers {
+    pub(super) fn new(per_second: u32) -> Self {
+        Self {
+            per_second,
+            rates: Mutex::default(),
+        }
+    }
+
+    /// Takes one, or says how long until there is one. Where more addresses ask than are counted, further ones wait.
+    fn take(&self, of: Option<IpAddr>, now: Instant) -> Result<(), Duration> {
+        let mut rates = self.rates.lock().unwrap_or_else(PoisonError::into_inner);
+        if !rates.contains_key(&of) && rates.len() >= STRANGERS_MAX {
+            rates.retain(|_, rate| !rate.is_whole(now));
+            if rates.len() >= STRANGERS_MAX {
+                return Err(Duration::from_secs(1));
+            }
+        }
+        let rate = rates.entry(of).or_insert_with(|| Rate::new(self.per_second, now));
+        rate.take(now)
+    }
+}
+
 /// Lets so many through a second, and that many at once.
 pub(super) struct Rate {
     per_second: f64,
@@ -211,12 +266,22 @@ impl Rate {
         }
     }
 
+    /// What is there now.
+    fn there(&self, (before, since): (f64, Instant), now: Instant) -> f64 {
+        let gained = now.saturating_duration_since(since).as_secs_f64() * self.per_second;
+        (before + gained).min(self.per_second)
+    }
+
+    /// Whether nobody took any for a second.
+    fn is_whole(&self, now: Instant) -> bool {
+        let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        self.there(*left, now) >= self.per_second
+    }
+
     /// Takes one, or says how long until there is one.
     pub(super) fn take(&self, now: Instant) -> Result<(), Duration> {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
-        let (before, since) = *left;
-        let gained = now.saturating_duration_since(since).as_secs_f64() * self.per_second;
-        let there = (before + gained).min(self.per_second);
+        let there = self.there(*left, now);
         if there < 1.0 {
             *left = (there, now);
             return Err(Duration::from_secs_f64((1.0 - there) / self.per_second));
@@ -249,6 +314,29 @@ mod tests {
         assert_eq!(taken_at(3_600_000), 10, "what was not taken is not kept");
     }
 
+    #[test]
+    fn strangers_wait_for_themselves_and_not_for_each_other() {
+        let start = Instant::now();
+        let strangers = Strangers::new(2);
+        let of = |number: u32| Some(IpAddr::from(std::net::Ipv4Addr::from_bits(number)));
+        let taken =
+            |number: u32, seconds: u64| strangers.take(of(number), start + Duration::from_secs(seconds)).is_ok();
+        assert_eq!(
+            [taken(0, 0), taken(0, 0), taken(0, 0), taken(1, 0)],
+            [true, true, false, true]
+        );
+        for number in 2..STRANGERS_MAX as u32 {
+            assert!(taken(number, 0));
+        }
+        assert!(!taken(1 << 20, 0), "they are as many as are counted");
+        assert!(taken(1, 0));
+        assert!(taken(1 << 20, 5), "those who stopped are forgotten");
+        assert_eq!(strangers.rates.lock().unwrap().len(), 1);
+        let [near, far] = ["2001:db8::1", "2001:db8:0:1::1"].map(|typed| network(typed.parse().unwrap()));
+        assert_eq!(near, network("2001:db8::2".parse().unwrap()));
+        assert_ne!(near, far);
+    }
+
     fn headers(pairs: &[(axum::http::HeaderName, &str)]) -> HeaderMap {
         pairs
             .iter()
@@ -271,6 +359,26 @@ mod tests {
             assert_eq!(authorise(Some(&token()), &shown).is_ok(), fine, "{value}");
         }
         assert!(authorise(Some(&token()), &HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn what_other_pages_hold_is_refused_and_links_are_followed() {
+        let of = |site: &'static str, dest: &'static str| {
+            let names = ["sec-fetch-site", "sec-fetch-dest"].map(HeaderName::from_static);
+            let shown = headers(&[
+                (names[0].clone(), site),
+                (names[1].clone(), dest),
+                (HOST, "127.0.0.1:8080"),
+            ]);
+            authorise(None, &shown).is_ok()
+        };
+        for site in ["cross-site", "same-site"] {
+            for dest in ["image", "script", "iframe", "empty"] {
+                assert!(!of(site, dest), "{site} {dest}");
+            }
+            assert!(of(site, "document"), "{site}");
+        }
+        assert!(of("same-origin", "image") && of("none", "document"));
     }
 
     #[test]

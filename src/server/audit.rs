@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::asked::{Wanted, cursor, forged, limit};
-use super::audit_log::{Change, Entry};
+use super::audit_log::{self, Change, Entry};
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::blocking;
 use super::tokens::Caller;
+use crate::terminal;
 
 /// Entries on a page.
 const PAGE: usize = 100;
@@ -32,7 +33,8 @@ pub(super) struct Asking {
 }
 
 impl SharedState {
-    /// Changes something: it is noted before, in one entry or several, and where that cannot be, it is not changed. `make` gives the camera
+    /// Changes something: it is noted before, in one entry or several, and where that cannot be, it is not changed. Of a run that keeps
+    /// nothing it is said on standard error. `make` gives the camera
     /// and the setup that it made, where it made one.
     pub(super) async fn change<T: Send + 'static>(
         self: &Arc<Self>,
@@ -43,6 +45,10 @@ impl SharedState {
         let shared = self.clone();
         let changed = move || {
             let Some(audit) = &shared.served.audit else {
+                for change in &what {
+                    let line = audit_log::line(&asking.caller, asking.address, change);
+                    terminal::say(&format!("changed: {line}"));
+                }
                 return make().map(|(made, _)| made).map_err(Refusal::busy);
             };
             let mut noted = Vec::new();

@@ -85,16 +85,7 @@ impl Audit {
 
     /// Notes what somebody wants to change; it is on the disk when this returns. The number of the entry.
     pub(super) fn note(&self, caller: &Caller, address: Option<IpAddr>, change: &Change) -> io::Result<u64> {
-        self.append(&Noted {
-            who: Some(caller.name.clone()),
-            role: Some(caller.role.name().into()),
-            address,
-            camera: change.camera.clone(),
-            before: change.before.clone(),
-            after: change.after.clone(),
-            at_seq: change.at_seq,
-            ..Noted::now(change.what)
-        })
+        self.append(&Noted::asked(caller, address, change))
     }
 
     /// Notes that nothing came of an entry.
@@ -185,7 +176,25 @@ impl Audit {
     }
 }
 
+/// What is noted of a change where no file is there for it, as JSON.
+pub(super) fn line(caller: &Caller, address: Option<IpAddr>, change: &Change) -> String {
+    serde_json::to_string(&Noted::asked(caller, address, change)).expect("an entry is JSON")
+}
+
 impl Noted {
+    fn asked(caller: &Caller, address: Option<IpAddr>, change: &Change) -> Self {
+        Self {
+            who: Some(caller.name.clone()),
+            role: Some(caller.role.name().into()),
+            address,
+            camera: change.camera.clone(),
+            before: change.before.clone(),
+            after: change.after.clone(),
+            at_seq: change.at_seq,
+            ..Self::now(change.what)
+        }
+    }
+
     fn now(what: &str) -> Self {
         Self {
             at_us: SystemClock.now_us(),

@@ -78,9 +78,9 @@ pub(crate) struct Limits {
     pub(crate) requests_per_second_max: u32,
     /// The same for small pictures, of which every page asks for some a second. They are in memory.
     pub(crate) pictures_per_second_max: u32,
-    /// Requests a second without a token that is known, where there are tokens, of everybody together: pages that are not signed in yet,
-    /// and whoever guesses.
-    pub(crate) strangers_per_second_max: u32,
+    /// Requests a second from one address without a token that is known, where there are tokens: of pages that are not signed in yet, and
+    /// of whoever guesses.
+    pub(crate) stranger_requests_per_second_max: u32,
     /// Who may be told how the line is at once: each holds a connection, and leaves places for those who ask.
     pub(crate) viewers_max: usize,
     /// Connections at once; further ones wait in the system's queue.
@@ -104,7 +104,7 @@ impl Default for Limits {
             verdict_wait_max: Duration::from_secs(30),
             requests_per_second_max: 1_000,
             pictures_per_second_max: 4_000,
-            strangers_per_second_max: 200,
+            stranger_requests_per_second_max: 100,
             viewers_max: 256,
             connections_max: 512,
             header_wait_max: Duration::from_secs(10),

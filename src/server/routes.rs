@@ -1,7 +1,6 @@
 //! What is where.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -17,7 +16,7 @@ use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::admission::{Rate, admit, let_through, rates_of_callers};
+use super::admission::{Rate, Strangers, admit, let_through, rates_of_callers};
 use super::detectors::{Cards, DETECTOR_BYTES_MAX};
 use super::line::Said;
 use super::metrics::exposition;
@@ -43,7 +42,7 @@ pub(super) struct SharedState {
     pub(super) limits: Limits,
     pub(super) rates: Vec<Rate>,
     pub(super) picture_rates: Vec<Rate>,
-    pub(super) stranger_rate: Rate,
+    pub(super) strangers: Strangers,
     /// The run as it was said last.
     pub(super) line: watch::Receiver<Arc<Said>>,
     /// One more than are told of it.
@@ -77,7 +76,7 @@ pub(super) fn router(
         served,
         rates: rates_of_callers(tokens.as_ref(), limits.requests_per_second_max),
         picture_rates: rates_of_callers(tokens.as_ref(), limits.pictures_per_second_max),
-        stranger_rate: Rate::new(limits.strangers_per_second_max, Instant::now()),
+        strangers: Strangers::new(limits.stranger_requests_per_second_max),
         tokens,
         line,
         viewers: Arc::default(),

@@ -290,7 +290,9 @@ pub(super) fn seq_of_a_frame(at_seq: Option<u64>) -> Result<(), Refusal> {
 pub(super) fn has_come(live: &Live, camera: &str, at_seq: Option<u64>) -> Option<String> {
     let at_seq = at_seq?;
     let cameras = live.board.status().cameras;
-    let newest = cameras.into_iter().find(|of| *of.camera == *camera)?.last_verdict?.seq;
+    let camera = cameras.into_iter().find(|of| *of.camera == *camera)?;
+    // Frames that wait have their numbers already.
+    let newest = camera.last_verdict?.seq.saturating_add(camera.waiting);
     (newest >= at_seq).then(|| format!("frame {at_seq} has come already: it holds from the next frame on"))
 }
 

@@ -134,18 +134,18 @@ impl Following {
 
     async fn read(&mut self) -> Result<(), Refusal> {
         let (filter, behind) = (self.filter.clone(), self.behind);
-        let found = self
-            .shared
-            .read(&self.kept, move |store| store.list_behind(&filter, behind));
-        let (numbers, mut verdicts): (Vec<i64>, Vec<KeptVerdict>) = found
-            .await?
-            .into_iter()
-            .map(|(number, listed)| (number, listed.into()))
-            .unzip();
-        if let Some(last) = numbers.last() {
+        let read = self.shared.read(&self.kept, move |store| {
+            let newest = store.newest()?;
+            Ok((newest, store.list_behind(&filter, behind)?))
+        });
+        let (newest, found) = read.await?;
+        let listed = found.into_iter().map(|(number, listed)| (number, listed.into()));
+        let (numbers, mut verdicts): (Vec<i64>, Vec<KeptVerdict>) = listed.unzip();
+        if !numbers.is_empty() {
             note_pictures(&self.shared, self.kept.pictures.clone(), verdicts.iter_mut().collect()).await?;
-            self.behind = *last;
         }
+        // What is not wanted is not looked at again.
+        self.behind = numbers.last().map_or(self.behind.max(newest), |last| *last);
         self.ready = numbers
             .into_iter()
             .zip(verdicts)

@@ -334,9 +334,9 @@ fn nobody_uses_up_the_requests_of_another_one() {
 }
 
 #[test]
-fn who_guesses_tokens_is_slowed_down_and_disturbs_nobody() {
+fn who_guesses_tokens_is_slowed_down() {
     let limits = Limits {
-        strangers_per_second_max: 1,
+        stranger_requests_per_second_max: 1,
         ..LIMITS
     };
     let run = Going::start(limits, Some(tokens()), false);

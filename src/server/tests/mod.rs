@@ -45,7 +45,7 @@ const LIMITS: Limits = Limits {
     viewers_max: 3,
     requests_per_second_max: 1_000,
     pictures_per_second_max: 1_000,
-    strangers_per_second_max: 1_000,
+    stranger_requests_per_second_max: 1_000,
     connections_max: 16,
     header_wait_max: Duration::from_millis(300),
     write_wait_max: Duration::from_millis(300),
