@@ -139,7 +139,7 @@ impl OneAtATimeRecipe {
         let detector = load_detector(&self.detector).map_err(|error| error.to_string())?;
         let (send_path, paths) = mpsc::channel();
         let (tell, judged) = mpsc::channel();
-        // One worker, as the program has it where nothing else is asked for: it moves frames and does no arithmetic to speak of.
+        // One worker, as the program has it where nothing else is asked for: it moves frames, and makes the map and regions of a small one.
         let options = RunOptions::new(1, self.threads).map_err(|error| error.to_string())?;
         let camera = stream(paths.into_iter());
         let inspection = Inspection::new(

@@ -28,6 +28,11 @@ def rates(page, is_live):
     rejected = page.locator(".chart", has_text="Rejected")
     expect(rejected.locator("output")).to_have_text(re.compile(r"\d %"))
     expect(rejected.locator(".dot, .hollow, .corrected").first).to_be_visible()
+    if not is_live:
+        # Several windows have ended, and labels came later.
+        page.locator("#rates-window").select_option("2s")
+        expect(rejected.locator("polyline").first).to_be_visible()
+        expect(page.locator("#rates-corrections tbody tr")).not_to_have_count(0)
     expect(page.locator("#rates-table tbody tr")).not_to_have_count(0)
     expect(page.locator("#rates-stages tbody tr")).not_to_have_count(0)
 

@@ -147,6 +147,34 @@ def test_the_list_goes_on_behind_its_first_page(ended, visit):
     expect(page.locator("#review [aria-selected=true]")).to_have_text(names[-1])
 
 
+def test_keys_are_the_lists_after_a_choice_by_pointer_and_can_be_switched_off(ended, visit):
+    page = visit(ended.url, "review")
+    which = page.locator("#review [name=which]")
+    options = page.locator("#review [role=option]")
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    which.dispatch_event("pointerdown")
+    which.focus()
+    which.select_option("rejected")
+    expect(page.locator("#review .queue")).to_be_focused()
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("j")
+    expect(options.nth(1)).to_have_attribute("aria-selected", "true")
+    # By keys, one goes on in the select.
+    which.focus()
+    page.keyboard.press("Shift")
+    which.select_option("all")
+    expect(which).to_be_focused()
+    page.get_by_label("single keys").locator("visible=true").uncheck()
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("j")
+    page.keyboard.press("2")
+    page.keyboard.press("ArrowDown")
+    expect(options.nth(1)).to_have_attribute("aria-selected", "true")
+    expect(page.locator("#review")).to_be_visible()
+    page.reload()
+    expect(page.get_by_label("single keys").locator("visible=true")).not_to_be_checked()
+
+
 def test_what_was_rejected_and_what_is_borderline_is_seen_first_and_the_newest_of_it(ended, visit):
     page = visit(ended.url, "review")
     doubtful = ended.ask("/api/v1/verdicts?min_score=0.4&limit=60")["verdicts"]

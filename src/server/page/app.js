@@ -160,10 +160,33 @@ setInterval(() => {
   if (heardAt && Date.now() - heardAt > SILENT_MS && state.dataset.state !== "ended") showState("lost");
 }, 1000);
 
+// Letters and digits by themselves do something, until somebody switches that off: who speaks to the machine types them unawares.
+const singleKeys = document.querySelectorAll(".single-keys");
+function switchSingleKeys(areOn) {
+  for (const box of singleKeys) box.checked = areOn;
+  try {
+    localStorage.setItem("single-keys", areOn ? "on" : "off");
+  } catch {
+    // It is remembered where that is allowed.
+  }
+}
+try {
+  if (localStorage.getItem("single-keys") === "off") switchSingleKeys(false);
+} catch {
+  // As above.
+}
+for (const box of singleKeys) {
+  box.addEventListener("change", () => {
+    switchSingleKeys(box.checked);
+    box.blur();
+  });
+}
+
 // 1 to 5 go from view to view; the rest is the view's.
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|SELECT|TEXTAREA/.test(event.target.tagName)) return;
   if (document.querySelector("dialog[open]")) return;
+  if (event.key.length === 1 && !singleKeys[0].checked) return;
   const name = Object.keys(VIEWS)[Number(event.key) - 1];
   if (name) {
     location.hash = `#/${name}`;

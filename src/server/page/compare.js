@@ -1,7 +1,7 @@
 // Two runs of the same frames: how many decisions flip, and each of these frames in both.
 import { ask, picturePath, query } from "./api.js";
 import { poll } from "./poll.js";
-import { neighbour, perform, select, steps } from "./queue.js";
+import { goOnIn, neighbour, perform, select, steps } from "./queue.js";
 import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, count, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 5000;
@@ -39,6 +39,7 @@ export function hide() {
   refreshing.stop();
 }
 
+goOnIn(list, document.querySelectorAll("#compare .filters select"));
 for (const select of document.querySelectorAll("#compare .filters select")) select.addEventListener("change", refreshing.now);
 find(".more").addEventListener("click", () => {
   nWanted += LISTED;
@@ -122,14 +123,16 @@ function drawTable(cameras) {
   find("tbody").replaceChildren(...cameras.map((of) => row(of.camera, of)));
 }
 
+const idOf = ({ before: { camera, seq } }) => `flip-${encodeURIComponent(camera)}-${seq}`;
+
 function drawList() {
   list.replaceChildren(
     ...flips.map((flip) => {
       const { before, after } = flip;
       const item = element(
-        "li", { role: "option", id: `flip-${before.camera}-${before.seq}`, "aria-selected": String(chosen != null && key(flip) === key(chosen)) },
-        element("span", { class: "change", text: `${DECISIONS[before.decision][0]} → ${DECISIONS[after.decision][0]}` }),
-        element("span", { text: `${before.camera} ${before.seq}` }),
+        "li", { role: "option", id: idOf(flip), "aria-selected": String(chosen != null && key(flip) === key(chosen)) },
+        element("span", { class: "change", "aria-hidden": "true", text: `${DECISIONS[before.decision][0]} → ${DECISIONS[after.decision][0]}` }),
+        element("span", {}, `${before.camera} ${before.seq}`, element("span", { class: "heard", text: `, ${change({ before: before.decision, after: after.decision })}` })),
         element("span", { class: "score-of", text: `${score(before.calibrated_score)} → ${score(after.calibrated_score)}` }),
         element("span", { class: "truth", text: before.truth ?? "" }),
       );
@@ -143,7 +146,7 @@ function drawList() {
 function choose(flip, isAsked = true) {
   chosen = flip;
   const { before, after } = flip;
-  const id = `flip-${before.camera}-${before.seq}`;
+  const id = idOf(flip);
   select(list, id, isAsked);
   find(".pair").hidden = false;
   find(".pair h3").textContent = `${before.camera}, frame ${before.seq}${before.truth == null ? "" : `: ${before.truth}`}`;

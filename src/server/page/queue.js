@@ -7,6 +7,19 @@ export function select(list, id, isShown) {
   list.setAttribute("aria-activedescendant", id);
 }
 
+// Whoever chose from a select with a pointer goes on with keys in the list; with keys, one goes on in the select.
+export function goOnIn(list, selects) {
+  for (const select of selects) {
+    let isPointed = false;
+    select.addEventListener("pointerdown", () => (isPointed = true));
+    select.addEventListener("keydown", () => (isPointed = false));
+    select.addEventListener("change", () => {
+      if (isPointed) list.focus({ preventScroll: true });
+      isPointed = false;
+    });
+  }
+}
+
 // The one that is `by` places after the chosen one, or the last or first one on the way there.
 export function neighbour(items, chosen, key, by) {
   const at = items.findIndex((item) => chosen && key(item) === key(chosen));

@@ -2,7 +2,7 @@
 import { ask, picturePath, query, tell } from "./api.js";
 import { hideNearest, showNearest } from "./nearest.js";
 import { poll } from "./poll.js";
-import { neighbour, perform, select, steps } from "./queue.js";
+import { goOnIn, neighbour, perform, select, steps } from "./queue.js";
 import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, drawn, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
@@ -36,6 +36,7 @@ let figuresBefore = {};
 
 const refreshing = poll(refresh, EVERY_MS, status);
 
+const idOf = ({ camera, seq }) => `frame-${encodeURIComponent(camera)}-${seq}`;
 const key = ({ camera, seq }) => `${camera}\n${seq}`;
 
 export function show() {
@@ -50,6 +51,7 @@ export function setCameras(names) {
   fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...names.map((name) => ({ value: name, text: name }))]);
 }
 
+goOnIn(list, document.querySelectorAll("#review .filters select"));
 for (const select of document.querySelectorAll("#review .filters select")) {
   select.addEventListener("change", () => {
     chosen = null;
@@ -148,9 +150,9 @@ function drawItems() {
     ...frames.map((frame) => {
       const [mark, word] = DECISIONS[frame.decision];
       const item = element(
-        "li", { role: "option", id: `frame-${frame.camera}-${frame.seq}`, "aria-selected": String(chosen != null && key(frame) === key(chosen)), "data-decision": frame.decision },
+        "li", { role: "option", id: idOf(frame), "aria-selected": String(chosen != null && key(frame) === key(chosen)), "data-decision": frame.decision },
         element("span", { class: "mark", "aria-hidden": "true", text: mark }),
-        element("span", { text: `${frame.camera} ${frame.seq}` }),
+        element("span", {}, `${frame.camera} ${frame.seq}`, element("span", { class: "heard", text: `, ${word}` })),
         element("span", { class: "score-of", text: score(frame.calibrated_score) }),
         element("span", { class: "truth", text: truthOf(frame) }),
       );
@@ -166,7 +168,7 @@ const truthOf = ({ truth }) => (truth == null ? "" : truth === "normal" ? "○ n
 
 function choose(frame, isAsked = true) {
   chosen = frame;
-  select(list, `frame-${frame.camera}-${frame.seq}`, isAsked);
+  select(list, idOf(frame), isAsked);
   find(".frame").hidden = false;
   drawFrame();
 }

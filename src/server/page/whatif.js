@@ -57,7 +57,11 @@ slider.addEventListener("input", () => {
   typed = null;
   draw();
 });
-own.addEventListener("input", () => typeOwn(own.valueAsNumber));
+own.addEventListener("input", () => {
+  // Nothing that is not there is set.
+  if (Number.isFinite(own.valueAsNumber)) typeOwn(own.valueAsNumber);
+  else find(".set").disabled = true;
+});
 given.addEventListener("click", () => typeOwn(known.given_threshold));
 
 function typeOwn(threshold) {
