@@ -55,6 +55,10 @@ pub(crate) use self::served::{
 };
 pub(crate) use self::tokens::Tokens;
 
+/// How long a thread that reads and writes beside the server's own waits for more to do. The allocator keeps what a thread took, also for
+/// one that is no more; the next one would take as much again.
+const READERS_KEPT: Duration = Duration::from_secs(3600);
+
 /// What a server puts up with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
@@ -132,7 +136,8 @@ impl Server {
         let listener = listen.bind()?;
         listener.set_nonblocking(true).map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().thread_keep_alive(READERS_KEPT).build();
         let runtime = runtime.map_err(refused)?;
         let (end, ended) = oneshot::channel();
         let live = served.live().cloned();
