@@ -1,5 +1,4 @@
-//! What people read, on standard error; standard output is for data.
-#![expect(clippy::print_stderr, reason = "the one place that prints")]
+//! What people read, on standard error; standard output is for data. The one place that writes to it.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
