@@ -57,8 +57,9 @@ def test_a_printed_report_breaks_no_picture_and_wastes_no_page(report, browser, 
     printed = pypdfium2.PdfDocument(shots / "report.pdf")
     assert len(printed) >= 2
     for at, sheet in enumerate(printed):
-        picture = sheet.render(scale=1).to_pil().convert("L")
-        picture.save(shots / f"report-page-{at + 1}.png")
+        seen = sheet.render(scale=1).to_pil()
+        seen.save(shots / f"report-page-{at + 1}.png")
+        picture = seen.convert("L")
         left, top, right, bottom = picture.point(lambda shade: 255 * (shade < 200)).getbbox()
         # Between the margins, and, but for the last one, down to where the next figure did not fit.
         width, height = picture.size
