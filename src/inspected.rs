@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize};
 use crate::environment::Environment;
 use crate::terminal;
 
+/// Why nothing may be noted of a run.
+pub(crate) const NOT_NOTED: &str = "the run was begun by an earlier version of Intakt, or what it noted is damaged";
+
 /// Name of the file in a run's directory.
 const FILE_NAME: &str = "inspected.json";
 
@@ -58,7 +61,10 @@ impl Inspected {
         let now_us = SystemClock.now_us();
         // A run does not fail for notes that were damaged: they are made again. It was begun before they were.
         let (before, begun_us) = match Self::of_run(run) {
-            Ok(Some(before)) => (Some(before.clone()), before.first_started_at_us),
+            Ok(Some(before)) => {
+                let begun_us = before.first_started_at_us;
+                (Some(before), begun_us)
+            }
             Ok(None) => (None, now_us),
             Err(error) => {
                 terminal::say(&format!("note: {error}; they are made anew"));

@@ -15,7 +15,7 @@ use super::{
     ClassRow, DetectorPart, Document, NotableFrame, NotableFrames, Quality, Rates, Scores, Sum, quality, sum_of_labels,
     sums_of,
 };
-use crate::inspected::Inspected;
+use crate::inspected::{Inspected, NOT_NOTED};
 
 /// What is known of a run.
 pub(crate) struct KnownRun {
@@ -184,8 +184,7 @@ fn warnings(summary: &RunSummary, clock: Clock) -> Vec<String> {
 }
 
 fn detectors(summary: &RunSummary, inspected: Option<&Inspected>) -> Vec<DetectorPart> {
-    let part = |(id, used): (&Arc<str>, &DetectorUse)| {
-        DetectorPart {
+    let part = |(id, used): (&Arc<str>, &DetectorUse)| DetectorPart {
         id: id.clone(),
         looked_at: looked_at(used),
         description: match inspected.map(|noted| noted.detectors.get(id).or_else(|| noted.detectors.get(&used.given))) {
@@ -195,12 +194,8 @@ fn detectors(summary: &RunSummary, inspected: Option<&Inspected>) -> Vec<Detecto
                  more.",
                 used.threshold
             )),
-            None => Err(
-                "What its detectors are is not known: the run was begun by an earlier version of Intakt, or what it noted is damaged."
-                    .to_owned(),
-            ),
+            None => Err(format!("What its detectors are is not known: {NOT_NOTED}.")),
         },
-    }
     };
     summary.detectors.iter().map(part).collect()
 }

@@ -6,6 +6,7 @@ use maud::{Markup, html};
 use super::chart::{Bar, bars, span};
 use super::text::{Clock, count, is_date, length, part_of, percent, took};
 use super::{DetectorPart, Document, Rates, counts_of, detectors};
+use crate::inspected::NOT_NOTED;
 
 /// Cameras that have a chart of their own; the table has all.
 const CHARTED_MAX: usize = 12;
@@ -278,7 +279,7 @@ pub(super) fn environment(document: &Document) -> Markup {
                         tr { th scope="row" { (name) } td { (value) } }
                     }
                 },
-                None => p.missing { "The environment is not known: the run was begun by an earlier version of Intakt, or what it noted is damaged." },
+                None => p.missing { "The environment is not known: " (NOT_NOTED) "." },
             }
         }
     }

@@ -25,6 +25,7 @@ mod posting;
 mod problem;
 mod rates;
 mod routes;
+mod run_status;
 mod served;
 mod session;
 mod status;

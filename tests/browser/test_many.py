@@ -1,6 +1,7 @@
 """Sixteen cameras on one page, and what a memory bank and suppression rules leave to be seen of a frame."""
 
 import asyncio
+import os
 import re
 import shutil
 import statistics
@@ -119,7 +120,7 @@ def fast(program, fitted, tmp_path_factory):
         'detector = "metal.intakt"\n'
         + "".join(f'[[camera]]\nname = "{name}"\nsource = "mjpeg"\nurl = "http://127.0.0.1:{port}/{name}"\n' for name in line.names)
     )
-    viewers.os.mkfifo(place / "verdicts")
+    os.mkfifo(place / "verdicts")
     # Held, because the loop alone would not keep it alive.
     hearing = asyncio.run_coroutine_threadsafe(line.hear(place / "verdicts"), loop)
     told = ["--at-once", place / "verdicts", "--jsonl", place / "log"]

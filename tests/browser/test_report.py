@@ -4,10 +4,9 @@ import subprocess
 
 import pypdfium2
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from conftest import DESKTOP
 from playwright.sync_api import expect
-from test_views import WCAG
+from test_views import violations
 
 # What fits between the margins of A4 at 96 px an inch.
 PAPER = {"width": 700, "height": 1000}
@@ -38,9 +37,7 @@ def test_a_report_is_read_by_everybody(report, browser, media, size, pytestconfi
     assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
     page.screenshot(path=pytestconfig.getoption("shots") / f"report-{media}.png", full_page=True)
     # Nothing runs in it, so that what checks it is all that does.
-    found = Axe().run(page, options=WCAG).response["violations"]
-    said = [f"{of['impact']} {of['id']}: {[node['html'] for node in of['nodes']]}" for of in found]
-    assert not said and not troubles
+    assert not violations(page) and not troubles
     assert all(url.startswith(("file:", "data:")) for url in asked), asked
     page.close()
 

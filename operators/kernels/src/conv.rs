@@ -153,6 +153,33 @@ mod tests {
         out
     }
 
+    /// What the kernel gives, and what the naive loop does.
+    fn both(
+        [height, width, channels]: [usize; 3],
+        kernel: usize,
+        padding: Padding,
+        [input, weights, bias]: [&[f32]; 3],
+    ) -> (Vec<f32>, Vec<f32>) {
+        let out_channels = bias.len();
+        let found = on_every_unit(|| {
+            conv2d_same(
+                height,
+                width,
+                channels,
+                input,
+                weights,
+                bias,
+                kernel,
+                out_channels,
+                padding,
+            )
+        });
+        (
+            found,
+            naive([height, width, channels], input, weights, bias, kernel, padding),
+        )
+    }
+
     #[test]
     fn convolution_matches_naive() {
         let cases = [
@@ -168,18 +195,7 @@ mod tests {
                 let input = values(height * width * channels, 1);
                 let weights = values(out_channels * kernel * kernel * channels, 2);
                 let bias = values(out_channels, 3);
-                let found = conv2d_same(
-                    height,
-                    width,
-                    channels,
-                    &input,
-                    &weights,
-                    &bias,
-                    kernel,
-                    out_channels,
-                    padding,
-                );
-                let expected = naive([height, width, channels], &input, &weights, &bias, kernel, padding);
+                let (found, expected) = both([height, width, channels], kernel, padding, [&input, &weights, &bias]);
                 assert_close(&found, &expected, 1e-5);
             }
         }
@@ -195,20 +211,7 @@ mod tests {
             let input = dice.whole(height * width * channels);
             let weights = dice.whole(out_channels * kernel * kernel * channels);
             let bias = dice.whole(out_channels);
-            let found = on_every_unit(|| {
-                conv2d_same(
-                    height,
-                    width,
-                    channels,
-                    &input,
-                    &weights,
-                    &bias,
-                    kernel,
-                    out_channels,
-                    padding,
-                )
-            });
-            let expected = naive([height, width, channels], &input, &weights, &bias, kernel, padding);
+            let (found, expected) = both([height, width, channels], kernel, padding, [&input, &weights, &bias]);
             assert_eq!(
                 found, expected,
                 "{height}x{width}x{channels}, {kernel}x{kernel}, {padding:?}"
@@ -223,29 +226,9 @@ mod tests {
         let input = values(height * width * channels, 4);
         let weights = values(out_channels * kernel * kernel * channels, 5);
         let bias = values(out_channels, 6);
-        let found = conv2d_same(
-            height,
-            width,
-            channels,
-            &input,
-            &weights,
-            &bias,
-            kernel,
-            out_channels,
-            Padding::Reflect,
-        );
-        assert_close(
-            &found,
-            &naive(
-                [height, width, channels],
-                &input,
-                &weights,
-                &bias,
-                kernel,
-                Padding::Reflect,
-            ),
-            1e-4,
-        );
+        let of = [input.as_slice(), &weights, &bias];
+        let (found, expected) = both([height, width, channels], kernel, Padding::Reflect, of);
+        assert_close(&found, &expected, 1e-4);
     }
 
     #[test]

@@ -19,7 +19,7 @@ use intakt_pipelines::store::NotableVerdicts;
 use intakt_pipelines::{RunOptions, load_detector};
 
 use crate::commands::run_directory::RunDirectory;
-use crate::inspected::Inspected;
+use crate::inspected::{Inspected, NOT_NOTED};
 
 /// Recordings up to this size are searched for frames, bytes: some seconds of reading.
 const SEARCHED_BYTES_MAX: u64 = 4 << 30;
@@ -49,10 +49,7 @@ pub(super) fn of(
     let picture = |verdict: &Arc<Verdict>| {
         let again = match &finding {
             Some(finding) => finding.look(verdict),
-            None => Err(
-                "where its detector is is not known: the run was begun by an earlier version of Intakt, or what it noted is damaged."
-                    .to_owned(),
-            ),
+            None => Err(format!("where its detector is is not known: {NOT_NOTED}.")),
         };
         again.or_else(|why_not| kept(verdict).map(ReviewPicture::from).ok_or(why_not))
     };

@@ -1,7 +1,7 @@
 // Two runs of the same frames: how many decisions flip, and each of these frames in both.
 import { ask, picturePath, query } from "./api.js";
 import { poll } from "./poll.js";
-import { goOnIn, neighbour, perform, select, steps } from "./queue.js";
+import { goOnIn, neighbour, optionId, perform, select, steps } from "./queue.js";
 import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, count, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 5000;
@@ -39,8 +39,9 @@ export function hide() {
   refreshing.stop();
 }
 
-goOnIn(list, document.querySelectorAll("#compare .filters select"));
-for (const select of document.querySelectorAll("#compare .filters select")) select.addEventListener("change", refreshing.now);
+const selects = document.querySelectorAll("#compare .filters select");
+goOnIn(list, selects);
+for (const select of selects) select.addEventListener("change", refreshing.now);
 find(".more").addEventListener("click", () => {
   nWanted += LISTED;
   refreshing.now();
@@ -123,7 +124,7 @@ function drawTable(cameras) {
   find("tbody").replaceChildren(...cameras.map((of) => row(of.camera, of)));
 }
 
-const idOf = ({ before: { camera, seq } }) => `flip-${encodeURIComponent(camera)}-${seq}`;
+const idOf = ({ before }) => optionId("flip", before);
 
 function drawList() {
   list.replaceChildren(

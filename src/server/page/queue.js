@@ -1,5 +1,8 @@
 // A list of frames of which one is looked at: a listbox, whose options have ids.
 
+// The id of the option of a frame: a camera may be called by several words.
+export const optionId = (of, { camera, seq }) => `${of}-${encodeURIComponent(camera)}-${seq}`;
+
 // Marks the option as the one that is looked at; `isShown`: and brings it into sight.
 export function select(list, id, isShown) {
   for (const item of list.children) item.setAttribute("aria-selected", String(item.id === id));

@@ -2,7 +2,7 @@
 import { ask, picturePath, query, tell } from "./api.js";
 import { hideNearest, showNearest } from "./nearest.js";
 import { poll } from "./poll.js";
-import { goOnIn, neighbour, perform, select, steps } from "./queue.js";
+import { goOnIn, neighbour, optionId, perform, select, steps } from "./queue.js";
 import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, drawn, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
@@ -36,7 +36,7 @@ let figuresBefore = {};
 
 const refreshing = poll(refresh, EVERY_MS, status);
 
-const idOf = ({ camera, seq }) => `frame-${encodeURIComponent(camera)}-${seq}`;
+const idOf = (frame) => optionId("frame", frame);
 const key = ({ camera, seq }) => `${camera}\n${seq}`;
 
 export function show() {
@@ -51,8 +51,9 @@ export function setCameras(names) {
   fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...names.map((name) => ({ value: name, text: name }))]);
 }
 
-goOnIn(list, document.querySelectorAll("#review .filters select"));
-for (const select of document.querySelectorAll("#review .filters select")) {
+const selects = document.querySelectorAll("#review .filters select");
+goOnIn(list, selects);
+for (const select of selects) {
   select.addEventListener("change", () => {
     chosen = null;
     // A picture that is loaded while nothing is chosen is not drawn on; should it be of the next choice, it is loaded again.
