@@ -410,7 +410,7 @@ mod tests {
     fn steps_are_powers_of_two_that_hold_the_largest() {
         for (row, expected) in [
             (&[0.0, 0.0][..], f32::MIN_POSITIVE),
-            (&[1.0], 2f32.powi(-14)),
+            (&[1.0], 1.0 / 16_384.0),
             (&[32_767.4, -1.0], 1.0),
             (&[-32_768.0], 2.0),
         ] {

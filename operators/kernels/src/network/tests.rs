@@ -353,7 +353,7 @@ fn naive_int8(network: &Network, size: [usize; 2], rgb: &[u8], largest: &[f32]) 
 /// The arithmetic of `bfloat16.rs`, one value at a time: per node its values in `f32`.
 fn naive_bf16(network: &Network, size: [usize; 2], rgb: &[u8]) -> Vec<Map<f32>> {
     let narrow = |value: f32| {
-        if value.abs() < 2f32.powi(-50) {
+        if value.abs() < 1.0 / (1_u64 << 50) as f32 {
             0.0
         } else {
             bf16::from_f32(value).to_f32()
