@@ -1,17 +1,16 @@
 //! `GET /api/v1/alerts`: what went wrong, and whether it still does.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
-use intakt_pipelines::store::{Alert, scope_name};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use intakt_pipelines::store::scope_name;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::asked::{Wanted, limit};
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::Keeper;
+use super::wire::alerts::{AlertState, Alerts, ToldAlert};
 
 /// Alerts in one answer.
 const USUAL: usize = 100;
@@ -31,34 +30,6 @@ pub(super) struct WantedAlerts {
     /// At most so many of the newest.
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<u32>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum AlertState {
-    Open,
-    Closed,
-    /// A label undid its cause.
-    Retracted,
-}
-
-/// Alerts, the newest first.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Alerts {
-    alerts: Vec<ToldAlert>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct ToldAlert {
-    /// As it is written in the run file.
-    rule: Arc<str>,
-    /// `all`, `camera/NAME` or `line/NAME`.
-    scope: Arc<str>,
-    /// Microseconds of event time.
-    opened_at_us: u64,
-    /// Microseconds of event time; null while it is open.
-    closed_at_us: Option<u64>,
-    state: AlertState,
 }
 
 /// The alerts of the run; where nobody keeps it, those that are open.
@@ -93,20 +64,4 @@ pub(super) async fn alerts(
     Ok(Json(Alerts {
         alerts: newest.collect(),
     }))
-}
-
-impl From<Alert> for ToldAlert {
-    fn from(alert: Alert) -> Self {
-        Self {
-            state: match (alert.retracted, alert.closed_at_us) {
-                (true, _) => AlertState::Retracted,
-                (false, Some(_)) => AlertState::Closed,
-                (false, None) => AlertState::Open,
-            },
-            rule: alert.rule,
-            scope: alert.scope,
-            opened_at_us: alert.opened_at_us,
-            closed_at_us: alert.closed_at_us,
-        }
-    }
 }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::asked::{Wanted, cursor, forged, limit};
-use super::audit_log::{self, Change, Entry};
+use super::audit_log::{self, Change};
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::blocking;
 use super::tokens::Caller;
+use super::wire::audit::AuditPage;
 use crate::terminal;
 
 /// Entries on a page.
@@ -100,15 +101,6 @@ pub(super) struct WantedEntries {
     /// The `next` of the page before.
     #[param(pattern = r"^before\.[0-9]{1,18}$")]
     cursor: Option<String>,
-}
-
-/// A page of the audit log.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct AuditPage {
-    /// The newest first.
-    entries: Vec<Entry>,
-    /// What to give as `cursor` for the next page; null when there is none.
-    next: Option<String>,
 }
 
 /// Who changed what, the newest first.

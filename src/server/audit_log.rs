@@ -9,11 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use intakt_pipelines::Begun;
 use intakt_pipelines::sources::{Clock, SystemClock};
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
 
 use super::tokens::Caller;
+use super::wire::audit::{Entry, Noted};
 
 /// Bytes of the file that one page looks at: the longest entry, with a hundred labels in it, is a tenth of it.
 const BYTES_AT_ONCE: u64 = 1 << 20;
@@ -35,43 +34,6 @@ pub(super) struct Change {
     pub(super) after: Value,
     /// The frame from which it is to hold.
     pub(super) at_seq: Option<u64>,
-}
-
-/// A line of the audit log.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(super) struct Noted {
-    /// Wall clock, microseconds since 1970.
-    at_us: u64,
-    /// What their token's line calls them; `local` without a token. Of what took effect: nobody.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    who: Option<Arc<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<Arc<str>>,
-    /// Where they asked from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    address: Option<IpAddr>,
-    /// threshold, detector, upload, lot, question, labels; or `took effect` and `failed`, of an earlier entry.
-    what: Arc<str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    camera: Option<Arc<str>>,
-    /// What it was, where that is known.
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    before: Value,
-    #[serde(default, skip_serializing_if = "Value::is_null")]
-    after: Value,
-    /// The frame from which it is to hold, where that was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at_seq: Option<u64>,
-    /// The entry that took effect or failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    of: Option<u64>,
-    /// The first frame that it held for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    frame: Option<u64>,
-    /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
 }
 
 impl Audit {
@@ -218,14 +180,6 @@ fn byte_at(file: &mut File, at: u64) -> io::Result<u8> {
     file.seek(SeekFrom::Start(at))?;
     file.read_exact(&mut byte)?;
     Ok(byte[0])
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Entry {
-    /// Its number; `of` of a later entry is one.
-    id: u64,
-    #[serde(flatten)]
-    line: Noted,
 }
 
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! `POST /api/v1/cameras/{camera}/frames/batch`: several images in, their verdicts out.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::body::BodyDataStream;
 use axum::extract::{Request, State};
@@ -9,41 +7,17 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use futures::StreamExt;
 use intakt_pipelines::sources::{Clock, Poster, SystemClock};
-use serde::Serialize;
-use serde_json::Value;
 use tokio::time::timeout;
-use utoipa::ToSchema;
 
 use super::asked::Named;
 use super::multipart::{Part, Parts, Step, Unfit};
-use super::openapi::File;
 use super::posting::{
-    FrameVerdict, Wishes, captured_at_us, ending, hand_over, not_ahead, poster, too_large, too_many, too_slow_a_body,
-    verdict,
+    Wishes, captured_at_us, ending, hand_over, not_ahead, poster, too_large, too_many, too_slow_a_body, verdict,
 };
-use super::problem::{Problem, Refusal};
+use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::{Live, LiveRun};
-
-/// What became of a batch.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Batch {
-    camera: Arc<str>,
-    /// Of each image that arrived, in the order of the batch.
-    images: Vec<BatchImage>,
-    /// Why the rest of the batch was not taken; null where all of it was.
-    stopped: Option<Problem>,
-}
-
-/// What became of an image: a verdict, or a problem.
-#[derive(Serialize, ToSchema)]
-struct BatchImage {
-    /// What it would have been answered alone.
-    status: u16,
-    #[schema(value_type = Option<FrameVerdict>)]
-    verdict: Option<Value>,
-    problem: Option<Problem>,
-}
+use super::wire::posting::{Batch, BatchBody, BatchImage};
 
 /// Several images, at most 64, each a part of the body, which may say in a header `Captured-At-Us` when it was captured. An image is
 /// handed to the camera when the one before has its verdict, so that no batch makes its own camera drop frames.
@@ -85,14 +59,6 @@ pub(super) async fn post_frames(
             Ok(Json(batch))
         }
     }
-}
-
-/// The body of a batch.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it says how a body of several parts looks")]
-pub(super) struct BatchBody {
-    /// PNG, JPEG, BMP or TIFF files; what the parts are called does not matter.
-    image: Vec<File>,
 }
 
 async fn take_all(

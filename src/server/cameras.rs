@@ -5,40 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use intakt_operators::fixed_point;
-use serde::Serialize;
-use utoipa::ToSchema;
 
-use super::line::{CameraState, LineCamera};
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::Keeper;
-
-/// The cameras of the run, by name.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Cameras {
-    cameras: Vec<Camera>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct Camera {
-    camera: Arc<str>,
-    state: CameraState,
-    /// What is wrong with it.
-    reason: Option<String>,
-    /// Frames that its source delivered.
-    captured: u64,
-    /// Frames that passed or were rejected.
-    judged: u64,
-    rejected: u64,
-    unreadable: u64,
-    dropped: u64,
-    /// Whether frames can be posted to it here.
-    takes_frames: bool,
-    /// The first 12 digits of the SHA-256 of the detector that looks at it; null where that is not known.
-    detector: Option<Arc<str>>,
-    /// The image score above which its frames are rejected, in the detector's own unit.
-    threshold: Option<f64>,
-}
+use super::wire::cameras::{Camera, Cameras};
+use super::wire::line::LineCamera;
 
 /// A detector and its threshold.
 type Setting = (Arc<str>, f64);

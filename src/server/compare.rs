@@ -6,17 +6,19 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
-use intakt_pipelines::store::{ComparedCamera, FlipFilter, Flips};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use intakt_pipelines::store::{FlipFilter, Flips};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::asked::{Named, Wanted, cursor, forged, limit};
 use super::frames::{WantedFile, Which, show};
-use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{TwoRuns, lock};
-use super::verdicts::{DecisionName, KeptVerdict, note_pictures};
+use super::verdicts::note_pictures;
+use super::wire::File;
+use super::wire::compare::{CameraComparison, Comparison, FlipPage, Flipped};
+use super::wire::verdicts::DecisionName;
 
 /// Flips on a page.
 const PAGE: usize = 50;
@@ -24,40 +26,6 @@ const PAGE_MAX: usize = 200;
 
 /// With what cursors begin.
 const CURSOR: &str = "flip";
-
-/// Two runs of the same frames, counted.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Comparison {
-    /// What the run is called that is served.
-    run: Arc<str>,
-    /// What the other one is called.
-    other: Arc<str>,
-    cameras: Vec<CameraComparison>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct CameraComparison {
-    camera: Arc<str>,
-    /// Frames that were judged in both.
-    both: u64,
-    /// Those whose decision, image score and threshold are the same to the last bit.
-    identical: u64,
-    /// Those whose decisions differ.
-    flips: Vec<FlipCount>,
-    /// Frames that were judged in the run alone.
-    only_in_run: u64,
-    /// Frames that were judged in the other one alone.
-    only_in_other: u64,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct FlipCount {
-    /// In the run.
-    before: DecisionName,
-    /// In the other one.
-    after: DecisionName,
-    frames: u64,
-}
 
 /// Which flips are wanted.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -78,24 +46,6 @@ pub(super) struct WantedFlips {
     /// The `next` of the page before.
     #[param(pattern = r"^flip\.[0-9]{1,18}$")]
     cursor: Option<String>,
-}
-
-/// A page of frames whose decision is another one in the other run.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct FlipPage {
-    /// The newest first.
-    flips: Vec<Flipped>,
-    /// What to give as `cursor` for the next page; null when there is none. A page may hold fewer flips than were asked for while
-    /// there is one.
-    next: Option<String>,
-}
-
-#[derive(Debug, Serialize, ToSchema)]
-struct Flipped {
-    /// What became of it in the run.
-    before: KeptVerdict,
-    /// What became of it in the other one.
-    after: KeptVerdict,
 }
 
 /// How many frames of the run have another decision in the other one.
@@ -198,24 +148,6 @@ pub(super) async fn heatmap(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     show(&shared, other.pictures, camera, seq, Which::Heatmap, file, &headers).await
-}
-
-impl CameraComparison {
-    fn new(camera: Arc<str>, compared: &ComparedCamera) -> Self {
-        let flips = compared.flips.iter().map(|(&(before, after), &frames)| FlipCount {
-            before: before.into(),
-            after: after.into(),
-            frames,
-        });
-        Self {
-            camera,
-            both: compared.both,
-            identical: compared.identical,
-            flips: flips.collect(),
-            only_in_run: compared.only_here,
-            only_in_other: compared.only_there,
-        }
-    }
 }
 
 impl From<Flips> for FlipPage {

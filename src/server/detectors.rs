@@ -12,19 +12,19 @@ use axum::http::header::CONTENT_TYPE;
 use intakt_operators::detector::{Detector, DetectorDescription};
 use intakt_operators::fixed_point;
 use intakt_pipelines::{load_detector, write_atomically};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::timeout;
-use utoipa::ToSchema;
 
 use super::asked::{Body, Named};
 use super::audit::Asking;
 use super::audit_log::Change;
-use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::{Kept, Live, LiveRun, blocking, lock};
-use super::telling::{SaidToCamera, accepted, has_come, known, seq_of_a_frame};
+use super::telling::{accepted, has_come, known, seq_of_a_frame};
+use super::wire::File;
+use super::wire::cameras::SaidToCamera;
+use super::wire::detectors::{Card, Detectors, WantedDetector};
 use crate::detector_facts::{described_facts, facts};
 
 /// Largest detector that is taken, bytes. PaDiM's largest are larger: restart the run with such a one.
@@ -35,45 +35,6 @@ const DETECTORS_MAX: usize = 64;
 
 /// Digits of a detector's id.
 const ID_DIGITS: usize = 12;
-
-/// The detectors of a run.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Detectors {
-    /// By id.
-    detectors: Vec<Card>,
-}
-
-/// What is to be known of a detector.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub(super) struct Card {
-    /// The first 12 digits of the SHA-256 of its file.
-    id: Arc<str>,
-    /// What it is, in a few words.
-    name: String,
-    /// As `intakt show` has it, line by line.
-    recipe: BTreeMap<String, String>,
-    /// The image score above which frames are rejected, in its own unit.
-    threshold: f64,
-    /// How its threshold was chosen, and what that guarantees.
-    statement: String,
-    /// SHA-256 of the list of images that went into it.
-    manifest: String,
-    /// The version that fitted it.
-    intakt_version: String,
-    /// The cameras that it looks at.
-    cameras: Vec<Arc<str>>,
-}
-
-/// A detector of the run that is to look.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WantedDetector {
-    /// Its id, as `/detectors` lists it, or as a verdict of this run names it.
-    detector: String,
-    /// The first frame that it looks at, or the next one if that has come; without it, the next one. A later change gives up one that
-    /// still waits, and so does the end of the run.
-    at_seq: Option<u64>,
-}
 
 /// The cards of detectors that were read once.
 pub(super) type Cards = Mutex<BTreeMap<Arc<str>, Card>>;

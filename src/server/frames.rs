@@ -11,68 +11,17 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use intakt_operators::imaging::decode;
-use intakt_pipelines::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures};
+use intakt_pipelines::pictures::{AboutPicture, KeptPicture, Pictures};
 use intakt_pipelines::png::encode_png;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::asked::{Named, Wanted};
-use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::{KeptRun, blocking};
-use super::verdicts::Rect;
-
-/// A frame whose pictures are kept.
-#[derive(Serialize, ToSchema)]
-pub(super) struct PicturedFrame {
-    camera: Arc<str>,
-    seq: u64,
-    /// Columns of the frame, in which regions are given. Its pictures may be smaller.
-    width_px: u32,
-    /// Rows of the frame.
-    height_px: u32,
-    /// At most three, for the strongest regions, or for the highest patch of a frame without regions. Empty where the detector does not
-    /// score by nearest normal patches, or was fitted before it kept where they come from.
-    nearest: Vec<Nearest>,
-}
-
-/// A patch of the frame and the normal patch of the detector's memory bank that is nearest to it.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Nearest {
-    /// Index of the region whose peak the patch is at, in `regions` of the verdict; none of a frame without regions.
-    region: Option<u32>,
-    /// The patch in the frame.
-    rect_px: Rect,
-    /// How far it is from what is normal, in the detector's own unit.
-    distance: f64,
-    /// Name of the training image that the normal patch is in.
-    image: String,
-    /// Columns of the training image. Its picture may be smaller.
-    image_width_px: u32,
-    /// Rows of the training image.
-    image_height_px: u32,
-    /// The normal patch in the training image.
-    image_rect_px: Rect,
-    /// Whether there is a picture of the training image.
-    has_picture: bool,
-}
-
-impl From<NearestPatch> for Nearest {
-    fn from(patch: NearestPatch) -> Self {
-        let image = patch.training.image;
-        Self {
-            region: patch.region,
-            rect_px: patch.rect_px.into(),
-            distance: patch.distance,
-            image: image.name,
-            image_width_px: image.width_px,
-            image_height_px: image.height_px,
-            image_rect_px: patch.training_rect_px.into(),
-            has_picture: !image.jpeg.is_empty(),
-        }
-    }
-}
+use super::wire::File;
+use super::wire::frames::{Format, Nearest, PicturedFrame};
 
 /// A frame whose pictures are kept: rejected and borderline ones are, the newest of them, and the last of each camera.
 #[utoipa::path(get, path = "/cameras/{camera}/frames/{seq}", tag = "frames",
@@ -173,14 +122,6 @@ pub(super) struct WantedFile {
     /// JPEG as it is kept, or PNG for programs that read nothing else.
     #[param(inline)]
     format: Option<Format>,
-}
-
-#[derive(Clone, Copy, Default, PartialEq, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Format {
-    #[default]
-    Jpeg,
-    Png,
 }
 
 /// Which picture of a frame.

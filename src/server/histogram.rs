@@ -1,7 +1,5 @@
 //! `GET /api/v1/histogram`: the scores of a camera's frames, so that whoever looks can try thresholds.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,13 +7,15 @@ use intakt_operators::detector::{Calibration, ScoreScale};
 use intakt_operators::fixed_point;
 use intakt_operators::metrics::SCORE_BUCKETS;
 use intakt_pipelines::store::{CountedCamera, LabelledScores};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::asked::Wanted;
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{KeptRun, NotedDetectors, Run};
+use super::wire::histogram::{Bucket, Histogram};
+use super::wire::problem::Problem;
 
 /// Buckets unless others are asked for: as many as a screen shows.
 const BUCKETS: u16 = 256;
@@ -32,61 +32,10 @@ pub(super) struct WantedHistogram {
     buckets: Option<u16>,
 }
 
-/// The calibrated scores of a camera's frames that passed or were rejected, as the detector and the threshold of the newest frame put
-/// them; of frames that were judged under another threshold, to 1/4096. A threshold of `k / buckets` rejects the buckets
-/// from `k` on.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-pub(super) struct Histogram {
-    camera: String,
-    /// Bucket `b` holds the scores above `b / buckets` up to and including `(b + 1) / buckets`, and the first also 0.
-    buckets: u16,
-    /// Where the threshold lies.
-    threshold: f64,
-    /// All of these frames.
-    judged: u64,
-    /// Those of which nobody said what they are.
-    unlabelled: u64,
-    /// Those that are normal.
-    normal: u64,
-    /// Those that are anomalous.
-    anomalous: u64,
-    /// The buckets that hold something, lowest first.
-    counts: Vec<Bucket>,
-    /// The detector of the newest frame; null before the first.
-    detector: Option<Arc<str>>,
-    /// Its threshold, in its own unit.
-    image_threshold: Option<f64>,
-    /// The threshold that the detector came with, whatever was set since, in its own unit; null where that is not known.
-    given_threshold: Option<f64>,
-    /// Frames that other detectors judged, which are not among them.
-    frames_of_other_detectors: u64,
-    /// How calibrated scores are mapped to image scores under the threshold that holds now; null where that is not known.
-    scale: Option<Scale>,
-    /// Calibrated scores of the normal frames that the detector's threshold was chosen on, ascending; of many, quantiles that are evenly
-    /// spaced. Empty where they are not known.
-    calibration: Vec<f64>,
-}
-
-#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
-struct Bucket {
-    bucket: u16,
-    unlabelled: u64,
-    normal: u64,
-    anomalous: u64,
-}
-
-/// With `u = score / (1 - score)`, the image score is `threshold + (u - 1) * span`.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-struct Scale {
-    normal_level: f64,
-    threshold: f64,
-    span: f64,
-}
-
 /// The calibrated scores of a camera's frames, by what people say that these are.
 #[utoipa::path(get, path = "/histogram", tag = "results", params(WantedHistogram), responses(
     (status = 200, body = Histogram),
-    (status = 404, description = "There is no such camera in the run", body = super::problem::Problem, content_type = "application/problem+json"),
+    (status = 404, description = "There is no such camera in the run", body = Problem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn histogram(
     State(shared): State<Shared>,
@@ -216,16 +165,6 @@ impl Histogram {
             scale: calibration.as_ref().map(|known| known.image.into()),
             calibration: calibration.map_or_else(Vec::new, |known| known.calibrated_normal_scores()),
             counts,
-        }
-    }
-}
-
-impl From<ScoreScale> for Scale {
-    fn from(scale: ScoreScale) -> Self {
-        Self {
-            normal_level: scale.normal_level.into(),
-            threshold: scale.threshold.into(),
-            span: scale.span(),
         }
     }
 }

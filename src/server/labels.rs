@@ -1,6 +1,5 @@
 //! `POST /api/v1/labels`: what frames truly are.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use axum::Json;
@@ -9,13 +8,7 @@ use axum::http::StatusCode;
 use intakt_operators::Truth;
 use intakt_pipelines::labels::{GivenLabel, IdleLabels, parse_truth};
 use intakt_pipelines::store::{Store, StoreError};
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use utoipa::openapi::schema::{Array, OneOf};
-use utoipa::openapi::{Ref, RefOr, Schema};
-use utoipa::{PartialSchema, ToSchema};
 
 use super::asked::Body;
 use super::audit::Asking;
@@ -24,72 +17,11 @@ use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{Kept, KeptRun, TakenIn};
 use super::telling::{Accepted, known, unknown_camera};
-use super::verdicts::truth_word;
+use super::wire::labels::{NotedLabels, PostedLabel, PostedLabels};
+use super::wire::verdicts::truth_word;
 
 /// Labels in an entry of the audit log, which is read by the megabyte.
 const LABELS_PER_ENTRY: usize = 1_000;
-
-/// What a frame truly is.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct PostedLabel {
-    camera: Arc<str>,
-    seq: u64,
-    /// normal, anomalous, anomalous:CLASS, or unlabelled, which takes back what was said before.
-    #[schema(pattern = r"^(normal|anomalous|anomalous:.{1,50}|unlabelled)$")]
-    truth: String,
-}
-
-/// One label, or a list of them.
-pub(super) struct PostedLabels(Vec<PostedLabel>);
-
-// By hand, so that a mistake in a list is told with its place.
-impl<'de> Deserialize<'de> for PostedLabels {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OneOrMany).map(Self)
-    }
-}
-
-struct OneOrMany;
-
-impl<'de> Visitor<'de> for OneOrMany {
-    type Value = Vec<PostedLabel>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a label or a list of labels")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        PostedLabel::deserialize(MapAccessDeserializer::new(map)).map(|label| vec![label])
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(list))
-    }
-}
-
-impl PartialSchema for PostedLabels {
-    fn schema() -> RefOr<Schema> {
-        let label = || Ref::from_schema_name(PostedLabel::name());
-        let either = OneOf::builder().item(label()).item(Array::new(label()));
-        either.description(Some("One label, or a list of them.")).into()
-    }
-}
-
-impl ToSchema for PostedLabels {
-    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
-        schemas.push((PostedLabel::name().into_owned(), PostedLabel::schema()));
-    }
-}
-
-/// Labels that were noted.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(super) struct NotedLabels {
-    /// How many they are.
-    labels: usize,
-    /// Sentences: that they are taken in later, or which of them count for nothing.
-    notes: Vec<String>,
-}
 
 /// Notes what frames truly are: figures are corrected within seconds.
 #[utoipa::path(post, path = "/labels", tag = "changes", request_body = PostedLabels, responses(

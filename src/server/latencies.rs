@@ -5,13 +5,14 @@ use axum::extract::State;
 use intakt_operators::dataflow::LATENCY_MINUTES_MAX;
 use intakt_operators::metrics::parse_duration_us;
 use intakt_pipelines::sinks::{LiveStatus, StageStatus};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::asked::Wanted;
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::telling::unknown_camera;
+use super::wire::latencies::{LatenciesOfStages, StageLatency};
 
 const MINUTE_US: u64 = 60_000_000;
 
@@ -26,42 +27,6 @@ pub(super) struct WantedLatencies {
     /// on in this process only the latter is known.
     #[param(pattern = r"^[1-9][0-9]{0,3}[smh]$")]
     window: Option<String>,
-}
-
-/// How long the stages take.
-#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct LatenciesOfStages {
-    /// The last minutes, to the minute, that they are of; null: since the run began.
-    minutes: Option<u64>,
-    /// By name. Those that did not run are left out.
-    stages: Vec<StageLatency>,
-}
-
-/// How long a stage takes.
-#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct StageLatency {
-    /// Its name; `frame` is from when a frame was let in to its verdict.
-    stage: String,
-    /// Times it ran.
-    count: u64,
-    /// Median, microseconds.
-    micros_p50: u64,
-    /// 99th percentile, microseconds.
-    micros_p99: u64,
-    /// Longest, microseconds.
-    micros_max: u64,
-}
-
-impl From<StageStatus> for StageLatency {
-    fn from(of: StageStatus) -> Self {
-        Self {
-            stage: of.stage,
-            count: of.count,
-            micros_p50: of.micros_p50,
-            micros_p99: of.micros_p99,
-            micros_max: of.micros_max,
-        }
-    }
 }
 
 /// How long the stages take: since the run began to two digits, in the last minutes to one.

@@ -25,7 +25,6 @@ mod posting;
 mod problem;
 mod rates;
 mod routes;
-mod run_status;
 mod served;
 mod session;
 mod status;
@@ -34,6 +33,7 @@ mod text_format;
 mod tokens;
 mod verdict_events;
 mod verdicts;
+mod wire;
 
 #[cfg(test)]
 mod tests;

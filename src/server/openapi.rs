@@ -9,10 +9,11 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa::openapi::{Components, Content, Info, OpenApi, Ref, RefOr, Response as Described, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 
-use super::problem::{PROBLEM, Problem};
+use super::problem::PROBLEM;
 use super::routes::Shared;
 use super::session::COOKIE_NAME;
 use super::tokens::Role;
+use super::wire::problem::Problem;
 
 /// Names of the two ways to show a token.
 const BEARER: &str = "bearer";
@@ -39,12 +40,6 @@ const OF_BODIES: [(&str, &str); 4] = [
     ("415", "The body is not what is taken"),
     ("422", "The body is JSON, but not what is meant"),
 ];
-
-/// Bytes as they are.
-#[derive(ToSchema)]
-#[schema(value_type = String, format = Binary)]
-#[expect(dead_code, reason = "it says how a body looks that is no JSON")]
-pub(super) struct File(Vec<u8>);
 
 /// The document, without operations.
 pub(super) fn about() -> OpenApi {

@@ -11,19 +11,18 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use intakt_operators::DropReason;
 use intakt_pipelines::sources::{Clock, Poster, SystemClock};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::oneshot::{Receiver, channel};
 use tokio::time::timeout;
-
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::answers::Answer;
 use super::asked::{Named, Wanted};
-use super::openapi::File;
 use super::problem::Refusal;
 use super::routes::{Shared, json_bytes};
 use super::served::{Live, LiveRun};
-use super::verdicts::{DecisionName, Region, Suppressed};
+use super::wire::File;
+use super::wire::posting::{FrameVerdict, TakenFrame};
 
 /// Header with the event time of a frame, microseconds since 1970; the query `captured_at_us` means the same.
 const CAPTURED_AT_HEADER: &str = "captured-at-us";
@@ -58,42 +57,6 @@ fn yes() -> bool {
 
 /// Where a posted frame is in its camera's stream, and who will say what became of it.
 pub(super) type Taken = (u64, Option<Receiver<Answer>>);
-
-/// The verdict on a posted image.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "it says how the log's own JSON looks")]
-pub(super) struct FrameVerdict {
-    camera: String,
-    /// Its number in the camera's stream.
-    seq: u64,
-    /// When it was captured, microseconds of event time.
-    captured_at_us: u64,
-    origin: String,
-    /// The first 12 digits of the detector's SHA-256.
-    detector: String,
-    decision: DecisionName,
-    /// Why it was unreadable; absent otherwise.
-    #[schema(required = false)]
-    reason: Option<String>,
-    /// In the detector's own unit.
-    image_score: f64,
-    /// The image score above which it is rejected.
-    threshold: f64,
-    /// 0 to 1, with the threshold at 0.5.
-    calibrated_score: f64,
-    /// What counted, strongest peak first.
-    regions: Vec<Region>,
-    /// What did not count.
-    suppressed: Vec<Suppressed>,
-}
-
-/// Where a frame is whose verdict nobody waits for.
-#[derive(Serialize, ToSchema)]
-pub(super) struct TakenFrame {
-    camera: Arc<str>,
-    /// Its number in the camera's stream.
-    seq: u64,
-}
 
 /// Hands the image to its camera, and answers with the verdict; with `wait=false` as soon as the camera has it.
 #[utoipa::path(post, path = "/cameras/{camera}/frames", tag = "frames",

@@ -7,8 +7,8 @@ use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
+
+use super::wire::problem::Problem;
 
 /// What a refusal is told in.
 pub(super) const PROBLEM: &str = "application/problem+json";
@@ -23,25 +23,6 @@ pub(super) struct Refusal {
     pub(super) retry_after: Option<Duration>,
     /// The frame that it is about, where there is one.
     pub(super) frame: Option<(Arc<str>, u64)>,
-}
-
-/// Problem details, as RFC 9457 has them.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Problem {
-    /// Always `about:blank`: the status says what kind of problem it is.
-    r#type: &'static str,
-    /// The status in words.
-    title: &'static str,
-    /// The HTTP status.
-    status: u16,
-    /// What was found and what to do.
-    detail: String,
-    /// The camera of the frame that it is about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    camera: Option<Arc<str>>,
-    /// The number of that frame.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    seq: Option<u64>,
 }
 
 impl Refusal {

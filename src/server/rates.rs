@@ -7,16 +7,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use intakt_operators::dataflow::{Rate, Scope, Window};
 use intakt_operators::metrics::parse_duration_us;
-use intakt_pipelines::store::{
-    RevisedFigure, WindowFigures, WindowFilter, WindowKind, WindowPosition, scope_name, tally_figures,
-};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use intakt_pipelines::store::{WindowFigures, WindowFilter, WindowKind, WindowPosition, scope_name, tally_figures};
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use super::asked::{Wanted, cursor, forged, limit, time_us};
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{Kept, KeptRun};
+use super::wire::rates::{Figure, RatePage, WindowRate};
 
 /// Windows on a page.
 const PAGE: usize = 200;
@@ -48,53 +47,6 @@ pub(super) struct WantedRates {
     /// The `next` of the page before.
     #[param(pattern = r"^window(\.[0-9]{1,18}){3}$")]
     cursor: Option<String>,
-}
-
-/// A page of windows.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct RatePage {
-    /// All frames before this time came, microseconds of event time.
-    closed_up_to_us: u64,
-    /// Labels still correct the windows that end after this time, microseconds of event time.
-    corrected_from_us: u64,
-    /// Those that end at a multiple of their length, shifts and lots; the newest end first.
-    windows: Vec<WindowRate>,
-    /// The newest sliding window of each scope and length, where it ends after the last one that is closed: the open end of a chart.
-    tail: Vec<WindowRate>,
-    /// What to give as `cursor` for the next page; null when there is none. A page may hold fewer windows than were asked for while
-    /// there is one.
-    next: Option<String>,
-}
-
-/// The figures of a window.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-struct WindowRate {
-    /// `all`, `camera/NAME` or `line/NAME`.
-    scope: String,
-    /// A length like `15m`, `shift`, or `lot/NAME`.
-    window: String,
-    /// Where it begins, microseconds of event time.
-    start_us: u64,
-    /// Where it ends (exclusive), microseconds of event time.
-    end_us: u64,
-    /// Whether all its frames came.
-    closed: bool,
-    /// How often it was corrected.
-    revision: u64,
-    /// By name. What was never published is absent, what is undefined null.
-    figures: BTreeMap<String, Figure>,
-}
-
-/// A figure, and what it was.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-struct Figure {
-    value: Option<f64>,
-    /// How often it was corrected.
-    revision: u64,
-    /// Its value before the newest correction.
-    before: Option<f64>,
-    /// Its value as it was first published.
-    first: Option<f64>,
 }
 
 /// Figures of a kept run, window by window, with what labels corrected. Each window is on one page, also while others end.
@@ -295,17 +247,6 @@ impl WindowRate {
             figures: figures.collect(),
         };
         Some((window, kind, scope))
-    }
-}
-
-impl From<RevisedFigure> for Figure {
-    fn from(figure: RevisedFigure) -> Self {
-        Self {
-            value: figure.value,
-            revision: figure.revision,
-            before: figure.before,
-            first: figure.first,
-        }
     }
 }
 

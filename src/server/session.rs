@@ -1,50 +1,24 @@
 //! `/api/v1/session`: how a browser shows its token, which cannot send a header with every picture that it asks for, and what it
 //! may do then.
 
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::header::{COOKIE, HOST, HeaderName, SET_COOKIE};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 use super::asked::Body;
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::Keeper;
-use super::tokens::{Caller, Role};
+use super::tokens::Caller;
+use super::wire::session::{Session, ShownToken};
 
 /// Where it is.
 pub(super) const PATH: &str = "/api/v1/session";
 
 /// What the cookie is called, before the port: the cookies of a host are sent to all servers there.
 pub(super) const COOKIE_NAME: &str = "intakt_session";
-
-/// A token that is shown once.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ShownToken {
-    token: String,
-}
-
-/// Who asks, and what there is to ask.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Session {
-    role: Role,
-    /// What the token's line calls them; `local` without a token.
-    name: Arc<str>,
-    /// Whether this server asks for a token.
-    token: bool,
-    /// Whether a run goes on here, which can be spoken to.
-    live: bool,
-    /// Whether the run is kept, so that there are verdicts, rates and histograms.
-    kept: bool,
-    /// Whether there is another run to compare it with.
-    compares: bool,
-}
 
 /// Cookies of a request that are looked at.
 const COOKIES_MAX: usize = 16;
@@ -76,7 +50,7 @@ fn cookie(headers: &HeaderMap, shown: &str, and: &str) -> [(HeaderName, String);
 #[utoipa::path(get, path = "/session", tag = "session", responses((status = 200, body = Session)))]
 pub(super) async fn session(State(shared): State<Shared>, Extension(caller): Extension<Caller>) -> Json<Session> {
     Json(Session {
-        role: caller.role,
+        role: caller.role.into(),
         name: caller.name,
         token: shared.tokens.is_some(),
         live: shared.served.live().is_some(),

@@ -5,7 +5,7 @@ use axum::extract::State;
 use intakt_pipelines::sinks::LiveStatus;
 
 use super::routes::Shared;
-use super::run_status::RunStatus;
+use super::wire::status::RunStatus;
 
 /// All that is known of the run at this moment: cameras, latencies, the newest windows, alerts, answers to standing questions.
 #[utoipa::path(get, path = "/status", tag = "line", responses((status = 200, body = RunStatus)))]

@@ -8,9 +8,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 use intakt_operators::fixed_point;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
-use utoipa::ToSchema;
 
 use super::asked::{Body, Named};
 use super::audit::Asking;
@@ -20,6 +18,7 @@ use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{Keeper, Live, LiveRun};
 use super::tokens::Caller;
+use super::wire::cameras::{AskedThreshold, SaidToCamera, WantedLot, WantedThreshold};
 
 /// Largest body but a detector's, bytes: ten thousand labels.
 pub(super) const SAID_BYTES_MAX: usize = 1 << 20;
@@ -32,54 +31,6 @@ const NAME_BYTES_MAX: usize = 200;
 
 /// Cameras that an error names: a person reads it.
 const CAMERAS_NAMED_MAX: usize = 20;
-
-/// From which image score on frames are rejected, in the detector's own unit.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WantedThreshold {
-    threshold: f32,
-    /// The first frame that it holds for, or the next one if that has come; without it, the next one. A later change gives up one
-    /// that still waits, and so does the end of the run.
-    at_seq: Option<u64>,
-}
-
-/// A threshold that is asked about, calibrated: 0.5 is the one that counts.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct AskedThreshold {
-    #[schema(minimum = 0, maximum = 1)]
-    threshold: f64,
-}
-
-/// Parts that are made together.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WantedLot {
-    #[schema(min_length = 1, max_length = 200)]
-    lot: String,
-}
-
-/// What was said to a camera.
-#[derive(Debug, Default, Serialize, ToSchema)]
-pub(super) struct SaidToCamera {
-    camera: Arc<str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    threshold: Option<f64>,
-    /// The first 12 digits of the detector's SHA-256.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detector: Option<Arc<str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lot: Option<String>,
-    /// The name of the question.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    what_if: Option<String>,
-    /// The first frame that it holds for, where that was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at_seq: Option<u64>,
-    /// What whoever said it may not have meant.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    notes: Vec<String>,
-}
 
 /// What was taken, and takes effect soon.
 pub(super) type Accepted<T> = Result<(StatusCode, Json<T>), Refusal>;

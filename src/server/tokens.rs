@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-use utoipa::ToSchema;
 
 /// Bytes of a token: fewer can be guessed, more are no token.
 pub(super) const TOKEN_BYTES: std::ops::RangeInclusive<usize> = 16..=1024;
@@ -22,8 +20,7 @@ const FILE_BYTES_MAX: u64 = 128 << 10;
 const NAME_BYTES_MAX: usize = 100;
 
 /// What somebody may do; each role may do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     /// Reads.
     Viewer,

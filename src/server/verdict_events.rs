@@ -18,7 +18,8 @@ use super::line::Said;
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{Kept, KeptRun};
-use super::verdicts::{DecisionName, KeptVerdict, note_pictures};
+use super::verdicts::note_pictures;
+use super::wire::verdicts::{DecisionName, KeptVerdict};
 
 /// What a client sends that was cut off: the last `id` that it heard.
 const LAST_EVENT_ID: &str = "last-event-id";

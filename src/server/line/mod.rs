@@ -13,11 +13,11 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::Stream;
-use intakt_pipelines::pictures::{AboutPicture, Pictures};
+use intakt_pipelines::pictures::Pictures;
 use intakt_pipelines::sinks::{LiveStatus, RunState};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use tokio::sync::watch;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 pub(super) use self::picture::{__path_picture, picture};
 use self::watcher::{Seen, Watcher};
@@ -26,6 +26,7 @@ use super::audit_log::Audit;
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{Keeper, Live, Run, Served, SharedCounted, Shown, blocking, lock};
+use super::wire::line::Line;
 
 /// How often the page is told.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
@@ -44,96 +45,6 @@ pub(super) struct Said {
     pub(super) line: Line,
     /// The line as JSON.
     json: Arc<str>,
-}
-
-/// A run at one moment.
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-pub(super) struct Line {
-    #[schema(value_type = String)]
-    state: RunState,
-    /// When the run was begun, wall clock, microseconds since 1970: what is shown of a run with another time is out of date.
-    begun_at_us: u64,
-    /// Since when the counts of a run that went on count; null: since it was begun.
-    counts_since_us: Option<u64>,
-    /// Wall clock, microseconds since 1970.
-    said_at_us: u64,
-    /// How long the oldest frame waits that is not in the log yet.
-    behind_seconds: Option<f64>,
-    pub(super) cameras: Vec<LineCamera>,
-    alerts: Vec<LineAlert>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub(super) struct LineCamera {
-    pub(super) camera: Arc<str>,
-    pub(super) state: CameraState,
-    /// What is wrong with it.
-    pub(super) reason: Option<String>,
-    pub(super) captured: u64,
-    pub(super) judged: u64,
-    pub(super) rejected: u64,
-    pub(super) unreadable: u64,
-    pub(super) dropped: u64,
-    last: Option<LineVerdict>,
-    /// Of the frames that were judged in the last five minutes, or of a run that has ended, that were captured in its last five.
-    reject_rate: Option<f64>,
-    /// The same by five seconds, the newest last; none where nothing was judged.
-    rejects: Vec<Option<f64>>,
-    picture: Option<LinePicture>,
-    rejected_picture: Option<LinePicture>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-struct LineVerdict {
-    seq: u64,
-    captured_at_us: u64,
-    decision: &'static str,
-    /// Calibrated: 0 to 1, rejected from 0.5.
-    score: f64,
-    /// From when it was let in.
-    latency_ms: Option<f64>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-struct LinePicture {
-    seq: u64,
-    is_rejected: bool,
-    drawn_at_us: u64,
-}
-
-impl From<AboutPicture> for LinePicture {
-    fn from(about: AboutPicture) -> Self {
-        Self {
-            seq: about.seq,
-            is_rejected: about.is_rejected,
-            drawn_at_us: about.drawn_at_us,
-        }
-    }
-}
-
-#[derive(Debug, PartialEq, Serialize, ToSchema)]
-struct LineAlert {
-    rule: Arc<str>,
-    scope: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum CameraState {
-    /// Nothing came yet.
-    Starting,
-    /// Frames come and are judged.
-    Live,
-    /// Nothing came for ten seconds.
-    Idle,
-    /// Frames wait, and none was judged for two seconds.
-    Late,
-    /// A frame was dropped in the last ten seconds.
-    Dropping,
-    /// Its source delivers nothing, and says why.
-    Reconnecting,
-    /// The run has ended.
-    Ended,
 }
 
 /// Where it is told how a run is.

@@ -6,32 +6,26 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use intakt_pipelines::pictures::{AboutPicture, Pictures};
 use serde::Deserialize;
-use utoipa::{IntoParams, ToSchema};
+use utoipa::IntoParams;
 
 use super::super::asked::{Named, Wanted};
 use super::super::frames::{jpeg, read_pictures};
-use super::super::openapi::File;
 use super::super::problem::Refusal;
 use super::super::routes::{Shared, SharedState};
 use super::super::served::{Keeper, Kept, Live};
+use super::super::wire::File;
+use super::super::wire::line::WhichPicture;
 
-/// Which picture is wanted.
+/// WhichPicture picture is wanted.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(in crate::server) struct WantedPicture {
     /// Of the newest frame, or of the newest that was rejected.
     #[param(inline)]
-    which: Which,
+    which: WhichPicture,
     /// When the one that is meant was drawn; a later one may have taken its place.
     drawn_at_us: Option<u64>,
-}
-
-#[derive(Clone, Copy, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum Which {
-    Newest,
-    Rejected,
 }
 
 /// A picture of a camera's newest frame, or of the newest that was rejected, with its heatmap: at most 400 px wide and high. Of a run
@@ -67,11 +61,11 @@ pub(in crate::server) async fn picture(
     Ok(jpeg(&headers, tag, cache, file))
 }
 
-fn drawn(live: &Live, camera: &str, which: Which) -> Option<(AboutPicture, Bytes)> {
+fn drawn(live: &Live, camera: &str, which: WhichPicture) -> Option<(AboutPicture, Bytes)> {
     let pictures = live.thumbnails.of(camera);
     let picture = match which {
-        Which::Newest => pictures.newest,
-        Which::Rejected => pictures.rejected,
+        WhichPicture::Newest => pictures.newest,
+        WhichPicture::Rejected => pictures.rejected,
     }?;
     Some((picture.about, Bytes::from_owner(picture.jpeg)))
 }
@@ -80,13 +74,13 @@ async fn kept_one(
     shared: &SharedState,
     kept: &Kept,
     camera: String,
-    which: Which,
+    which: WhichPicture,
 ) -> Result<Option<(AboutPicture, Bytes)>, Refusal> {
     let read = move |pictures: &Pictures| {
         let newest = pictures.newest(&camera)?;
         let about = match which {
-            Which::Newest => newest.newest,
-            Which::Rejected => newest.rejected,
+            WhichPicture::Newest => newest.newest,
+            WhichPicture::Rejected => newest.rejected,
         };
         about.map_or(Ok(None), |about| pictures.of(&camera, about.seq))
     };

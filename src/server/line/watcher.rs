@@ -9,7 +9,7 @@ use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState};
 use intakt_pipelines::store::{BAR_US, BARS, Bar};
 
 use super::super::served::Starts;
-use super::{CameraState, Line, LineAlert, LineCamera, LineVerdict};
+use super::super::wire::line::{CameraState, Line, LineAlert, LineCamera, LineVerdict};
 
 /// A camera of which nothing came for so long is idle.
 const IDLE_US: u64 = 10_000_000;

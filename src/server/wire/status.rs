@@ -7,7 +7,7 @@ use super::latencies::StageLatency;
 
 /// How a run is at one moment. Figures of a camera are of the same moment, so `captured` is never less than what became of its frames.
 #[derive(ToSchema)]
-pub(super) struct RunStatus {
+pub(crate) struct RunStatus {
     state: StatusState,
     /// When this was said, wall clock, microseconds since 1970.
     said_at_us: u64,
