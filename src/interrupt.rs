@@ -7,8 +7,11 @@ use intakt_pipelines::sources::StopFlag;
 
 use crate::{exit, supervise, terminal};
 
-/// A flag that is set at the first interrupt; at the second the process ends as it stands.
-pub(crate) fn stop_flag() -> Result<StopFlag, PipelineError> {
+/// What happens to the frames of a run that ends.
+pub(crate) const JUDGED: &str = "frames under way are still judged";
+
+/// A flag that is set at the first interrupt, which is answered with `ending`; at the second the process ends as it stands.
+pub(crate) fn stop_flag(ending: &'static str) -> Result<StopFlag, PipelineError> {
     let stop = StopFlag::default();
     let stopped = stop.clone();
     // Not the flag itself: others set it too, for example another process of the run.
@@ -17,7 +20,7 @@ pub(crate) fn stop_flag() -> Result<StopFlag, PipelineError> {
         if interrupted.swap(true, Ordering::AcqRel) {
             exit::at_once();
         }
-        terminal::say("ending: frames under way are still judged; interrupt again to end at once");
+        terminal::say(&format!("ending: {ending}; interrupt again to end at once"));
         stopped.stop();
     };
     ctrlc::set_handler(handle)

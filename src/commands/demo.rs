@@ -161,6 +161,11 @@ fn remove_earlier_pictures(directory: &Path) {
 }
 
 fn make(directory: &Path) -> Result<(), PipelineError> {
+    if directory.is_file() {
+        return Err(PipelineError::Refused(format!(
+            "cannot write {directory:?}: it is a file; give a directory"
+        )));
+    }
     fs::create_dir_all(directory).map_err(PipelineError::write(directory))
 }
 

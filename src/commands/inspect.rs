@@ -34,7 +34,7 @@ pub(crate) fn run(args: &InspectArgs) -> Result<Outcome, PipelineError> {
     let mut planned = Planned::of(args)?;
     refuse_overwriting(args, &planned.reads)?;
     let places = Places::of(args, &planned)?;
-    let stop = interrupt::stop_flag()?;
+    let stop = interrupt::stop_flag(interrupt::JUDGED)?;
     let kept = kept(args, &mut planned, &places, &stop)?;
     if let Some(run) = &places.run {
         note_inspected(run, &planned, &places, &options)?;

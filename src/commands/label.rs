@@ -40,11 +40,11 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
     let taken_in = take_in(&files)?;
     if let Some(by_whom) = taken_in.said() {
         terminal::say(&format!("labels noted: {}; {by_whom}", labels.len()));
-        return Ok(Outcome::Passed);
     }
     let (figures, _) = about(&files)?;
     let idle = IdleLabels::among(&labels, &store, figures.plan.horizon_us)?;
-    for note in idle.unmatched_note().into_iter().chain(idle.notes()) {
+    let unmatched = idle.unmatched_note(taken_in != TakenIn::Now);
+    for note in unmatched.into_iter().chain(idle.notes()) {
         terminal::say(&format!("note: {note}"));
     }
     Ok(Outcome::Passed)

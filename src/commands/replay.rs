@@ -35,7 +35,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
         true => Some(Arc::new(Flips::open(&recording::verdicts_of(&args.recording))?)),
         false => None,
     };
-    let stop = interrupt::stop_flag()?;
+    let stop = interrupt::stop_flag(interrupt::JUDGED)?;
     let mut figures = recording::figures_of(&args.recording)?.unwrap_or_else(|| settings::figures(&args.keep));
     if let Some(asked) = &replay.cameras {
         figures.plan.cameras.retain(|camera| asked.contains(camera));

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Outcome, PipelineError> {
         .map(|other| other_run(&args.run, other))
         .transpose()?;
     let listen = settings::listen(&args.server, Some(LISTEN))?.expect("there is an address");
-    let stop = interrupt::stop_flag()?;
+    let stop = interrupt::stop_flag("requests under way are still answered")?;
     let correcting = Correcting::start(&args.run)?;
     let server = {
         let noting = Arc::new(Noting {

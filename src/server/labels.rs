@@ -82,7 +82,7 @@ pub(super) async fn labels(
         None => refused,
     })?;
     // The frames of a run that goes on may still come.
-    let unmatched = idle.unmatched_note().filter(|_| !is_live && taken_in == TakenIn::Now);
+    let unmatched = idle.unmatched_note(is_live || taken_in != TakenIn::Now);
     let notes = taken_in.said().map(str::to_owned).into_iter().chain(unmatched);
     let notes = notes.chain(idle.notes()).collect();
     Ok((StatusCode::ACCEPTED, Json(NotedLabels { labels: noted, notes })))

@@ -234,7 +234,7 @@ fn files_that_are_no_detector_say_what_they_are_instead() {
         intakt(&[&"show", &path]).expect_error(&["cannot load detector", reason]);
     }
     intakt(&[&"inspect", &dir.path().join("nowhere"), &SHARED.normal]).expect_error(&["cannot read", "nowhere"]);
-    intakt(&[&"show", &dir.path()]).expect_error(&["cannot read"]);
+    intakt(&[&"show", &dir.path()]).expect_error(&["cannot load detector", "it is a directory"]);
     assert_eq!(fs::read_to_string(&lines).unwrap(), "older verdicts");
 }
 

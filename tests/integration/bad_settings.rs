@@ -27,7 +27,8 @@ fn sizes_and_tiles_that_are_impossible_are_refused() {
         "the centre crop is 65 pixels wide",
     );
     refused(&[&"--size", &"64", &"--crop", &"0"], "the centre crop is 0 pixels wide");
-    refused(&[&"--tile", &"0"], "0 pixels wide");
+    refused(&[&"--tile", &"0"], "a tile is 0 pixels wide");
+    refused(&[&"--tile", &"9999"], "a tile is 9999 pixels wide");
     refused(
         &[&"--tile", &"64", &"--overlap", &"64"],
         "the overlap has to be smaller than the tile",

@@ -48,6 +48,6 @@ fn demo_refuses_a_place_it_cannot_write_to() {
     let dir = tempdir().unwrap();
     let file = dir.path().join("file");
     fs::write(&file, "mine").unwrap();
-    intakt(&[&"demo", &"--out", &file]).expect_error(&["cannot write"]);
+    intakt(&[&"demo", &"--out", &file]).expect_error(&["it is a file; give a directory"]);
     assert_eq!(fs::read_to_string(&file).unwrap(), "mine");
 }

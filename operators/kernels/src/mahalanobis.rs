@@ -16,8 +16,8 @@ use crate::system_memory::keep_in_large_pages;
 /// Rows whitened by one matrix product: their results stay in the cache until they are squared.
 const ROWS_PER_PRODUCT: usize = 256;
 
-/// Positions for which it is worth waking a thread.
-const POSITIONS_PER_PART_MIN: usize = 256;
+/// Positions for which it is worth waking a thread; Miri takes a thousand times as long for each.
+const POSITIONS_PER_PART_MIN: usize = if cfg!(miri) { 16 } else { 256 };
 
 /// Rows of a factor that are multiplied together: one 256-bit vector. Wider tiles would waste more of the memory traffic on
 /// the zeros above the diagonal, and traffic is what scoring costs.

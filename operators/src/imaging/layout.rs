@@ -46,6 +46,22 @@ pub fn check_input(input: &InputRecipe) -> Result<(), String> {
         tiling,
         ..
     } = *input;
+    // The tile's width first: of tiles, it is what the network's input follows from.
+    if let Some(tiling) = tiling {
+        if !(TILE_PX_MIN..=*SIZE_PX.end()).contains(&tiling.tile_px) {
+            return Err(format!(
+                "a tile is {} pixels wide, but {TILE_PX_MIN} to {} are possible; change the tile size",
+                tiling.tile_px,
+                SIZE_PX.end()
+            ));
+        }
+        if tiling.overlap_px >= tiling.tile_px {
+            return Err(format!(
+                "tiles of {} pixels overlap by {} pixels, but the overlap has to be smaller than the tile; lower the overlap",
+                tiling.tile_px, tiling.overlap_px
+            ));
+        }
+    }
     if !SIZE_PX.contains(&size_px) {
         return Err(format!(
             "the network's input is {size_px} pixels wide, but {} to {} are possible; change the size",
@@ -63,21 +79,6 @@ pub fn check_input(input: &InputRecipe) -> Result<(), String> {
         if tiling.is_some() {
             return Err(format!(
                 "a centre crop of {crop_px} pixels was asked for together with tiles, but tiles are never cropped; drop one of them"
-            ));
-        }
-    }
-    if let Some(tiling) = tiling {
-        if !(TILE_PX_MIN..=*SIZE_PX.end()).contains(&tiling.tile_px) {
-            return Err(format!(
-                "a tile is {} pixels wide, but {TILE_PX_MIN} to {} are possible; change the tile size",
-                tiling.tile_px,
-                SIZE_PX.end()
-            ));
-        }
-        if tiling.overlap_px >= tiling.tile_px {
-            return Err(format!(
-                "tiles of {} pixels overlap by {} pixels, but the overlap has to be smaller than the tile; lower the overlap",
-                tiling.tile_px, tiling.overlap_px
             ));
         }
     }

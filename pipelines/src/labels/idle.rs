@@ -64,18 +64,19 @@ impl IdleLabels {
         unjudged.into_iter().chain(late).collect()
     }
 
-    /// A sentence about those of frames that are not there; of a run that goes on they may still come.
-    pub fn unmatched_note(&self) -> Option<String> {
+    /// A sentence about those of frames that are not there; of a run that goes on, or will, they may still come.
+    pub fn unmatched_note(&self, goes_on: bool) -> Option<String> {
         let named = &self.unmatched[..self.unmatched.len().min(UNMATCHED_NAMED_MAX)];
         let more = match self.unmatched.len() - named.len() {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        (!named.is_empty()).then(|| {
-            format!(
-                "no such frame was there: {}{more}; what was said of it is kept, and counts for nothing",
-                named.join(", ")
-            )
+        let named = named.join(", ");
+        (!named.is_empty()).then(|| match goes_on {
+            true => format!("not there yet: {named}{more}; what was said of it counts once it is"),
+            false => {
+                format!("no such frame was there: {named}{more}; what was said of it is kept, and counts for nothing")
+            }
         })
     }
 }
