@@ -40,9 +40,9 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome, PipelineError> {
         recipe.backbone.precision,
         computed_by(&detector)
     ));
-    // What is allocated and compiled at the first frame is not what a frame takes.
-    let warm_up = images.len().min(2 * threads);
-    inspected(&detector, &images, warm_up as u64, None, &options()?)?;
+    // What is allocated and compiled at the first frames is not what a frame takes.
+    let warm_up = images.len().min(2 * threads) as u64;
+    inspected(&detector, &images, warm_up, Some(1), &options()?)?;
     let alone = inspected(&detector, &images, args.frames, Some(1), &options()?)?;
     terminal::print(&format!(
         "one frame at a time, {} frames\n{}",
@@ -50,6 +50,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome, PipelineError> {
         report::latencies(&alone.latencies)
     ))?;
     let alone_mb = resident_mb(Resident::Now);
+    inspected(&detector, &images, warm_up, None, &options()?)?;
     let busy = inspected(&detector, &images, args.frames, None, &options()?)?;
     let mut text = format!(
         "as many as there is room for: {:.1} frames a second\n",
@@ -59,7 +60,7 @@ pub(crate) fn run(args: &BenchArgs) -> Result<Outcome, PipelineError> {
         let held: usize = images.iter().map(|image| image.len()).sum();
         let _ = writeln!(
             text,
-            "memory: {loaded:.0} MB with the detector loaded, {:.0} MB with what a frame takes; at most {:.0} MB, while it was read or since \
+            "memory: {loaded:.0} MB with the detector loaded, {:.0} MB with one frame under way; at most {:.0} MB, while it was read or since \
              ({:.0} MB of image files are not counted)",
             alone - held as f64 / 1e6,
             highest - held as f64 / 1e6,

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use intakt_operators::dataflow::{Alert, AlertState, ArrivedLabel, Rate, ScoreRate};
 use intakt_pipelines::labels::{GivenLabel, IdleLabels, LabelJournal, correct, parse_truth, read_labels};
@@ -50,10 +52,32 @@ pub(crate) fn run(args: &LabelArgs) -> Result<Outcome, PipelineError> {
     Ok(Outcome::Passed)
 }
 
+/// How long it is waited for another process that corrects the figures of the run.
+const LOCKED_MAX: Duration = Duration::from_secs(60);
+
+/// How long it is waited between two looks whether that process is done.
+const LOOKED_EVERY: Duration = Duration::from_millis(50);
+
 /// Corrects the figures of a run that has ended by the labels that were noted since.
 pub(crate) fn take_in(files: &RunDirectory<'_>) -> Result<TakenIn, PipelineError> {
-    let Some(_lock) = files.lock()? else {
-        return Ok(TakenIn::ByTheRun);
+    let began = Instant::now();
+    let _lock = loop {
+        // Asked before the lock is: a run that begins has the lock first.
+        let goes_on = files.says_it_goes_on();
+        match files.lock()? {
+            Some(lock) => break lock,
+            None if goes_on => return Ok(TakenIn::ByTheRun),
+            // Whoever corrects may have read the labels before these were noted.
+            None if began.elapsed() < LOCKED_MAX => thread::park_timeout(LOOKED_EVERY),
+            None => {
+                return Err(PipelineError::Stopped(format!(
+                    "another process has held the run in {} for {} s\n  note: the labels are kept, and taken in by the next `label`, or \
+                     when the run goes on",
+                    files.0.display(),
+                    LOCKED_MAX.as_secs()
+                )));
+            }
+        }
     };
     if can_go_on(files)? {
         return Ok(TakenIn::WhenItGoesOn);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use intakt_operators::dataflow::{RatePlan, Window};
 use intakt_operators::detector::DetectorDescription;
 use intakt_operators::metrics::AlertRule;
+use intakt_pipelines::sinks::{LiveStatus, RunState};
 use intakt_pipelines::sources::{Clock, SystemClock};
 use intakt_pipelines::store::{Store, StoreOptions};
 use intakt_pipelines::{Figures, PipelineError, write_atomically};
@@ -15,6 +16,10 @@ use serde::{Deserialize, Serialize};
 use crate::inspected::Inspected;
 use crate::run_file::Question;
 use crate::server::{Audit, Kept, NotedDetectors, Starts, TakesLabels};
+use crate::top::{Found, look};
+
+/// A run whose status file is older than this does not go on any more: it is written every second.
+const SILENT_US: u64 = 5_000_000;
 
 /// Where the files of a run are.
 pub(crate) struct RunDirectory<'a>(pub(crate) &'a Path);
@@ -74,6 +79,11 @@ impl RunDirectory<'_> {
         })
     }
 
+    /// Whether a process said within the last seconds that the run goes on.
+    pub(crate) fn says_it_goes_on(&self) -> bool {
+        matches!(look(self.0), Found::Status(status) if goes_on(&status))
+    }
+
     /// When the run was started; now, if nobody noted it.
     pub(crate) fn starts(&self) -> Starts {
         match Inspected::of_run(self.0) {
@@ -89,6 +99,11 @@ impl RunDirectory<'_> {
     pub(crate) fn open(&self) -> Result<Store, PipelineError> {
         Ok(Store::open_read_only(&self.store(), StoreOptions::default())?)
     }
+}
+
+/// Whether a run goes on that said this last.
+pub(crate) fn goes_on(status: &LiveStatus) -> bool {
+    status.state != RunState::Ended && SystemClock.now_us().saturating_sub(status.said_at_us) < SILENT_US
 }
 
 /// The detectors that were noted in the directory of a run.

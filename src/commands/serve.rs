@@ -13,15 +13,12 @@ use intakt_pipelines::sources::{Clock, SystemClock};
 use intakt_pipelines::store::{Counted, CountedCamera, LastOutcome};
 
 use super::label::{can_go_on, take_in};
-use super::run_directory::{RunDirectory, about};
+use super::run_directory::{RunDirectory, about, goes_on};
 use super::settings;
 use crate::cli::ServeArgs;
 use crate::server::{Keeper, Limits, OtherRun, Run, Served, Server, Shown, TakenIn, TakesLabels};
 use crate::top::{Found, look};
 use crate::{Outcome, interrupt, terminal};
-
-/// A run whose status file is older than this does not go on any more: it is written every second.
-const SILENT_US: u64 = 5_000_000;
 
 /// How long it is waited between two looks whether somebody interrupted.
 const LOOKED_EVERY: std::time::Duration = std::time::Duration::from_millis(200);
@@ -85,7 +82,7 @@ impl Shown for Directory {
     fn status(&self, counted: &mut Counted) -> Result<LiveStatus, String> {
         let now_us = SystemClock.now_us();
         let last_said = match look(&self.0) {
-            Found::Status(status) if goes_on(&status, now_us) => return Ok(*status),
+            Found::Status(status) if goes_on(&status) => return Ok(*status),
             Found::Status(status) => *status,
             Found::None(_) => LiveStatus::default(),
         };
@@ -110,15 +107,6 @@ impl Shown for Directory {
         };
         read().map_err(|error| error.to_string())
     }
-}
-
-/// Whether a run goes on in another process.
-fn going_on(directory: &Path, now_us: u64) -> bool {
-    matches!(look(directory), Found::Status(status) if goes_on(&status, now_us))
-}
-
-fn goes_on(status: &LiveStatus, now_us: u64) -> bool {
-    status.state != RunState::Ended && now_us.saturating_sub(status.said_at_us) < SILENT_US
 }
 
 /// A camera as it was when its run ended. What its store does not count is as the run said last, where that is of the same frames.
@@ -188,7 +176,7 @@ impl TakesLabels for Noting {
         LabelJournal::append(&files.labels(), labels).map_err(|error| error.to_string())?;
         // A run that goes on holds its lock; of one that was killed the status may still be young. The thread that corrects holds it, too.
         let is_held = files.lock().is_ok_and(|lock| lock.is_none());
-        if is_held && going_on(&self.directory, SystemClock.now_us()) {
+        if is_held && files.says_it_goes_on() {
             return Ok(TakenIn::ByTheRun);
         }
         // Where it is about to look anyway, it need not be told twice.

@@ -121,7 +121,7 @@ fn stranger_within_rate(shared: &SharedState, request: &Request) -> Result<(), R
 }
 
 /// Whoever has one IPv6 address has those that begin alike, too.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
         address => address,

@@ -1,7 +1,8 @@
 //! Takes connections, as many as there may be, and ends them.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_io_timeout::TimeoutStream;
 
 use super::Limits;
+use super::admission::network;
 
 /// Pause after the system refused a connection, for example because too many files are open.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
@@ -35,6 +37,8 @@ pub(super) async fn serve(
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(limits.connections_max));
     let graceful = GracefulShutdown::new();
+    // By address something that each of its connections holds.
+    let mut holding: BTreeMap<IpAddr, Arc<()>> = BTreeMap::new();
     loop {
         let next = async {
             let place = places.clone().acquire_owned().await;
@@ -46,10 +50,16 @@ pub(super) async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
+                holding.retain(|_, held| Arc::strong_count(held) > 1);
+                let held = holding.entry(network(peer.ip())).or_default().clone();
+                // One more is the map's.
+                if Arc::strong_count(&held) - 1 > limits.connections_per_address_max {
+                    continue;
+                }
                 let connection = connection(stream, peer, router.clone(), limits, &graceful);
                 tokio::spawn(async move {
                     connection.await;
-                    drop(place);
+                    drop((held, place));
                 });
             }
             Err(_) => tokio::time::sleep(REFUSED_PAUSE).await,

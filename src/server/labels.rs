@@ -16,7 +16,7 @@ use super::audit_log::Change;
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{Kept, KeptRun, TakenIn};
-use super::telling::{Accepted, known, unknown_camera};
+use super::telling::{Accepted, known, seq_of_a_frame, unknown_camera};
 use super::wire::labels::{NotedLabels, PostedLabel, PostedLabels};
 use super::wire::verdicts::truth_word;
 
@@ -39,6 +39,7 @@ pub(super) async fn labels(
     let mut labels = Vec::with_capacity(posted.len());
     for PostedLabel { camera, seq, truth } in posted {
         let truth = parse_truth(&truth).map_err(Refusal::bad)?;
+        seq_of_a_frame("seq", seq)?;
         labels.push(GivenLabel { camera, seq, truth });
     }
     let is_live = shared.served.live().is_some();

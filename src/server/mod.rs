@@ -90,6 +90,8 @@ pub(crate) struct Limits {
     pub(crate) viewers_max: usize,
     /// Connections at once; further ones wait in the system's queue.
     pub(crate) connections_max: usize,
+    /// Connections from one address at once; further ones are closed, so that nobody takes every place. A proxy has one address, too.
+    pub(crate) connections_per_address_max: usize,
     /// Time for the header of a request to arrive, and for a connection to be without one.
     pub(crate) header_wait_max: Duration,
     /// Time for a client to take some of what it is answered.
@@ -112,6 +114,7 @@ impl Default for Limits {
             stranger_requests_per_second_max: 100,
             viewers_max: 256,
             connections_max: 512,
+            connections_per_address_max: 384,
             header_wait_max: Duration::from_secs(10),
             write_wait_max: Duration::from_secs(10),
         }

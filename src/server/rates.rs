@@ -94,6 +94,7 @@ pub(super) async fn rates(
     Ok(Json(RatePage {
         closed_up_to_us,
         corrected_from_us: closed_up_to_us.saturating_sub(kept.horizon_us),
+        lengths: lengths(&kept),
         tail,
         windows,
         next: next.map(|next| format!("{CURSOR}.{}.{}.{}", next.end_us, next.length_us, next.scope)),
@@ -119,11 +120,7 @@ async fn refuse_unknown(shared: &Shared, kept: &Kept, wanted: &WindowFilter) -> 
         Some(kind @ WindowKind::Length(length_us))
             if !kept.windows_us.contains(length_us) && !is_known(of_kind(kind)).await? =>
         {
-            let lengths = kept
-                .windows_us
-                .iter()
-                .map(|length_us| kind_word(&WindowKind::Length(*length_us)));
-            let lengths: Vec<String> = lengths.collect();
+            let lengths = lengths(kept);
             let error = match lengths.is_empty() {
                 true => "window: the run has none that slide".to_owned(),
                 false => format!("window: the run has those of {}", lengths.join(", ")),
@@ -189,6 +186,15 @@ fn kind(typed: &str) -> Result<WindowKind, Refusal> {
             .map(WindowKind::Length)
             .map_err(|_| Refusal::bad("window: it is a length like 15m, shift, lot or lot/NAME".to_owned())),
     }
+}
+
+/// The windows that slide, as they are counted now.
+fn lengths(kept: &Kept) -> Vec<String> {
+    let words = kept
+        .windows_us
+        .iter()
+        .map(|length_us| kind_word(&WindowKind::Length(*length_us)));
+    words.collect()
 }
 
 fn kind_word(kind: &WindowKind) -> String {

@@ -24,6 +24,17 @@ WATCH = """
 # The page as it is: when it is loaded anew, the mark is gone.
 MARK = "document.body.dataset.marked = ''"
 
+# Another tab is looked at, or this one again.
+SEE = """
+(isSeen) => {
+  Object.defineProperty(document, "hidden", { get: () => !isSeen, configurable: true });
+  Object.defineProperty(document, "visibilityState", { get: () => (isSeen ? "visible" : "hidden"), configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}
+"""
+# For longer than a reject is held.
+UNSEEN_MS = 5_500
+
 
 @pytest.fixture
 def dock(program, fitted, tmp_path):
@@ -87,6 +98,53 @@ def test_the_page_goes_on_when_the_server_does(dock, part, visit):
     seq = post(again, part)
     expect(page.locator(".tile .frame")).to_have_text(f"frame {seq:,}")
     expect(page.locator("body[data-marked]")).to_have_count(1)
+
+
+def test_a_page_that_is_seen_again_says_that_the_server_is_gone(dock, part, visit):
+    server = dock()
+    post(server, part)
+    page = visit(server.url, forgiven="net::ERR_")
+    state = page.locator("#state")
+    expect(state).to_have_text("running")
+    page.evaluate(SEE, False)
+    server.process.kill()
+    server.process.wait()
+    page.evaluate(SEE, True)
+    expect(state).to_have_text(re.compile("no connection"))
+    again = dock(server.url.removeprefix("http://"))
+    expect(state).to_have_text("running")
+    seq = post(again, part)
+    expect(page.locator(".tile .frame")).to_have_text(f"frame {seq:,}")
+
+
+def test_a_page_that_is_seen_again_says_that_the_server_does_not_answer(dock, part, visit):
+    server = dock()
+    post(server, part)
+    page = visit(server.url, forgiven="net::ERR_")
+    state = page.locator("#state")
+    expect(state).to_have_text("running")
+    page.evaluate(SEE, False)
+    page.route("**/api/v1/session", lambda route: None)
+    page.evaluate(SEE, True)
+    expect(state).to_have_text(re.compile("no connection"))
+
+
+def test_a_reject_that_nobody_saw_is_not_said_to_be_new(dock, part, fitted, visit):
+    server = dock()
+    post(server, part)
+    page = visit(server.url)
+    tile, frame = page.locator(".tile"), page.locator(".tile .frame")
+    expect(frame).to_have_text("frame 0")
+    another_product = (fitted / "normal/fabric/0000.png").read_bytes()
+    page.evaluate(SEE, False)
+    post(server, another_product)
+    page.wait_for_timeout(UNSEEN_MS)
+    page.evaluate(SEE, True)
+    expect(frame).to_have_text("frame 1")
+    expect(page.locator(".tile .verdict .text")).to_have_text("REJECT")
+    assert "has-rejected" not in tile.get_attribute("class")
+    post(server, another_product)
+    expect(tile).to_have_class(re.compile("has-rejected"))
 
 
 def test_nothing_said_of_a_run_is_said_of_another_one_on_its_port(dock, part, visit):

@@ -1,7 +1,10 @@
 """The page is worked by keys alone, and says what they did."""
 
 import re
+import subprocess
 
+import pytest
+from conftest import CAMERAS, Server
 from playwright.sync_api import expect
 
 MINUTES = "/api/v1/rates?scope=camera/metal&window=1m"
@@ -263,3 +266,138 @@ def test_a_frame_of_which_no_picture_was_kept_says_so(ended, visit):
     passed.nth(10).click()
     expect(page.locator("#review .picture .nothing")).to_contain_text("No picture of this frame was kept")
     expect(page.locator("#review .picture .plain")).to_be_hidden()
+
+
+@pytest.fixture
+def seconds(program, fitted, tmp_path):
+    """A run of six seconds that has ended, counted by the second."""
+    (tmp_path / "line.toml").write_text(
+        '[rates]\nwindows = ["1s"]\n[[camera]]\nname = "metal"\nsource = "synthetic"\nscene = "metal"\nframes = 60\n'
+        f'detector = "{fitted}/metal.intakt"\n'
+    )
+    inspect = [program, "inspect", "line.toml", "--run", "run"]
+    ran = subprocess.run(inspect, check=False, cwd=tmp_path, capture_output=True, text=True)
+    assert ran.returncode in (0, 1), ran.stderr
+    server = Server(program, "serve", tmp_path / "run", said=tmp_path / "said")
+    yield server
+    server.end()
+
+
+def test_a_label_of_an_older_frame_is_seen_in_the_window_it_is_in(seconds, visit):
+    page = visit(seconds.url, "review")
+    page.locator("#review [name=which]").select_option("all")
+    expect(page.locator("#review [role=option]")).to_have_count(60)
+    shown, labelled = page.locator("#review .rates-of"), page.locator("#review [data-rate=labelled]")
+    expect(shown).to_have_text("no labels near this frame")
+    page.keyboard.press("a")
+    expect(labelled).to_have_text("1")
+    expect(shown).to_have_text(re.compile(r"^all cameras, 1s to \d\d:\d\d:\d\d$"))
+    newest = shown.text_content()
+    page.locator("#frame-metal-5").click()
+    expect(shown).to_have_text("no labels near this frame")
+    page.keyboard.press("a")
+    expect(labelled).to_have_text("1")
+    assert shown.text_content() < newest
+
+
+def test_every_window_and_camera_of_the_run_can_be_chosen(ended, visit):
+    def answer_little(route):
+        answer = route.fetch()
+        page = answer.json()
+        page["windows"] = [of for of in page["windows"] if (of["scope"], of["window"]) == ("all", "2s")]
+        route.fulfill(response=answer, json=page)
+
+    page = visit(ended.url)
+    page.route("**/api/v1/rates?limit=1000", answer_little)
+    page.keyboard.press("2")
+    expect(page.locator("#rates-window option")).to_have_text(["2s", "10s", "1m"])
+    expect(page.locator("#rates-scope option")).to_have_text(["all", *sorted(CAMERAS)])
+
+
+def test_windows_are_shown_from_as_many_pages_as_they_are_on(ended, visit):
+    windows = ended.ask("/api/v1/rates?scope=camera/metal&window=2s")["windows"]
+    assert len(windows) > 2
+    page = visit(ended.url)
+
+    def ask_for_one(route):
+        route.continue_(url=route.request.url.replace("limit=240", "limit=1"))
+
+    page.route("**/api/v1/rates?*limit=240*", ask_for_one)
+    page.keyboard.press("2")
+    page.locator("#rates-scope").select_option("camera/metal")
+    page.locator("#rates-window").select_option("2s")
+    rejected = page.locator(".chart", has=page.locator("figcaption b", has_text=re.compile("^Rejected$")))
+    points = rejected.locator(".dot, .corrected, .hollow")
+    expect(points).to_have_count(len(windows))
+
+
+class Growing:
+    """A list that grows at its newest end, and is answered page by page."""
+
+    def __init__(self, frames):
+        self.frames = frames
+
+    def page(self, route, of):
+        asked = dict(part.split("=") for part in route.request.url.partition("?")[2].split("&"))
+        # A cursor is how many frames were before the last one that was listed.
+        end = int(asked.get("cursor") or len(self.frames))
+        begin = max(0, end - int(asked["limit"]))
+        route.fulfill(json={of: self.frames[begin:end][::-1], "next": str(begin) if begin else None})
+
+
+def growing(frame, n):
+    return [{**frame, "seq": seq, "has_picture": False, "regions": [], "suppressed": []} for seq in range(n)]
+
+
+def test_no_frame_is_left_out_of_a_list_that_grows_by_more_than_a_page(ended, visit):
+    frame = ended.ask("/api/v1/verdicts?limit=1")["verdicts"][0]
+    verdicts = Growing(growing(frame, 100))
+    page = visit(ended.url)
+    page.route("**/api/v1/verdicts?*", lambda route: verdicts.page(route, "verdicts"))
+    page.keyboard.press("3")
+    listed, chosen = page.locator("#review [role=option]"), page.locator("#review [aria-selected=true]")
+    expect(listed).to_have_count(60)
+    page.get_by_role("button", name="More").click()
+    expect(listed).to_have_count(100)
+    page.locator(f"#frame-{frame['camera']}-20").click()
+    verdicts.frames = growing(frame, 800)
+    expect(listed).to_have_count(800)
+    expect(chosen).to_have_id(f"frame-{frame['camera']}-20")
+    # It is further away than is asked for: the list begins anew, and the frame stays to be looked at.
+    verdicts.frames = growing(frame, 10_000)
+    expect(listed).to_have_count(60)
+    expect(page.locator("#review h3")).to_have_text(f"{frame['camera']}, frame 20")
+    expect(listed.last).to_have_id(f"frame-{frame['camera']}-{10_000 - 60}")
+
+
+def test_flips_that_come_leave_what_is_looked_at(ended, visit):
+    flip = ended.ask("/api/v1/compare/flips?limit=1")["flips"][0]
+    counted = ended.ask("/api/v1/compare")
+    camera = flip["before"]["camera"]
+
+    def of(n):
+        sides = (growing(flip[side], n) for side in ("before", "after"))
+        return [{"before": before, "after": after} for before, after in zip(*sides, strict=True)]
+
+    flips = Growing(of(200))
+    page = visit(ended.url)
+
+    def compare(route):
+        n = len(flips.frames)
+        cameras = [{**of, "both": n} for of in counted["cameras"]]
+        route.fulfill(json={**counted, "run": f"with {n}", "cameras": cameras})
+
+    page.route("**/api/v1/compare", compare)
+    page.route("**/api/v1/compare/flips?*", lambda route: flips.page(route, "flips"))
+    page.keyboard.press("5")
+    listed, chosen = page.locator("#compare [role=option]"), page.locator("#compare [aria-selected=true]")
+    expect(listed).to_have_count(50)
+    page.get_by_role("button", name="More").click()
+    expect(listed).to_have_count(100)
+    page.locator(f"#flip-{camera}-101").click()
+    flips.frames = of(220)
+    expect(page.locator("#compare caption")).to_contain_text("with 220")
+    expect(listed).to_have_count(150)
+    expect(chosen).to_have_id(f"flip-{camera}-101")
+    page.keyboard.press("j")
+    expect(chosen).to_have_id(f"flip-{camera}-100")

@@ -69,6 +69,13 @@ fn every_step_of_a_network_is_told_with_its_share_of_what_the_machine_can_do() {
     };
     assert!(steps.iter().all(|line| (0.0..=130.0).contains(&share(line))), "{said}");
     assert!(said.contains("all of it") && said.contains("peak: "), "{said}");
+    if let Some((_, memory)) = said.split_once("memory: ") {
+        let mut megabytes = memory.split(" MB with ").map(|text| text.rsplit(' ').next().unwrap());
+        let mut next = || megabytes.next().unwrap().parse::<u32>().unwrap();
+        let (loaded, with_a_frame) = (next(), next());
+        assert!((10..120).contains(&loaded), "{said}");
+        assert!((loaded..loaded + 60).contains(&with_a_frame), "{said}");
+    }
 }
 
 #[test]

@@ -92,6 +92,41 @@ fn networks_compute_in_the_precision_that_is_asked_for() {
     }
 }
 
+/// Whether the CPU multiplies 8-bit integers faster than anything else.
+fn has_fast_int8() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let found = is_x86_feature_detected!("avx512vnni")
+        || is_x86_feature_detected!("avxvnni")
+        || !is_x86_feature_detected!("avx2");
+    #[cfg(not(target_arch = "x86_64"))]
+    let found = false;
+    found
+}
+
+#[test]
+fn the_precision_is_int8_where_the_cpu_is_fast_at_it_and_no_image_is_taken_out_again() {
+    let dir = tempdir().unwrap();
+    let detector = dir.path().join("resnet.intakt");
+    let of = |more: &[&dyn AsRef<std::ffi::OsStr>]| {
+        let mut typed: Vec<&dyn AsRef<std::ffi::OsStr>> = vec![&"--detector", &"padim", &"--backbone", &"resnet18"];
+        typed.extend([&"--weights" as &dyn AsRef<std::ffi::OsStr>, &*RESNET18]);
+        typed.extend(more);
+        fit_small(&SHARED.dataset, &detector, &typed).expect(0);
+        intakt(&[&"show", &detector]).expect(0).stdout
+    };
+    let fastest = if has_fast_int8() {
+        ", int8, weights "
+    } else {
+        ", f32, weights "
+    };
+    for more in [&[][..], &[&"--precision" as &dyn AsRef<std::ffi::OsStr>, &"auto"]] {
+        let shown = of(more);
+        assert!(shown.contains(fastest), "{shown}");
+    }
+    let shown = of(&[&"--keep-sums"]);
+    assert!(shown.contains(", f32, weights "), "{shown}");
+}
+
 #[test]
 fn layers_and_image_scores_are_as_asked() {
     let dir = tempdir().unwrap();

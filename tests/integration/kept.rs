@@ -534,6 +534,26 @@ fn labels_that_count_for_nothing_are_told() {
 }
 
 #[test]
+fn a_label_waits_for_another_process_that_corrects_the_run() {
+    let (_dir, run) = kept();
+    let corrects = fs::File::create(run.join("lock")).unwrap();
+    corrects.lock().unwrap();
+    let mut labels = Command::new(INTAKT);
+    labels
+        .arg("label")
+        .arg(&run)
+        .args(["--camera", "right", "--seq", "1", "--truth", "normal"]);
+    let mut labels = labels.stderr(Stdio::piped()).spawn().unwrap();
+    while fs::read_to_string(run.join("labels.jsonl")).is_ok_and(|journal| journal.is_empty()) {
+        std::thread::yield_now();
+    }
+    assert!(labels.try_wait().unwrap().is_none(), "it waits");
+    drop(corrects);
+    Ran::from(labels.wait_with_output().unwrap()).expect(0);
+    assert_eq!(figure(&run, "labelled")["after"], 1.0);
+}
+
+#[test]
 fn a_run_is_neither_overwritten_nor_resumed_by_mistake() {
     let (dir, run) = kept();
     let images = dir.path().join("left");

@@ -51,11 +51,7 @@ impl IdleLabels {
             format!("{counted} about frames that were unreadable or dropped, and count for nothing")
         });
         let late = (self.late > 0).then(|| {
-            let (counted, minutes) = (counted(self.late), self.horizon_us as f64 / 60e6);
-            let horizon = match minutes < 60.0 {
-                true => format!("{minutes:.0} min"),
-                false => format!("{:.1} h", minutes / 60.0),
-            };
+            let (counted, horizon) = (counted(self.late), self.horizon());
             format!(
                 "{counted} given more than {horizon} of event time after their frames, and count for nothing; \
                  `label_horizon` in the run file says how long figures can be corrected"
@@ -73,11 +69,22 @@ impl IdleLabels {
         };
         let named = named.join(", ");
         (!named.is_empty()).then(|| match goes_on {
-            true => format!("not there yet: {named}{more}; what was said of it counts once it is"),
+            true => format!(
+                "not there yet: {named}{more}; what was said of it counts if it comes within {} of event time",
+                self.horizon()
+            ),
             false => {
                 format!("no such frame was there: {named}{more}; what was said of it is kept, and counts for nothing")
             }
         })
+    }
+
+    fn horizon(&self) -> String {
+        let minutes = self.horizon_us as f64 / 60e6;
+        match minutes < 60.0 {
+            true => format!("{minutes:.0} min"),
+            false => format!("{:.1} h", minutes / 60.0),
+        }
     }
 }
 

@@ -108,7 +108,11 @@ async fn tell_shown(shown: Arc<dyn Shown>, mut watcher: Watcher, keeper: Keeper,
         let (shown, keeper, counted) = (shown.clone(), keeper.clone(), counted.clone());
         let looked = blocking(move || look(&*shown, &keeper, &counted)).await;
         // A store that cannot be read at the moment is read the next time; who asks for more is told why.
-        let Ok(Ok((status, mut seen))) = looked else { continue };
+        let Ok(Ok((status, mut seen))) = looked else {
+            // Whoever hears the last of it again knows that the server is there.
+            told.send_if_modified(|said| said.status.said_at_us > 0);
+            continue;
+        };
         let said = Said::of(&mut watcher, status, |camera| seen.remove(camera).unwrap_or_default());
         if told.send(Arc::new(said)).is_err() {
             return;
@@ -159,7 +163,8 @@ pub(super) struct WantedLines {
     pictures: bool,
 }
 
-/// How the line is, four times a second, as server-sent events called `line`. The data of each is JSON.
+/// How the line is, four times a second, or every two seconds if the run does not go on in this process, as server-sent events called
+/// `line`. The data of each is JSON.
 #[utoipa::path(get, path = "/events", tag = "line", params(WantedLines), responses(
     (status = 200, body = Line, content_type = "text/event-stream", description = "Events; the schema is that of their data"),
     (status = 503, description = "As many are told as may be"),

@@ -16,7 +16,7 @@ use super::super::served::{Keeper, Kept, Live};
 use super::super::wire::File;
 use super::super::wire::line::WhichPicture;
 
-/// WhichPicture picture is wanted.
+/// Which picture is wanted.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]

@@ -10,6 +10,7 @@ use intakt_pipelines::store::{BAR_US, BARS, Bar};
 
 use super::super::served::Starts;
 use super::super::wire::line::{CameraState, Line, LineAlert, LineCamera, LineVerdict};
+use super::super::wire::verdicts::DecisionName;
 
 /// A camera of which nothing came for so long is idle.
 const IDLE_US: u64 = 10_000_000;
@@ -202,9 +203,9 @@ fn last(camera: &CameraStatus) -> Option<LineVerdict> {
         seq: last.seq,
         captured_at_us: last.captured_at_us,
         decision: match last.decision {
-            Decision::Pass => "pass",
-            Decision::Reject => "reject",
-            Decision::Unreadable { .. } => "unreadable",
+            Decision::Pass => DecisionName::Pass,
+            Decision::Reject => DecisionName::Reject,
+            Decision::Unreadable { .. } => DecisionName::Unreadable,
         },
         score: last.calibrated_score,
         latency_ms: last.latency_us.map(|us| us as f64 / 1e3),
@@ -323,13 +324,13 @@ mod tests {
         };
         let camera = said(&mut watcher, 0, verdict(unreadable));
         assert_eq!(camera.reason.as_deref(), Some("cut off"));
-        assert_eq!(camera.last.unwrap().decision, "unreadable");
+        assert_eq!(camera.last.unwrap().decision, DecisionName::Unreadable);
         let camera = said(&mut watcher, 1, verdict(Decision::Reject));
         assert_eq!(camera.reason, None);
         let last = camera.last.unwrap();
         assert_eq!(
             (last.decision, last.score, last.latency_ms),
-            ("reject", 0.25, Some(1.5))
+            (DecisionName::Reject, 0.25, Some(1.5))
         );
     }
 }

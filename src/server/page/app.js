@@ -15,9 +15,11 @@ const who = document.querySelector("#who");
 const totals = document.querySelector("#totals");
 // The server says something every quarter of a second; after so long without it the page is out of date.
 const SILENT_MS = 3000;
+const AGAIN_MS = 1000;
 let heardAt = 0;
 let begunAtUs;
 let events;
+let again;
 let shown = null;
 let isSignedIn = false;
 
@@ -78,6 +80,7 @@ function route() {
 }
 
 async function meet() {
+  clearTimeout(again);
   try {
     const session = await ask("/session");
     isSignedIn = true;
@@ -87,12 +90,23 @@ async function meet() {
     who.querySelector("span").textContent = `${session.name} (${session.role})`;
     whatif.setSession(session);
     compare.setSession(session);
+    // When it is seen, it meets the server anew.
+    if (document.hidden) return;
     VIEWS[shown]?.show();
     listen();
   } catch (refused) {
-    if (refused.status === 401) askForToken();
-    else setTimeout(meet, 1000);
+    if (refused.status === 401) {
+      askForToken();
+    } else {
+      showState("lost");
+      meetLater();
+    }
   }
+}
+
+function meetLater() {
+  clearTimeout(again);
+  again = setTimeout(meet, AGAIN_MS);
 }
 
 function askForToken() {
@@ -119,7 +133,7 @@ function listen() {
     // A browser that was refused does not try again by itself, and does not say why.
     if (events.readyState === EventSource.CLOSED) {
       VIEWS[shown]?.hide();
-      setTimeout(meet, 1000);
+      meetLater();
     }
   };
 }
@@ -130,8 +144,11 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden) {
     events?.close();
     VIEWS[shown]?.hide();
+    clearTimeout(again);
     heardAt = 0;
   } else {
+    // Should the server not even refuse.
+    heardAt = Date.now();
     meet();
   }
 });

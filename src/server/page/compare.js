@@ -1,11 +1,13 @@
 // Two runs of the same frames: how many decisions flip, and each of these frames in both.
 import { ask, picturePath, query } from "./api.js";
 import { poll } from "./poll.js";
-import { goOnIn, neighbour, optionId, perform, select, steps } from "./queue.js";
+import { goOnIn, neighbour, optionId, perform, replace, select, steps } from "./queue.js";
 import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, count, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 5000;
 const LISTED = 50;
+// So far behind the end of the list the chosen one is looked for when more flips come before it.
+const FURTHER_MAX = 4 * LISTED;
 const find = (selector) => document.querySelector(`#compare ${selector}`);
 const list = find(".queue");
 const status = find(".status");
@@ -16,8 +18,9 @@ let next = null;
 let chosen = null;
 let compares = false;
 let heatmapIsOn = true;
-// What the listed flips were asked for: they are asked for anew when it, or what was counted, changes.
+// What the listed flips were asked for, and what was counted then: they are asked for anew when either changes.
 let listedFor = null;
+let countedThen = null;
 let nWanted = LISTED;
 const refreshing = poll(refresh, EVERY_MS, status);
 
@@ -56,17 +59,19 @@ async function refresh(signal) {
   fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...cameras.map(({ camera }) => ({ value: camera, text: camera }))]);
   drawTable(cameras);
   const filter = wanted();
-  const asked = JSON.stringify([filter, cameras]);
-  if (asked !== listedFor) {
-    listedFor = null;
-    flips = [];
-    next = null;
-    nWanted = LISTED;
-  } else if (flips.length >= nWanted || !next) {
-    return;
-  }
-  await listMore(filter, signal);
-  listedFor = asked;
+  const [asked, counted] = [filter, cameras].map((of) => JSON.stringify(of));
+  const isSame = asked === listedFor;
+  const goesOn = isSame && counted === countedThen;
+  if (goesOn && (flips.length >= nWanted || !next)) return;
+  if (!isSame) nWanted = LISTED;
+  const known = goesOn ? { listed: flips, cursor: next } : { listed: [], cursor: null };
+  [flips, next] = await listOn(known, filter, isSame, signal);
+  [listedFor, countedThen] = [asked, counted];
+  find(".more").hidden = !next;
+  drawList();
+  if (!flips.length) chosen = null;
+  else if (!chosen || !(isSame || isIn(flips))) choose(flips[0], false);
+  find(".pair").hidden = !chosen;
 }
 
 function wanted() {
@@ -74,19 +79,20 @@ function wanted() {
   return { camera: find("[name=camera]").value, before, after };
 }
 
-// A page may be empty although there is another one.
-async function listMore(filter, signal) {
+const isIn = (listed) => listed.some((flip) => chosen && key(flip) === key(chosen));
+
+// As many flips as are wanted, and up to the chosen one where the list is asked for anew. A page may be empty although there is another
+// one.
+async function listOn({ listed, cursor }, filter, isSame, signal) {
+  let all = listed;
+  let next = cursor;
+  const isWanted = () => all.length < nWanted || (isSame && chosen && all.length < nWanted + FURTHER_MAX && !isIn(all));
   do {
     const page = await ask(`/compare/flips${query({ ...filter, limit: LISTED, cursor: next })}`, { signal });
-    flips.push(...page.flips);
+    all = [...all, ...page.flips];
     next = page.next;
-  } while (next && flips.length < nWanted);
-  find(".more").hidden = !next;
-  drawList();
-  const kept = chosen && flips.find((flip) => key(flip) === key(chosen));
-  if (!kept && flips.length) choose(flips[0], false);
-  if (!flips.length) chosen = null;
-  find(".pair").hidden = !chosen;
+  } while (next && isWanted());
+  return [all, next];
 }
 
 const total = (cameras, of) => cameras.reduce((sum, camera) => sum + of(camera), 0);
@@ -127,8 +133,9 @@ function drawTable(cameras) {
 const idOf = ({ before }) => optionId("flip", before);
 
 function drawList() {
-  list.replaceChildren(
-    ...flips.map((flip) => {
+  replace(
+    list,
+    flips.map((flip) => {
       const { before, after } = flip;
       const item = element(
         "li", { role: "option", id: idOf(flip), "aria-selected": String(chosen != null && key(flip) === key(chosen)) },

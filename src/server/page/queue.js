@@ -10,6 +10,15 @@ export function select(list, id, isShown) {
   list.setAttribute("aria-activedescendant", id);
 }
 
+// Puts other options into the list. The one that is looked at stays where it is seen, whatever comes above it.
+export function replace(list, items) {
+  const place = () => list.querySelector("[aria-selected=true]")?.offsetTop;
+  const before = place();
+  list.replaceChildren(...items);
+  const after = place();
+  if (before != null && after != null) list.scrollTop += after - before;
+}
+
 // Whoever chose from a select with a pointer goes on with keys in the list; with keys, one goes on in the select.
 export function goOnIn(list, selects) {
   for (const select of selects) {

@@ -2,7 +2,7 @@
 import { ask, query } from "./api.js";
 import { dense, histogram, lineChart, spread } from "./chart.js";
 import { poll } from "./poll.js";
-import { clock, count, element, fill, percent, score } from "./words.js";
+import { clock, count, element, fill, minutesOf, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
 const CHOICES_EVERY_MS = 60_000;
@@ -10,6 +10,8 @@ const WINDOWS_MAX = 1000;
 const RARE_MAX = 200;
 const ROLLED_MAX = 600;
 const SHOWN_MAX = 240;
+// A page may hold few windows that are long, or of one camera of many.
+const PAGES_MAX = 8;
 const SCORE_BARS = 64;
 const CORRECTIONS_MAX = 20;
 const LATENCY_MINUTES_MAX = 60;
@@ -45,6 +47,8 @@ let shown = "";
 // The open ends that were seen of each choice: the newest window rolls on every second, while those that are kept are a length apart.
 const rolled = new Map();
 let askedAt = -Infinity;
+// The windows of the choice by when they begin and end, and when the pages behind the first one were asked for.
+let kept = { choice: "", windows: new Map(), askedAt: -Infinity };
 const refreshing = poll(refresh, EVERY_MS, status);
 
 export function show() {
@@ -66,7 +70,7 @@ async function refresh(signal) {
     status.textContent = "No window has ended yet.";
     return;
   }
-  draw(await ask(`/rates${query({ scope: scope.value, window: window_.value, limit: SHOWN_MAX })}`, { signal }));
+  draw(await askForWindows(signal));
   await drawStages(signal);
   await drawScores(signal);
 }
@@ -76,12 +80,43 @@ async function askForChoices(signal) {
   // Shifts and lots end seldom: among the newest windows there may be none.
   const asked = [{ limit: WINDOWS_MAX }, { window: "shift", limit: RARE_MAX }, { window: "lot", limit: RARE_MAX }];
   const pages = await Promise.all(asked.map((filter) => ask(`/rates${query(filter)}`, { signal })));
+  const { cameras } = await ask("/cameras", { signal });
   const known = pages.flatMap(({ tail, windows }) => [...tail, ...windows]);
-  const distinct = (of) => [...new Set(known.map((window) => window[of]))].map((value) => ({ value, text: value.replace("camera/", "") }));
-  fill(scope, distinct("scope").sort((a, b) => (b.value === "all") - (a.value === "all") || a.text.localeCompare(b.text)));
-  fill(window_, distinct("window"));
-  if (known.length) askedAt = performance.now();
-  return known.length > 0;
+  if (!known.length) return false;
+  const isFirst = !window_.value;
+  const choices = (first, of) => [...new Set([...first, ...known.map((window) => window[of])])].map((value) => ({ value, text: value.replace("camera/", "") }));
+  const scopes = choices(["all", ...cameras.map(({ camera }) => `camera/${camera}`)], "scope");
+  fill(scope, scopes.sort((a, b) => (b.value === "all") - (a.value === "all") || a.text.localeCompare(b.text)));
+  fill(window_, choices(pages[0].lengths, "window"));
+  // Of others none may have ended.
+  if (isFirst) window_.value = known[0].window;
+  askedAt = performance.now();
+  return true;
+}
+
+// The newest windows of the choice. What is behind the first page is asked for as rarely as the choices: labels correct it seldom.
+async function askForWindows(signal) {
+  const filter = { scope: scope.value, window: window_.value, limit: SHOWN_MAX };
+  const choice = JSON.stringify(filter);
+  if (choice !== kept.choice) kept = { choice, windows: new Map(), askedAt: -Infinity };
+  const first = await ask(`/rates${query(filter)}`, { signal });
+  keep(first);
+  if (performance.now() - kept.askedAt >= CHOICES_EVERY_MS) {
+    let { next } = first;
+    for (let n = 1; next && n < PAGES_MAX && kept.windows.size < SHOWN_MAX; n += 1) {
+      const page = await ask(`/rates${query({ ...filter, cursor: next })}`, { signal });
+      keep(page);
+      next = page.next;
+    }
+    kept.askedAt = performance.now();
+  }
+  const newest = [...kept.windows].sort(([, a], [, b]) => b.end_us - a.end_us).slice(0, SHOWN_MAX);
+  kept.windows = new Map(newest);
+  return { ...first, windows: newest.map(([, window]) => window) };
+}
+
+function keep({ windows }) {
+  for (const window of windows) kept.windows.set(`${window.start_us} ${window.end_us}`, window);
 }
 
 function roll(tail) {
@@ -102,9 +137,9 @@ function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
   drawCharts(inOrder, "", between.filter(({ end_us }) => end_us >= (inOrder[0]?.end_us ?? 0)));
   const newest = inOrder.findLast(({ closed }) => closed) ?? inOrder.at(-1);
   const caption = document.querySelector("#rates-table caption");
+  table.closest(".scrolled").hidden = !newest;
   if (newest) {
     caption.textContent = `The newest window, ${clock(newest.start_us, true)} to ${clock(newest.end_us)}`;
-    table.closest(".scrolled").hidden = false;
     table.replaceChildren(...Object.entries(newest.figures).map(([name, figure]) => row(name, figure)));
   }
   drawCorrections(inOrder);
@@ -159,12 +194,6 @@ async function drawScores(signal) {
 
 function cameraOf(scope) {
   return scope.startsWith("camera/") ? scope.slice("camera/".length) : null;
-}
-
-// Of a window like 15m; of others no number.
-function minutesOf(window) {
-  const [, length, unit] = /^([0-9]+)([smh])$/.exec(window) ?? [];
-  return length * { s: 1 / 60, m: 1, h: 60 }[unit];
 }
 
 const nameOf = (name) => NAMES[name] ?? name.replaceAll("_", " ");

@@ -2,13 +2,19 @@
 import { ask, picturePath, query, tell } from "./api.js";
 import { hideNearest, showNearest } from "./nearest.js";
 import { poll } from "./poll.js";
-import { goOnIn, neighbour, optionId, perform, select, steps } from "./queue.js";
-import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, drawn, element, fill, percent, score } from "./words.js";
+import { goOnIn, neighbour, optionId, perform, replace, select, steps } from "./queue.js";
+import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, drawn, element, fill, minutesOf, percent, score } from "./words.js";
 
 const EVERY_MS = 2000;
 const LISTED = 60;
+// Shifts that end within a day.
+const SHIFT_MINUTES_MAX = 24 * 60;
+const SHIFTS_MAX = 50;
 // As many as there are pictures of.
 const LISTED_MAX = 2000;
+// What came while nobody listed it is asked for in pages as large as there are, so many at most.
+const MISSED = 500;
+const MISSED_PAGES_MAX = 5;
 // Those nearest to the threshold are looked for among all.
 const UNCERTAIN_EVERY_MS = 15_000;
 // A run takes labels in within seconds; what it does not take in is not shown for ever.
@@ -26,10 +32,14 @@ let frames = [];
 let next = null;
 let listedAt = -Infinity;
 let chosen = null;
+// The frame around which figures are shown: the one that was chosen, or labelled since.
+let about = null;
 // Labels that can be taken back, and those that the run may not have taken in yet, by frame.
 const done = [];
 const said = new Map();
 let heatmapIsOn = true;
+// The kinds of windows that may be shown, the widest first.
+let kinds = null;
 // The figures that are shown, and those that were when the last label was said.
 let figures = {};
 let figuresBefore = {};
@@ -80,7 +90,9 @@ async function refresh(signal) {
   const filters = wanted();
   const everyMs = filters.order === "uncertain" ? UNCERTAIN_EVERY_MS : 0;
   if (performance.now() - listedAt >= everyMs) {
-    const page = await ask(`/verdicts${query(filters)}`, { signal });
+    const first = await ask(`/verdicts${query(filters)}`, { signal });
+    const goesOn = filters.order === "newest" && behind(first.verdicts).length;
+    const page = goesOn ? await upToListed(first, filters, signal) : first;
     listedAt = performance.now();
     const rest = behind(page.verdicts);
     next = rest.length ? next : page.next;
@@ -99,6 +111,23 @@ function behind(verdicts) {
   if (rest.length <= LISTED_MAX) return rest;
   const at = rest.findIndex((frame) => chosen && key(frame) === key(chosen));
   return at < 0 ? [] : rest.slice(Math.max(0, at - LISTED));
+}
+
+// The first page with what is between it and the frames that are listed. Where that is too much these are listed no more: a list has no
+// holes.
+async function upToListed(first, filters, signal) {
+  const isListed = new Set(frames.map(key));
+  const meets = ({ verdicts }) => verdicts.some((frame) => isListed.has(key(frame)));
+  const pages = [first];
+  while (!meets(pages.at(-1))) {
+    const cursor = pages.at(-1).next;
+    if (!cursor || pages.length > MISSED_PAGES_MAX) {
+      frames = [];
+      return first;
+    }
+    pages.push(await ask(`/verdicts${query({ ...filters, limit: MISSED, cursor })}`, { signal }));
+  }
+  return { verdicts: pages.flatMap(({ verdicts }) => verdicts), next: pages.at(-1).next };
 }
 
 async function listMore() {
@@ -131,24 +160,16 @@ function keep(first, rest) {
     && frames.every((frame) => known.has(key(frame)) && known.get(key(frame)).truth === frame.truth);
   if (!isSame) drawList();
   if (!frames.length) {
-    chosen = null;
+    chosen = about = null;
     status.textContent = "There is no such frame.";
     find(".frame").hidden = true;
   }
 }
 
-// The chosen one stays where it is seen, whatever comes above it.
 function drawList() {
-  const place = () => list.querySelector("[aria-selected=true]")?.offsetTop;
-  const before = place();
-  drawItems();
-  const after = place();
-  if (before != null && after != null) list.scrollTop += after - before;
-}
-
-function drawItems() {
-  list.replaceChildren(
-    ...frames.map((frame) => {
+  replace(
+    list,
+    frames.map((frame) => {
       const [mark, word] = DECISIONS[frame.decision];
       const item = element(
         "li", { role: "option", id: idOf(frame), "aria-selected": String(chosen != null && key(frame) === key(chosen)), "data-decision": frame.decision },
@@ -168,7 +189,7 @@ const truthWord = (truth) => (truth == null ? "nobody said" : truthOf({ truth })
 const truthOf = ({ truth }) => (truth == null ? "" : truth === "normal" ? "○ normal" : `● ${truth.replace("anomalous:", "")}`);
 
 function choose(frame, isAsked = true) {
-  chosen = frame;
+  chosen = about = frame;
   select(list, idOf(frame), isAsked);
   find(".frame").hidden = false;
   drawFrame();
@@ -245,6 +266,7 @@ async function label(truth) {
   done.push(told);
   find(".undo").disabled = false;
   move(1);
+  about = frame;
   const taken = await told.isTaken;
   if (taken) {
     status.textContent = [`${frame.camera} ${frame.seq} is ${truth}. U takes it back.`, ...taken.notes].join(" Note: ");
@@ -319,14 +341,31 @@ export function pressed(event) {
   perform(event, { n: () => label("normal"), a: () => label(defect()), u: undo, h: toggleHeatmap, ...steps(move) });
 }
 
-// What the labels did to the figures of this camera, or of all.
+// The widest window with labels that the frame is in, of this camera or of all; without a frame the newest.
+async function askForLabelled(scope, signal) {
+  if (!kinds) {
+    const { lengths } = await ask(`/rates${query({ limit: 1 })}`, { signal });
+    kinds = lengths.length ? lengths.toReversed() : ["shift"];
+  }
+  const at = about?.time_us;
+  for (const window of kinds) {
+    const to = at == null ? null : at + Math.round(60e6 * (minutesOf(window) || SHIFT_MINUTES_MAX));
+    const { windows, tail } = await ask(`/rates${query({ scope, window, from: at, to, limit: SHIFTS_MAX })}`, { signal });
+    const holds = ({ start_us, end_us }) => at == null || (start_us <= at && at < end_us);
+    const found = [...tail, ...windows].find((window) => window.figures.labelled?.value && holds(window));
+    if (found) return { ...found, isNewest: tail.includes(found) };
+  }
+  return null;
+}
+
+// What the labels did to the figures.
 async function showFigures(signal) {
   const camera = find("[name=camera]").value;
   const scope = camera ? `camera/${camera}` : "all";
-  const { windows, tail } = await ask(`/rates${query({ scope, limit: 50 })}`, { signal });
-  const labelled = [...tail, ...windows].filter(({ figures }) => figures.labelled?.value);
-  const widest = labelled.sort((a, b) => b.end_us - b.start_us - (a.end_us - a.start_us))[0];
-  figures = { of: `${scope} ${widest?.window}` };
+  const widest = await askForLabelled(scope, signal);
+  // The newest rolls on.
+  const until = widest && !widest.isNewest ? ` to ${clock(widest.end_us)}` : "";
+  figures = { of: `${scope} ${widest?.window}${until}` };
   for (const name of ["precision", "recall", "escape_rate", "false_reject_rate"]) {
     const { value, before } = widest?.figures[name] ?? {};
     figures[name] = value;
@@ -334,5 +373,5 @@ async function showFigures(signal) {
     find(`[data-rate=${name}]`).textContent = `${was != null && was !== value ? `${percent(was)} → ` : ""}${percent(value)}`;
   }
   find("[data-rate=labelled]").textContent = widest ? widest.figures.labelled.value.toLocaleString("en") : "0";
-  find(".rates-of").textContent = widest ? `${scope === "all" ? "all cameras" : camera}, ${widest.window}` : "no labels yet";
+  find(".rates-of").textContent = widest ? `${camera || "all cameras"}, ${widest.window}${until}` : about ? "no labels near this frame" : "no labels yet";
 }

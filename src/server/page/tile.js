@@ -63,10 +63,12 @@ export class Tile {
     );
   }
 
-  // A reject is said for as long as it takes to see it, however soon the next frame passes.
+  // A reject is said for as long as it takes to see it, however soon the next frame passes. When it was, nobody knows where nothing was
+  // told for longer.
   holdReject({ rejected, last, state }, nowUs) {
-    if (rejected > this.rejected) this.rejectedAtUs = nowUs;
+    if (rejected > this.rejected && nowUs - this.toldAtUs < HELD_US) this.rejectedAtUs = nowUs;
     this.rejected = rejected;
+    this.toldAtUs = nowUs;
     const isHeld = nowUs - this.rejectedAtUs < HELD_US && state !== "ended";
     this.element.classList.toggle("has-rejected", isHeld);
     this.find(".lately").textContent = isHeld && last?.decision !== "reject" ? `✕ rejected ${ago(nowUs - this.rejectedAtUs)}` : "";

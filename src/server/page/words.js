@@ -34,6 +34,12 @@ export function clock(us, withDay = false) {
   return withDay ? `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${time}` : time;
 }
 
+// How long a window like 15m is, in minutes; of others no number.
+export function minutesOf(window) {
+  const [, length, unit] = /^([0-9]+)([smh])$/.exec(window) ?? [];
+  return length * { s: 1 / 60, m: 1, h: 60 }[unit];
+}
+
 // An element with attributes (or properties where a name has no dash) and children.
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);

@@ -510,6 +510,12 @@ fn figures_say_what_was_corrected_and_what_is_closed() {
     run.commit_figures(vec![metric(60, "camera/dock", 0.9)], vec![]);
     let all = run.paged("/api/v1/rates?limit=2", "windows", |_| ());
     assert_eq!(all.len(), 9);
+    let lots_alone = run.json("/api/v1/rates?window=lot");
+    assert_eq!(lots_alone["lengths"], json!(["1m"]), "whatever is on the page");
+    // A frame is in one of the windows of a length that follow each other.
+    let around = run.json("/api/v1/rates?scope=camera/dock&window=1m&from=61000000&to=121000000");
+    assert_eq!(around["windows"].as_array().unwrap().len(), 1);
+    assert_eq!(around["windows"][0]["end_us"], 120 * SECOND_US);
     let found = run.json("/api/v1/rates?scope=camera/dock&window=1m");
     assert_eq!(found["closed_up_to_us"], 120 * SECOND_US);
     let windows: Vec<Value> = found["windows"]
@@ -603,6 +609,10 @@ fn what_needs_a_run_that_goes_on_says_so_and_labels_are_taken() {
     for (body, status) in [
         (r#"{"camera": "quay", "seq": 3, "truth": "normal"}"#, 404),
         (r#"{"camera": "dock", "seq": 3, "truth": "good"}"#, 400),
+        (
+            r#"{"camera": "dock", "seq": 9223372036854775808, "truth": "normal"}"#,
+            400,
+        ),
         (r#"{"camera": "dock", "seq": -3, "truth": "normal"}"#, 422),
         (r#"{"camera": "dock", "seq": 3}"#, 422),
         ("[", 400),

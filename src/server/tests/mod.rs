@@ -21,6 +21,7 @@ use super::{Answers, Audit, Keeper, Kept, Limits, Listen, Live, Run, Served, Ser
 
 mod access;
 mod changes;
+mod described;
 mod kept;
 mod page;
 mod posting;
@@ -47,6 +48,7 @@ const LIMITS: Limits = Limits {
     pictures_per_second_max: 1_000,
     stranger_requests_per_second_max: 1_000,
     connections_max: 16,
+    connections_per_address_max: 15,
     header_wait_max: Duration::from_millis(300),
     write_wait_max: Duration::from_millis(300),
 };

@@ -1,6 +1,6 @@
 //! Images in, verdicts out, and what is not taken.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
@@ -87,6 +87,33 @@ fn connections_without_a_place_wait_until_one_is_given_up() {
     says_nothing
         .read_to_end(&mut reply)
         .expect("it was closed before the other one was answered");
+    run.end();
+}
+
+#[test]
+fn one_address_does_not_take_every_place() {
+    let limits = Limits {
+        connections_per_address_max: 2,
+        header_wait_max: HANG,
+        ..LIMITS
+    };
+    let run = Going::start(limits, None, false);
+    let held = [(); 2].map(|()| TcpStream::connect(run.address).unwrap());
+    let mut one_more = TcpStream::connect(run.address).unwrap();
+    one_more.set_read_timeout(Some(HANG / 2)).unwrap();
+    let closed = one_more.read(&mut [0]);
+    let is_reset = |error: &std::io::Error| error.kind() == ErrorKind::ConnectionReset;
+    assert!(
+        matches!(closed, Ok(0)) || closed.as_ref().is_err_and(is_reset),
+        "{closed:?}"
+    );
+    drop(held);
+    while TcpStream::connect(run.address).is_ok_and(|mut next| {
+        let _ = next.write_all(b"GET /health HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+        !matches!(next.read(&mut [0]), Ok(1))
+    }) {
+        thread::yield_now();
+    }
     run.end();
 }
 

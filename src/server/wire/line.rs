@@ -7,6 +7,8 @@ use intakt_pipelines::sinks::RunState;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::verdicts::DecisionName;
+
 /// A run at one moment.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Line {
@@ -67,7 +69,7 @@ pub(crate) enum CameraState {
 pub(crate) struct LineVerdict {
     pub(crate) seq: u64,
     pub(crate) captured_at_us: u64,
-    pub(crate) decision: &'static str,
+    pub(crate) decision: DecisionName,
     /// Calibrated: 0 to 1, rejected from 0.5.
     pub(crate) score: f64,
     /// From when it was let in.

@@ -13,6 +13,8 @@ pub(crate) struct RatePage {
     pub(crate) closed_up_to_us: u64,
     /// Labels still correct the windows that end after this time, microseconds of event time.
     pub(crate) corrected_from_us: u64,
+    /// The windows that slide as the run counts them now, the shortest first: lengths like `15m`, also those of which none has ended.
+    pub(crate) lengths: Vec<String>,
     /// Those that end at a multiple of their length, shifts and lots; the newest end first.
     pub(crate) windows: Vec<WindowRate>,
     /// The newest sliding window of each scope and length, where it ends after the last one that is closed: the open end of a chart.

@@ -93,8 +93,27 @@ pub(crate) struct Suppressed {
     #[serde(flatten)]
     region: Region,
     /// Why.
-    #[schema(value_type = String)]
+    #[schema(value_type = SuppressionName)]
     reason: SuppressionReason,
+}
+
+/// Why a region did not count.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it says how a reason looks")]
+pub(crate) enum SuppressionName {
+    /// It lies outside the region of interest.
+    OutsideRoi,
+    /// It lies in the ignored border.
+    Border,
+    /// It lies in the dark margin that is not the product.
+    DarkMargin,
+    /// It covers fewer pixels than the smallest region that counts.
+    BelowMinArea,
+    /// Its peak is lower than the weakest peak that counts.
+    BelowMinPeak,
+    /// It recurs at the same place in most frames of the camera: dirt on the lens.
+    StaticArtefact,
 }
 
 impl From<DecisionName> for DecisionKind {
