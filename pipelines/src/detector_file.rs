@@ -17,18 +17,15 @@ const DETECTOR_BYTES_MAX: u64 = 12 << 30;
 /// The file cannot be read, or is not a detector that this version understands.
 pub fn load_detector(path: &Path) -> Result<Detector, PipelineError> {
     let file = File::open(path).map_err(PipelineError::read(path))?;
-    if path.is_dir() {
+    let metadata = file.metadata().map_err(PipelineError::read(path))?;
+    if metadata.is_dir() {
         return Err(PipelineError::Load {
             what: "detector",
             path: path.to_owned(),
             cause: "it is a directory; give a file that `intakt fit` wrote".to_owned(),
         });
     }
-    let length = file
-        .metadata()
-        .map_err(PipelineError::read(path))?
-        .len()
-        .min(DETECTOR_BYTES_MAX);
+    let length = metadata.len().min(DETECTOR_BYTES_MAX);
     // One more, so that nothing grows when the end is looked for.
     let mut bytes = Vec::new();
     bytes

@@ -161,7 +161,7 @@ pub(super) async fn activate(
     let is_json = request.headers().get(CONTENT_TYPE).is_some_and(is_json);
     let (detector, bytes, at_seq) = if is_json {
         let Body(WantedDetector { detector, at_seq }) = Body::from_request(request, &shared).await?;
-        at_seq.map_or(Ok(()), |seq| seq_of_a_frame("at_seq", seq))?;
+        seq_of_a_frame("at_seq", at_seq)?;
         let detector = found(&live, detector).await?;
         // Who goes on with the run, or replays it, looks for it there.
         let is_kept =

@@ -39,7 +39,7 @@ pub(super) async fn labels(
     let mut labels = Vec::with_capacity(posted.len());
     for PostedLabel { camera, seq, truth } in posted {
         let truth = parse_truth(&truth).map_err(Refusal::bad)?;
-        seq_of_a_frame("seq", seq)?;
+        seq_of_a_frame("seq", Some(seq))?;
         labels.push(GivenLabel { camera, seq, truth });
     }
     let is_live = shared.served.live().is_some();

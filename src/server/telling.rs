@@ -65,7 +65,7 @@ pub(super) async fn threshold(
     Body(WantedThreshold { threshold, at_seq }): Body<WantedThreshold>,
 ) -> Accepted<SaidToCamera> {
     known(&live, &camera)?;
-    at_seq.map_or(Ok(()), |seq| seq_of_a_frame("at_seq", seq))?;
+    seq_of_a_frame("at_seq", at_seq)?;
     if !threshold.is_finite() {
         return Err(Refusal::bad("threshold: it is a finite number".to_owned()));
     }
@@ -230,8 +230,8 @@ pub(super) fn accepted(said: SaidToCamera) -> Accepted<SaidToCamera> {
 }
 
 /// Refuses numbers that no frame ever has; `field` is where it was given.
-pub(super) fn seq_of_a_frame(field: &str, seq: u64) -> Result<(), Refusal> {
-    match i64::try_from(seq).is_ok() {
+pub(super) fn seq_of_a_frame(field: &str, seq: Option<u64>) -> Result<(), Refusal> {
+    match seq.is_none_or(|seq| i64::try_from(seq).is_ok()) {
         true => Ok(()),
         false => Err(Refusal::bad(format!("{field}: no frame has such a number"))),
     }

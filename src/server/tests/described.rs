@@ -17,6 +17,13 @@ use super::super::wire::status::RunStatus;
 #[openapi(components(schemas(FrameVerdict, RunStatus)))]
 struct Described;
 
+/// Panics unless `value` is as the type called `name` is described.
+fn check_answer(name: &str, value: &Value, at: &str) {
+    let document = to_value(Described::openapi()).unwrap();
+    let schema = json!({"$ref": format!("#/components/schemas/{name}")});
+    check(&document, &schema, value, at);
+}
+
 /// Panics unless `value` is as `schema` has it, with nothing besides.
 fn check(document: &Value, schema: &Value, value: &Value, at: &str) {
     let (mut properties, mut required) = (serde_json::Map::new(), Vec::new());
@@ -205,28 +212,19 @@ fn verdict(decision: Decision) -> Verdict {
 
 #[test]
 fn a_verdict_on_a_posted_image_is_as_described() {
-    let document = to_value(Described::openapi()).unwrap();
-    let schema = json!({"$ref": "#/components/schemas/FrameVerdict"});
     let reason = "cut off".to_owned();
     for decision in [Decision::Pass, Decision::Reject, Decision::Unreadable { reason }] {
         let answered = outcome_json(&Outcome::Judged(verdict(decision).into())).unwrap();
-        check(
-            &document,
-            &schema,
-            &serde_json::from_slice(&answered).unwrap(),
-            "verdict",
-        );
+        check_answer("FrameVerdict", &serde_json::from_slice(&answered).unwrap(), "verdict");
     }
 }
 
 #[test]
 fn a_status_is_as_described() {
-    let document = to_value(Described::openapi()).unwrap();
-    let schema = json!({"$ref": "#/components/schemas/RunStatus"});
     for state in [RunState::Starting, RunState::Running, RunState::Ending, RunState::Ended] {
         for status in [LiveStatus::default(), full()] {
             let answered = to_value(LiveStatus { state, ..status }).unwrap();
-            check(&document, &schema, &answered, "status");
+            check_answer("RunStatus", &answered, "status");
         }
     }
 }
@@ -234,13 +232,7 @@ fn a_status_is_as_described() {
 #[test]
 #[should_panic(expected = "status.rates[0].after.frames: \"7\" is none of")]
 fn what_is_not_as_described_is_found() {
-    let document = to_value(Described::openapi()).unwrap();
     let mut answered = to_value(full()).unwrap();
     answered["rates"][0]["after"]["frames"] = json!("7");
-    check(
-        &document,
-        &json!({"$ref": "#/components/schemas/RunStatus"}),
-        &answered,
-        "status",
-    );
+    check_answer("RunStatus", &answered, "status");
 }
