@@ -33,7 +33,7 @@ pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, ne
     let is_stranger = authorised.is_err();
     let admitted = match authorised {
         Ok(caller) => {
-            let within = within_rate(&shared, &caller, request.uri().path());
+            let within = within_rate(&shared, &caller);
             request.extensions_mut().insert(caller);
             within
         }
@@ -50,8 +50,11 @@ pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, ne
     };
     let headers = response.headers_mut();
     for (name, value) in [
-        // The page asks for nothing from elsewhere, and is shown in nobody else's.
-        (CONTENT_SECURITY_POLICY, "default-src 'self'; frame-ancestors 'none'"),
+        // The page asks for nothing from elsewhere, and is shown in nobody else's. It is told small pictures, and shows them.
+        (
+            CONTENT_SECURITY_POLICY,
+            "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
+        ),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "no-referrer"),
@@ -99,12 +102,9 @@ fn is_for_everybody(request: &Request) -> bool {
     page::is_of_page(path) || (path == session::PATH && request.method() == Method::POST)
 }
 
-fn within_rate(shared: &SharedState, caller: &Caller, path: &str) -> Result<(), Refusal> {
-    let (rates, most) = match path.ends_with("/picture") {
-        true => (&shared.picture_rates, shared.limits.pictures_per_second_max),
-        false => (&shared.rates, shared.limits.requests_per_second_max),
-    };
-    let taken = rates[caller.number].take(Instant::now());
+fn within_rate(shared: &SharedState, caller: &Caller) -> Result<(), Refusal> {
+    let most = shared.limits.requests_per_second_max;
+    let taken = shared.rates[caller.number].take(Instant::now());
     taken.map_err(|wait| too_many(wait, format!("more than {most} requests a second")))
 }
 

@@ -81,8 +81,6 @@ pub(crate) struct Limits {
     pub(crate) verdict_wait_max: Duration,
     /// Requests a second of each token, or without tokens of all local programs together; a second's worth may come at once.
     pub(crate) requests_per_second_max: u32,
-    /// The same for small pictures, of which every page asks for some a second. They are in memory.
-    pub(crate) pictures_per_second_max: u32,
     /// Requests a second from one address without a token that is known, where there are tokens: of pages that are not signed in yet, and
     /// of whoever guesses.
     pub(crate) stranger_requests_per_second_max: u32,
@@ -110,7 +108,6 @@ impl Default for Limits {
             place_wait_max: Duration::from_secs(10),
             verdict_wait_max: Duration::from_secs(30),
             requests_per_second_max: 1_000,
-            pictures_per_second_max: 4_000,
             stranger_requests_per_second_max: 100,
             viewers_max: 256,
             connections_max: 512,

@@ -41,7 +41,6 @@ pub(super) struct SharedState {
     pub(super) tokens: Option<Tokens>,
     pub(super) limits: Limits,
     pub(super) rates: Vec<Rate>,
-    pub(super) picture_rates: Vec<Rate>,
     pub(super) strangers: Strangers,
     /// The run as it was said last.
     pub(super) line: watch::Receiver<Arc<Said>>,
@@ -75,7 +74,6 @@ pub(super) fn router(
     let shared = Arc::new(SharedState {
         served,
         rates: rates_of_callers(tokens.as_ref(), limits.requests_per_second_max),
-        picture_rates: rates_of_callers(tokens.as_ref(), limits.pictures_per_second_max),
         strangers: Strangers::new(limits.stranger_requests_per_second_max),
         tokens,
         line,

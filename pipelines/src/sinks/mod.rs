@@ -23,7 +23,7 @@ pub use live::{
 pub use picture_keeper::PictureKeeper;
 pub(crate) use small::small_size;
 pub use status_file::{STATUS_FILE_NAME, STATUS_WRITTEN_EVERY, StatusFile};
-pub use thumbnails::{CameraThumbnails, Thumbnail, Thumbnails};
+pub use thumbnails::{CameraThumbnails, Thumbnail, Thumbnails, small_jpeg};
 
 use std::sync::Arc;
 

@@ -95,11 +95,17 @@ pub(crate) fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, String>
     Ok(jpeg)
 }
 
-/// Lets every other thread go before this one, which draws what nobody misses.
+/// Lets every other thread go before this one, which draws what nobody misses. A low priority would not do: what runs is left its turn
+/// by Linux, some milliseconds, whoever wakes up meanwhile, unless it is idle by its policy.
 pub(super) fn stand_back() {
-    // Where the system does not know that, it goes on as it was.
     #[cfg(target_os = "linux")]
-    let _ = rustix::process::nice(19);
+    {
+        use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_native_id};
+        use thread_priority::{ThreadPriority, set_thread_priority_and_policy};
+        let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        // Where the system does not allow that, it goes on as it was.
+        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
+    }
 }
 
 /// A frame made small, and where the map lies in it.

@@ -6,9 +6,10 @@ use std::thread::{Builder, JoinHandle};
 
 use intakt_operators::Decision;
 use intakt_operators::dataflow::JudgedFrame;
+use intakt_operators::imaging::decode;
 
 use super::Sink;
-use super::small::{Taken, encode_jpeg, small_heatmap, stand_back};
+use super::small::{Taken, encode_jpeg, small_heatmap, small_image, stand_back};
 use crate::PipelineError;
 use crate::pictures::{AboutPicture, NewestPictures};
 use crate::sources::Clock;
@@ -269,6 +270,15 @@ impl Shared {
 /// The frame, made small, with its heatmap, as a JPEG file.
 fn drawn(waiting: &Taken) -> Result<Vec<u8>, String> {
     encode_jpeg(&small_heatmap(&waiting.seen(), SIDE_PX), QUALITY)
+}
+
+/// A picture made as small as a [`Thumbnail`].
+///
+/// # Errors
+/// A sentence: it is no image.
+pub fn small_jpeg(picture: &[u8]) -> Result<Vec<u8>, String> {
+    let image = decode(picture, u16::MAX).map_err(|error| error.to_string())?;
+    encode_jpeg(&small_image(&image, SIDE_PX), QUALITY)
 }
 
 #[cfg(test)]

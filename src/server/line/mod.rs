@@ -1,24 +1,26 @@
-//! The line as it is now: what the page is told four times a second, and the pictures that it asks for.
+//! The line as it is now: what the page is told four times a second, small pictures included.
 //!
-//! [`Line`] is put together and encoded once for all who look; what other views show, they ask for.
+//! [`Line`] and pictures are put together and encoded once for all who look; what other views show, they ask for.
 
+mod gallery;
 mod picture;
 mod watcher;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
-use futures::Stream;
-use intakt_pipelines::pictures::Pictures;
-use intakt_pipelines::sinks::{LiveStatus, RunState};
+use futures::{Stream, StreamExt, stream};
+use intakt_pipelines::pictures::{AboutPicture, Pictures};
+use intakt_pipelines::sinks::{CameraThumbnails, LiveStatus, RunState, small_jpeg};
 use serde::Deserialize;
 use tokio::sync::watch;
 use utoipa::IntoParams;
 
+use self::gallery::{Gallery, Hung};
 pub(super) use self::picture::{__path_picture, picture};
 use self::watcher::{Seen, Watcher};
 use super::asked::Wanted;
@@ -26,7 +28,7 @@ use super::audit_log::Audit;
 use super::problem::Refusal;
 use super::routes::Shared;
 use super::served::{Keeper, Live, Run, Served, SharedCounted, Shown, blocking, lock};
-use super::wire::line::Line;
+use super::wire::line::{Line, LineEvent};
 
 /// How often the page is told.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
@@ -45,6 +47,8 @@ pub(super) struct Said {
     pub(super) line: Line,
     /// The line as JSON.
     json: Arc<str>,
+    /// By number.
+    pictures: Vec<Arc<Hung>>,
 }
 
 /// Where it is told how a run is.
@@ -57,16 +61,22 @@ impl Said {
             Run::Here(live) => live.board.status(),
             Run::Elsewhere(shown) => shown.status(&mut lock(counted)).unwrap_or_default(),
         };
-        Self::of(&mut Watcher::new(served.starts), status, |_| Seen::default())
+        Self::of(
+            &mut Watcher::new(served.starts),
+            status,
+            |_| Seen::default(),
+            Vec::new(),
+        )
     }
 
-    fn of(watcher: &mut Watcher, status: LiveStatus, seen: impl FnMut(&str) -> Seen) -> Self {
+    fn of(watcher: &mut Watcher, status: LiveStatus, seen: impl FnMut(&str) -> Seen, pictures: Vec<Arc<Hung>>) -> Self {
         let line = watcher.line(&status, seen);
-        let json = serde_json::to_string(&line).expect("what is said of a line is JSON");
+        let json = serde_json::to_string(&LineEvent::Line(&line)).expect("what is said of a line is JSON");
         Self {
             json: json.into(),
             status,
             line,
+            pictures,
         }
     }
 }
@@ -82,13 +92,20 @@ pub(super) async fn tell(served: Served, counted: SharedCounted, told: Told) {
 
 async fn tell_live(live: Live, mut watcher: Watcher, audit: Option<Arc<Audit>>, told: Told) {
     let mut every = regularly(TOLD_EVERY);
+    let mut gallery = Gallery::default();
     loop {
         every.tick().await;
         // Also while nobody looks: who comes sees the last five minutes.
-        let said = Said::of(&mut watcher, live.board.status(), |camera| Seen {
-            pictures: live.thumbnails.of(camera).about(),
-            recent: None,
-        });
+        let status = live.board.status();
+        let mut seen = BTreeMap::new();
+        for of in &status.cameras {
+            let drawn = live.thumbnails.of(&of.camera);
+            let pictures = drawn.about();
+            gallery.hang(&of.camera, pictures, |about| file(&drawn, about));
+            seen.insert(of.camera.clone(), Seen { pictures, recent: None });
+        }
+        let seen = |camera: &str| seen.remove(camera).unwrap_or_default();
+        let said = Said::of(&mut watcher, status, seen, gallery.pictures());
         if told.send(Arc::new(said)).is_err() {
             return;
         }
@@ -101,19 +118,27 @@ async fn tell_live(live: Live, mut watcher: Watcher, audit: Option<Arc<Audit>>, 
     }
 }
 
+/// The file of one of a camera's pictures.
+fn file(drawn: &CameraThumbnails, about: AboutPicture) -> Option<Arc<[u8]>> {
+    let mut both = [&drawn.newest, &drawn.rejected].into_iter().flatten();
+    both.find(|drawn| drawn.about == about).map(|drawn| drawn.jpeg.clone())
+}
+
 async fn tell_shown(shown: Arc<dyn Shown>, mut watcher: Watcher, keeper: Keeper, counted: SharedCounted, told: Told) {
     let mut every = regularly(LOOKED_EVERY);
+    let gallery = Arc::<Mutex<Gallery>>::default();
     loop {
         every.tick().await;
-        let (shown, keeper, counted) = (shown.clone(), keeper.clone(), counted.clone());
-        let looked = blocking(move || look(&*shown, &keeper, &counted)).await;
+        let (shown, keeper, counted, hung) = (shown.clone(), keeper.clone(), counted.clone(), gallery.clone());
+        let looked = blocking(move || look(&*shown, &keeper, &counted, &mut lock(&hung))).await;
         // A store that cannot be read at the moment is read the next time; who asks for more is told why.
         let Ok(Ok((status, mut seen))) = looked else {
             // Whoever hears the last of it again knows that the server is there.
             told.send_if_modified(|said| said.status.said_at_us > 0);
             continue;
         };
-        let said = Said::of(&mut watcher, status, |camera| seen.remove(camera).unwrap_or_default());
+        let seen = |camera: &str| seen.remove(camera).unwrap_or_default();
+        let said = Said::of(&mut watcher, status, seen, lock(&gallery).pictures());
         if told.send(Arc::new(said)).is_err() {
             return;
         }
@@ -125,6 +150,7 @@ fn look(
     shown: &dyn Shown,
     keeper: &Keeper,
     counted: &SharedCounted,
+    gallery: &mut Gallery,
 ) -> Result<(LiveStatus, BTreeMap<Arc<str>, Seen>), String> {
     let mut counted = lock(counted);
     let status = shown.status(&mut counted)?;
@@ -134,7 +160,11 @@ fn look(
         Keeper::Nobody | Keeper::Process0 => None,
     };
     let seen = status.cameras.iter().map(|of| {
-        let newest = pictures.as_ref().and_then(|pictures| pictures.newest(&of.camera).ok());
+        let newest = pictures.as_ref().and_then(|pictures| {
+            let newest = pictures.newest(&of.camera).ok()?;
+            gallery.hang(&of.camera, newest, |about| small_file(pictures, &of.camera, about));
+            Some(newest)
+        });
         // Of a run that goes on, it shows in how its counts grow.
         let recent = (status.state == RunState::Ended).then(|| counted.camera(&of.camera));
         let seen = Seen {
@@ -145,6 +175,12 @@ fn look(
     });
     let seen = seen.collect();
     Ok((status, seen))
+}
+
+/// A kept picture, made as small as those of a run that goes on here; none if it is damaged, or gone meanwhile.
+fn small_file(pictures: &Pictures, camera: &str, about: AboutPicture) -> Option<Arc<[u8]>> {
+    let kept = pictures.of(camera, about.seq).ok()??;
+    small_jpeg(&kept.heatmap_jpeg).ok().map(Into::into)
 }
 
 fn regularly(every: Duration) -> tokio::time::Interval {
@@ -158,15 +194,17 @@ fn regularly(every: Duration) -> tokio::time::Interval {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WantedLines {
-    /// Whether somebody looks at the small pictures meanwhile: each camera's is drawn once a second then, and else every ten seconds.
+    /// Whether somebody looks at small pictures meanwhile: each camera's is drawn once a second then, and else every ten seconds, and
+    /// told as an event called `picture`.
     #[serde(default)]
     pictures: bool,
 }
 
 /// How the line is, four times a second, or every two seconds if the run does not go on in this process, as server-sent events called
-/// `line`. The data of each is JSON.
+/// `line`; with `pictures`, also as those called `picture`: first the newest of each camera, then each as it is drawn. The data of each
+/// is JSON.
 #[utoipa::path(get, path = "/events", tag = "line", params(WantedLines), responses(
-    (status = 200, body = Line, content_type = "text/event-stream", description = "Events; the schema is that of their data"),
+    (status = 200, body = LineEvent<'_>, content_type = "text/event-stream", description = "Events; the schemas are those of their data"),
     (status = 503, description = "As many are told as may be"),
 ))]
 pub(super) async fn events(
@@ -182,15 +220,21 @@ pub(super) async fn events(
     let after = AFTER_ANOTHER
         .saturating_mul(u32::try_from(others).unwrap_or(u32::MAX))
         .min(AFTER_MAX);
-    let told = (shared, lines, viewer);
-    let events = futures::stream::unfold(told, move |(shared, mut lines, viewer)| async move {
+    let told = (shared, lines, viewer, 0);
+    let events = stream::unfold(told, move |(shared, mut lines, viewer, mut seen)| async move {
         lines.changed().await.ok()?;
         tokio::time::sleep(after).await;
-        if let (Some(live), true) = (shared.served.live(), pictures) {
-            live.thumbnails.watch();
+        let said = lines.borrow_and_update().clone();
+        let mut events = vec![Event::default().event("line").data(&*said.json)];
+        if pictures {
+            if let Some(live) = shared.served.live() {
+                live.thumbnails.watch();
+            }
+            let newer = said.pictures.iter().filter(|hung| hung.number > seen);
+            events.extend(newer.map(|hung| Event::default().event("picture").data(&*hung.json)));
+            seen = said.pictures.last().map_or(seen, |hung| hung.number);
         }
-        let json = lines.borrow_and_update().json.clone();
-        Some((Ok(Event::default().event("line").data(&*json)), (shared, lines, viewer)))
+        Some((stream::iter(events.into_iter().map(Ok)), (shared, lines, viewer, seen)))
     });
-    Ok(Sse::new(events).keep_alive(KeepAlive::default()))
+    Ok(Sse::new(events.flatten()).keep_alive(KeepAlive::default()))
 }

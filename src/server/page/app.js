@@ -1,7 +1,7 @@
 // The page: which view is shown, who looks, and what the server says four times a second.
 import { ask, tell } from "./api.js";
 import * as compare from "./compare.js";
-import { showAlerts, showLine } from "./line.js";
+import { showAlerts, showLine, showPicture } from "./line.js";
 import * as rates from "./rates.js";
 import * as review from "./review.js";
 import * as whatif from "./whatif.js";
@@ -55,7 +55,7 @@ function heard(line) {
   const names = line.cameras.map(({ camera }) => camera);
   review.setCameras(names);
   whatif.setCameras(names);
-  showLine(line, shown === "line");
+  showLine(line);
   showAlerts(line.alerts);
 }
 
@@ -128,6 +128,7 @@ function listen() {
     heardAt = Date.now();
     heard(JSON.parse(event.data));
   });
+  events.addEventListener("picture", (event) => showPicture(JSON.parse(event.data)));
   events.onerror = () => {
     showState("lost");
     // A browser that was refused does not try again by itself, and does not say why.

@@ -9,15 +9,15 @@ const tiles = new Map();
 const cameras = document.querySelector("#cameras");
 const alerts = document.querySelector("#alerts");
 
-// Pictures are asked for only while they are seen; what tiles say is kept up, so that a reject of a minute ago is not taken for a new one.
-export function showLine(line, isSeen) {
+// What tiles say is kept up while another view is seen, so that a reject of a minute ago is not taken for a new one.
+export function showLine(line) {
   for (const camera of line.cameras) {
     if (!tiles.has(camera.camera)) {
       const tile = new Tile(camera.camera);
       tiles.set(camera.camera, tile);
       cameras.append(tile.element);
     }
-    tiles.get(camera.camera).show(camera, line.said_at_us, isSeen);
+    tiles.get(camera.camera).show(camera, line.said_at_us);
   }
   cameras.classList.toggle("is-many", line.cameras.length >= MANY);
   const named = new Set(line.cameras.map(({ camera }) => camera));
@@ -26,6 +26,10 @@ export function showLine(line, isSeen) {
     tile.element.remove();
     tiles.delete(name);
   }
+}
+
+export function showPicture(picture) {
+  tiles.get(picture.camera)?.showPicture(picture);
 }
 
 // Above every view.

@@ -24,10 +24,10 @@ export class Tile {
     return this.element.querySelector(selector);
   }
 
-  show(camera, nowUs, isSeen) {
+  show(camera, nowUs) {
     this.showVerdict(camera);
     this.holdReject(camera, nowUs);
-    if (isSeen) this.showPictures(camera, nowUs);
+    this.showAge(nowUs);
     if (camera.state === "ended") this.find(".nothing").textContent = "no picture was kept";
     this.showRejects(camera);
     const state = this.find(".camera-state");
@@ -74,33 +74,33 @@ export class Tile {
     this.find(".lately").textContent = isHeld && last?.decision !== "reject" ? `✕ rejected ${ago(nowUs - this.rejectedAtUs)}` : "";
   }
 
-  showPictures({ camera, picture, rejected_picture: rejected }, nowUs) {
-    const of = (which, { drawn_at_us: at }) => `/api/v1/cameras/${encodeURIComponent(camera)}/picture?which=${which}&drawn_at_us=${at}`;
-    if (picture && picture.drawn_at_us !== this.drawnAtUs) {
-      this.drawnAtUs = picture.drawn_at_us;
-      this.pictureSeq = picture.seq;
-      const image = this.find(".newest");
-      image.src = of("newest", picture);
-      image.alt = `frame ${picture.seq} of ${camera} with what was found`;
-      image.hidden = false;
-      // Most frames are judged without a picture, so it says which one it is.
-      const shown = this.find(".shown");
-      const decision = picture.is_rejected ? "reject" : "pass";
-      shown.dataset.decision = decision;
-      shown.textContent = `${DECISIONS[decision][0]} frame ${picture.seq.toLocaleString("en")}`;
-      shown.hidden = false;
-    }
-    const held = this.find(".held");
+  showPicture(picture) {
+    const { seq, jpeg } = picture;
+    const src = `data:image/jpeg;base64,${jpeg}`;
+    const image = this.find(".newest");
+    image.src = src;
+    image.alt = `frame ${seq} of ${this.name} with what was found`;
+    image.hidden = false;
+    // Most frames are judged without a picture, so it says which one it is.
+    const shown = this.find(".shown");
+    const decision = picture.is_rejected ? "reject" : "pass";
+    shown.dataset.decision = decision;
+    shown.textContent = `${DECISIONS[decision][0]} frame ${seq.toLocaleString("en")}`;
+    shown.hidden = false;
     // What was rejected stays beside the newest frame until something else is.
-    if (rejected && rejected.drawn_at_us !== this.rejectedDrawnAtUs) {
-      this.rejectedDrawnAtUs = rejected.drawn_at_us;
-      held.querySelector("img").src = of("rejected", rejected);
-      held.querySelector("img").alt = `rejected frame ${rejected.seq} of ${camera}`;
+    const held = this.find(".held");
+    held.hidden = picture.is_rejected || !this.heldPicture;
+    if (picture.is_rejected) {
+      this.heldPicture = picture;
+      held.querySelector("img").src = src;
+      held.querySelector("img").alt = `rejected frame ${seq} of ${this.name}`;
     }
-    held.hidden = !rejected || rejected.seq === this.pictureSeq;
-    if (rejected) {
-      held.querySelector("figcaption").textContent = `✕ ${rejected.seq.toLocaleString("en")}, ${ago(nowUs - rejected.drawn_at_us)}`;
-    }
+  }
+
+  showAge(nowUs) {
+    if (!this.heldPicture) return;
+    const { seq, drawn_at_us: drawnAtUs } = this.heldPicture;
+    this.find(".held figcaption").textContent = `✕ ${seq.toLocaleString("en")}, ${ago(nowUs - drawnAtUs)}`;
   }
 
   // A bar for every five seconds in which something was judged: how much of it was rejected. The highest fills the height, but what is

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use intakt_operators::detector::{Calibration, CalibrationMethod, DetectorDescription, ScoreScale, TrainingImage};
-use intakt_operators::imaging::Image;
+use intakt_operators::imaging::{Image, decode};
 use intakt_operators::{Decision, Label, Outcome, RectPx, Truth, Verdict};
 use intakt_pipelines::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures, TrainingPicture};
 use intakt_pipelines::png::encode_png;
@@ -636,7 +636,7 @@ fn what_needs_a_run_that_goes_on_says_so_and_labels_are_taken() {
 
 /// Pictures of frame `seq` of camera "dock".
 fn picture(seq: u64, is_rejected: bool) -> KeptPicture {
-    let image = Image::new(2, 1, vec![seq as u8; 6]);
+    let image = Image::new(900, 600, vec![seq as u8; 900 * 600 * 3]);
     KeptPicture {
         frame_px: [900, 600],
         frame_jpeg: b"a frame".to_vec(),
@@ -670,6 +670,11 @@ fn the_line_of_a_run_that_has_ended_shows_its_last_minutes_and_pictures() {
             &json!({"seq": 7, "is_rejected": true, "drawn_at_us": 1_007})
         )
     );
+    // What was rejected is told first, and small.
+    let told: Vec<_> = super::page::pictures(run.address).take(2).collect();
+    assert_eq!((&told[0]["seq"], &told[1]["seq"]), (&json!(7), &json!(9)));
+    let small = decode(&super::page::file_of(&told[1]), u16::MAX).unwrap();
+    assert_eq!([small.width_px, small.height_px], [400, 266]);
     // A frame a second: the last bar holds seconds 395 to 399, the first 100 to 104.
     let rejects = camera["rejects"].as_array().unwrap();
     let of = |seqs: std::ops::Range<u64>| {

@@ -45,7 +45,6 @@ const LIMITS: Limits = Limits {
     verdict_wait_max: HANG,
     viewers_max: 3,
     requests_per_second_max: 1_000,
-    pictures_per_second_max: 1_000,
     stranger_requests_per_second_max: 1_000,
     connections_max: 16,
     connections_per_address_max: 15,

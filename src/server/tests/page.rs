@@ -4,16 +4,38 @@ use std::io::{BufRead, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 use super::{FRAMES, Going, HANG, LIMITS, image, post};
 
-/// The data of events that a page would be told, one after the other.
+/// How the line is, again and again, as a page is told.
 pub(super) fn events(address: SocketAddr) -> impl Iterator<Item = serde_json::Value> {
-    heard(address, "/api/v1/events?pictures=true")
+    heard(address, "/api/v1/events?pictures=true", "line")
 }
 
-fn heard(address: SocketAddr, path: &str) -> impl Iterator<Item = serde_json::Value> + use<> {
-    let lines = streamed(address, path, "");
-    lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+/// The pictures that a page is told.
+pub(super) fn pictures(address: SocketAddr) -> impl Iterator<Item = serde_json::Value> {
+    heard(address, "/api/v1/events?pictures=true", "picture")
+}
+
+/// The data of events called `name`, one after the other.
+fn heard(address: SocketAddr, path: &str, name: &str) -> impl Iterator<Item = serde_json::Value> + use<> {
+    let name = format!("event: {name}");
+    let mut is_wanted = false;
+    streamed(address, path, "").filter_map(move |line| {
+        if line.starts_with("event: ") {
+            is_wanted = line == name;
+        }
+        line.strip_prefix("data: ")
+            .filter(|_| is_wanted)
+            .map(|data| serde_json::from_str(data).unwrap())
+    })
+}
+
+/// The bytes of a picture that was told.
+pub(super) fn file_of(picture: &serde_json::Value) -> Vec<u8> {
+    STANDARD.decode(picture["jpeg"].as_str().unwrap()).unwrap()
 }
 
 /// The lines of an answer that does not end; asked for with `headers`, each with its line break.
@@ -95,6 +117,13 @@ fn a_page_is_told_of_verdicts_and_shows_small_pictures() {
     );
     assert!(head.contains("immutable"), "the one that was asked for: {head}");
     assert!(jpeg.starts_with(&[0xff, 0xd8, 0xff]) && jpeg.ends_with(&[0xff, 0xd9]));
+    // Whoever comes is told of it at once.
+    let told = pictures(run.address).next().unwrap();
+    assert_eq!(
+        (&told["camera"], &told["seq"], &told["drawn_at_us"]),
+        (&"dock".into(), &0.into(), drawn_at_us)
+    );
+    assert!(file_of(&told) == jpeg, "the same picture");
     let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
     let (head, nothing) = picture(&format!("if-none-match: {tag}\r\n"));
     assert!(head.starts_with("HTTP/1.1 304") && nothing.is_empty(), "{head}");
@@ -112,7 +141,7 @@ fn pictures_are_drawn_for_those_who_look_at_them() {
     run.ready();
     let post_one = || assert_eq!(post(run.address, FRAMES, &image()).status, 200);
     let drawn = |event: serde_json::Value| event["cameras"][0]["picture"]["seq"].as_u64();
-    let mut hears = heard(run.address, "/api/v1/events");
+    let mut hears = heard(run.address, "/api/v1/events", "line");
     post_one();
     assert_eq!(hears.by_ref().find_map(drawn), Some(0));
     let began = std::time::Instant::now();
@@ -124,11 +153,23 @@ fn pictures_are_drawn_for_those_who_look_at_them() {
         later == Some(0) || began.elapsed() > Duration::from_secs(8),
         "{later:?}"
     );
+    // Who does not look is told none.
+    let words = streamed(run.address, "/api/v1/events", "").filter(|line| line.starts_with("event: "));
+    assert!(words.take(8).all(|word| word == "event: line"));
     let began = std::time::Instant::now();
     let mut looks = events(run.address);
     while looks.next().and_then(drawn) == Some(0) {
         assert!(began.elapsed() < Duration::from_secs(5));
         post_one();
+    }
+    // Each picture is told once: the one that is there, and then newer ones.
+    let mut told = pictures(run.address).map(|picture| picture["seq"].as_u64().unwrap());
+    let mut before = told.next().unwrap();
+    for _ in 0..2 {
+        post_one();
+        let next = told.next().unwrap();
+        assert!(next > before, "{next} after {before}");
+        before = next;
     }
     run.end();
 }

@@ -9,6 +9,14 @@ use utoipa::ToSchema;
 
 use super::verdicts::DecisionName;
 
+/// What those who look at a line are told: events called `line` and `picture`.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum LineEvent<'a> {
+    Line(&'a Line),
+    Picture(&'a CameraPicture),
+}
+
 /// A run at one moment.
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct Line {
@@ -83,13 +91,23 @@ pub(crate) struct LinePicture {
     drawn_at_us: u64,
 }
 
+/// How the newest frame of a camera that was drawn looks; if it was rejected, it is the newest of those, too.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CameraPicture {
+    pub(crate) camera: Arc<str>,
+    #[serde(flatten)]
+    pub(crate) picture: LinePicture,
+    /// A JPEG file with the frame and its heatmap, at most 400 px wide and high, in Base64.
+    pub(crate) jpeg: String,
+}
+
 #[derive(Debug, PartialEq, Serialize, ToSchema)]
 pub(crate) struct LineAlert {
     pub(crate) rule: Arc<str>,
     pub(crate) scope: String,
 }
 
-#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum WhichPicture {
     Newest,
