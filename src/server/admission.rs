@@ -53,7 +53,7 @@ pub(super) async fn admit(State(shared): State<Shared>, mut request: Request, ne
         // The page asks for nothing from elsewhere, and is shown in nobody else's. It is told small pictures, and shows them.
         (
             CONTENT_SECURITY_POLICY,
-            "default-src 'self'; img-src 'self' data:; frame-ancestors 'none'",
+            "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         ),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),

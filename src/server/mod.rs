@@ -146,8 +146,9 @@ impl Server {
             let counted = SharedCounted::default();
             let said = line::Said::at_the_beginning(&served, &counted);
             let (told, line) = watch::channel(Arc::new(said));
-            runtime.spawn(line::tell(served.clone(), counted.clone(), told));
-            let router = routes::router(served, line, counted, listen.tokens, limits);
+            let lookers = Arc::<line::Lookers>::default();
+            runtime.spawn(line::tell(served.clone(), counted.clone(), lookers.clone(), told));
+            let router = routes::router(served, line, lookers, counted, listen.tokens, limits);
             // An error here is the listener's, which was just made; nobody could be told anything else.
             let _ = runtime.block_on(connections::serve(listener, router, limits, ended));
             runtime.shutdown_background();

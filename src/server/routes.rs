@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 
 use super::admission::{Rate, Strangers, admit, let_through, rates_of_callers};
 use super::detectors::{Cards, DETECTOR_BYTES_MAX};
-use super::line::Said;
+use super::line::{Lookers, Said};
 use super::metrics::exposition;
 use super::problem::Refusal;
 use super::served::{SharedCompared, SharedCounted};
@@ -46,6 +46,8 @@ pub(super) struct SharedState {
     pub(super) line: watch::Receiver<Arc<Said>>,
     /// One more than are told of it.
     pub(super) viewers: Arc<()>,
+    /// Those of them who look at pictures.
+    pub(super) lookers: Arc<Lookers>,
     /// Places for bodies in memory.
     pub(super) bodies: Semaphore,
     /// Places for detectors in memory.
@@ -66,6 +68,7 @@ pub(super) struct SharedState {
 pub(super) fn router(
     served: Served,
     line: watch::Receiver<Arc<Said>>,
+    lookers: Arc<Lookers>,
     counted: SharedCounted,
     tokens: Option<Tokens>,
     limits: Limits,
@@ -78,6 +81,7 @@ pub(super) fn router(
         tokens,
         line,
         viewers: Arc::default(),
+        lookers,
         bodies: Semaphore::new(limits.bodies_max),
         uploads: Semaphore::new(1),
         reads: Semaphore::new(limits.reads_max),

@@ -83,6 +83,39 @@ def test_sixteen_cameras_are_seen_as_they_are(sixteen, visit, pytestconfig):
     page.screenshot(path=pytestconfig.getoption("shots") / "sixteen.png", full_page=True)
 
 
+def test_what_was_rejected_stays_in_the_corner_until_something_else_is(sixteen, fitted, visit):
+    path = "/api/v1/cameras/camera-00/frames"
+    post = lambda scene, nth: sixteen.ask(path, (fitted / f"normal/{scene}/{nth:04}.png").read_bytes())
+    page = visit(sixteen.url, size=DESKTOP)
+    tile = page.locator(".tile[data-camera=camera-00]")
+    shown, held = tile.locator(".shown"), tile.locator(".held")
+    expect(shown).to_contain_text("✓ frame")
+    rejected = post("metal", 0)
+    assert rejected["decision"] == "reject"
+    expect(shown).to_have_text(f"✕ frame {rejected['seq']}")
+    expect(held).to_be_hidden()
+    # A picture a second is drawn.
+    page.wait_for_timeout(1_100)
+    passed = post("fabric", 2)
+    assert passed["decision"] == "pass"
+
+    def both_are_seen():
+        expect(shown).to_contain_text(f"✓ frame {passed['seq']}")
+        expect(held.locator("figcaption")).to_contain_text(f"✕ {rejected['seq']}, ")
+        for image in (tile.locator(".newest"), held.locator("img")):
+            expect(image).to_be_visible()
+            assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 256
+
+    both_are_seen()
+    page.keyboard.press("3")
+    page.keyboard.press("1")
+    both_are_seen()
+    page.reload()
+    both_are_seen()
+    # One that is not the newest any more says how old it is.
+    expect(shown).to_have_text(re.compile(r"✓ frame \d+, \d+ s ago"), timeout=10_000)
+
+
 def test_a_reject_is_said_for_as_long_as_it_takes_to_see_it(demo, visit):
     page = visit(demo.url, size=DESKTOP)
     expect(page.locator(".tile")).not_to_have_count(0)

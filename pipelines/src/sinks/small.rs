@@ -198,6 +198,24 @@ fn outlined(image: &Image, mask: &Mask, layout: &FrameLayout) -> Image {
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn whoever_stands_back_is_idle_to_the_system() {
+        let policy = || {
+            let fields = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            // Behind the name, which may hold anything, `policy` is the 39th.
+            let fields = fields.rsplit(')').next().unwrap().split_whitespace();
+            fields.skip(38).next().unwrap().to_owned()
+        };
+        let before_and_after = std::thread::spawn(move || {
+            let before = policy();
+            stand_back();
+            [before, policy()]
+        });
+        // SCHED_OTHER, SCHED_IDLE.
+        assert_eq!(before_and_after.join().unwrap(), ["0", "5"]);
+    }
+
     #[test]
     fn pictures_are_small_and_keep_their_shape() {
         for (from, to) in [

@@ -1,8 +1,9 @@
 //! Small pictures of the newest frames, for people who look at the line now.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{Builder, JoinHandle};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread::{self, Builder, JoinHandle, Thread};
 
 use intakt_operators::Decision;
 use intakt_operators::dataflow::JudgedFrame;
@@ -62,36 +63,28 @@ impl CameraThumbnails {
 
 /// Draws pictures on a thread of its own, at most one a second of each camera and of what each rejects, and few while nobody looks. It
 /// takes from a frame what it draws, so that no frame waits for its picture.
+///
+/// The thread gets what cores have left, which may be nothing for long. So it holds no lock that anybody else takes: it reads its queue
+/// and answers where each place is written once.
 pub struct Thumbnails {
-    shared: Arc<Shared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
-struct Shared {
     state: Mutex<State>,
-    wake: Condvar,
+    watched_until_us: AtomicU64,
+    ended: Arc<AtomicBool>,
+    drawing: Thread,
+    thread: Mutex<Option<JoinHandle<()>>>,
     clock: Arc<dyn Clock>,
 }
 
 /// `T` is what is taken from a frame.
 struct State<T = Taken> {
     cameras: BTreeMap<Arc<str>, Camera<T>>,
-    watched_until_us: u64,
-    ended: bool,
-}
-
-impl<T> Default for State<T> {
-    fn default() -> Self {
-        Self {
-            cameras: BTreeMap::new(),
-            watched_until_us: 0,
-            ended: false,
-        }
-    }
+    newest: Arc<Queued<T>>,
 }
 
 struct Camera<T> {
+    /// Waits until the one in the queue is drawn.
     waiting: Option<Waiting<T>>,
+    queued: Option<Arc<Queued<T>>>,
     /// When the last frame was taken to be drawn, and the last rejected one.
     taken_us: u64,
     rejected_taken_us: u64,
@@ -102,6 +95,7 @@ impl<T> Default for Camera<T> {
     fn default() -> Self {
         Self {
             waiting: None,
+            queued: None,
             taken_us: 0,
             rejected_taken_us: 0,
             drawn: CameraThumbnails::default(),
@@ -109,56 +103,93 @@ impl<T> Default for Camera<T> {
     }
 }
 
-/// A frame that waits to be drawn.
+/// A frame that waits to be queued.
 struct Waiting<T> {
     frame: T,
     is_rejected: bool,
-    /// From when a frame of this camera waits; this one may have come in the place of another.
-    since_us: u64,
+}
+
+/// A frame that is to be drawn.
+struct Queued<T> {
+    /// Gone as soon as it is drawn. Nobody else locks it by then.
+    frame: Mutex<Option<T>>,
+    /// None if it cannot be drawn.
+    drawn: OnceLock<Option<Thumbnail>>,
+    next: OnceLock<Arc<Self>>,
+}
+
+impl<T> Queued<T> {
+    fn new(frame: Option<T>) -> Arc<Self> {
+        Arc::new(Self {
+            frame: Mutex::new(frame),
+            drawn: OnceLock::new(),
+            next: OnceLock::new(),
+        })
+    }
+}
+
+/// The end of the queue at which it is drawn.
+struct Queue<T> {
+    last: Arc<Queued<T>>,
+}
+
+impl<T> Queue<T> {
+    fn next(&mut self) -> Option<Arc<Queued<T>>> {
+        let next = self.last.next.get()?.clone();
+        self.last = next.clone();
+        Some(next)
+    }
 }
 
 impl Thumbnails {
     /// # Errors
     /// The system gives no thread.
     pub fn start(clock: Arc<dyn Clock>) -> Result<Self, PipelineError> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            wake: Condvar::new(),
-            clock,
-        });
-        let drawing = shared.clone();
+        let (state, queue) = State::new();
+        let ended = Arc::<AtomicBool>::default();
+        let (is_over, now) = (ended.clone(), clock.clone());
         let thread = Builder::new()
             .name("thumbnails".to_owned())
-            .spawn(move || drawing.draw_until_ended());
-        let refused = |error| PipelineError::Refused(format!("cannot start a thread for pictures: {error}"));
+            .spawn(move || draw_until(&is_over, queue, &*now));
+        let thread =
+            thread.map_err(|error| PipelineError::Refused(format!("cannot start a thread for pictures: {error}")))?;
         Ok(Self {
-            shared,
-            thread: Mutex::new(Some(thread.map_err(refused)?)),
+            state: Mutex::new(state),
+            watched_until_us: AtomicU64::new(0),
+            ended,
+            drawing: thread.thread().clone(),
+            thread: Mutex::new(Some(thread)),
+            clock,
         })
     }
 
     /// Notes that somebody looks.
     pub fn watch(&self) {
-        let now_us = self.shared.clock.now_us();
-        self.shared.lock().watched_until_us = now_us.saturating_add(WATCHED_FOR_US);
+        let until_us = self.clock.now_us().saturating_add(WATCHED_FOR_US);
+        self.watched_until_us.store(until_us, Ordering::Relaxed);
     }
 
     /// The pictures of a camera.
     pub fn of(&self, camera: &str) -> CameraThumbnails {
-        let state = self.shared.lock();
-        state
-            .cameras
-            .get(camera)
-            .map_or_else(CameraThumbnails::default, |camera| camera.drawn.clone())
+        let mut state = self.lock();
+        if state.collect(camera) {
+            self.drawing.unpark();
+        }
+        let camera = state.cameras.get(camera);
+        camera.map_or_else(CameraThumbnails::default, |camera| camera.drawn.clone())
     }
 
     /// Draws no more.
     pub fn finish(&self) {
-        self.shared.lock().ended = true;
-        self.shared.wake.notify_all();
+        self.ended.store(true, Ordering::Relaxed);
+        self.drawing.unpark();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         // If it panicked there are no pictures; the run is none the worse.
         thread.map(JoinHandle::join);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -167,36 +198,46 @@ impl Sink for Thumbnails {
         let Some(found) = &judged.evidence else {
             return Ok(());
         };
-        let now_us = self.shared.clock.now_us();
+        let now_us = self.clock.now_us();
+        let is_watched = now_us < self.watched_until_us.load(Ordering::Relaxed);
         let verdict = &judged.verdict;
         let is_rejected = verdict.decision == Decision::Reject;
         let frame = || Taken::of(found, verdict);
-        // The thread that draws stands back for those that judge, which do not wait for it: the next frame is as good. There may be no
-        // next one that is rejected.
-        let state = match is_rejected {
-            true => Some(self.shared.lock()),
-            false => self.shared.state.try_lock().ok(),
-        };
-        if state.is_some_and(|mut state| state.take(&verdict.camera, is_rejected, now_us, frame)) {
-            self.shared.wake.notify_one();
+        if self
+            .lock()
+            .take(&verdict.camera, is_rejected, now_us, is_watched, frame)
+        {
+            self.drawing.unpark();
         }
         Ok(())
     }
 }
 
 impl<T> State<T> {
-    fn camera(&mut self, camera: &Arc<str>) -> &mut Camera<T> {
-        self.cameras.entry(camera.clone()).or_default()
+    /// Without frames, and the other end of its queue.
+    fn new() -> (Self, Queue<T>) {
+        let newest = Queued::new(None);
+        let queue = Queue { last: newest.clone() };
+        let cameras = BTreeMap::new();
+        (Self { cameras, newest }, queue)
     }
 
-    /// Whether a frame is to be drawn: then it waits.
-    fn take(&mut self, camera: &Arc<str>, is_rejected: bool, now_us: u64, frame: impl FnOnce() -> T) -> bool {
-        let every_us = match now_us < self.watched_until_us {
+    /// Takes a frame if it is to be drawn; whether one was queued.
+    fn take(
+        &mut self,
+        name: &Arc<str>,
+        is_rejected: bool,
+        now_us: u64,
+        is_watched: bool,
+        frame: impl FnOnce() -> T,
+    ) -> bool {
+        let every_us = match is_watched {
             true => WATCHED_EVERY_US,
             false => UNWATCHED_EVERY_US,
         };
-        let n_waiting = self.cameras.values().filter(|camera| camera.waiting.is_some()).count();
-        let camera = self.camera(camera);
+        let waits = |camera: &&Camera<T>| camera.waiting.is_some() || camera.queued.is_some();
+        let n_waiting = self.cameras.values().filter(waits).count();
+        let camera = self.cameras.entry(name.clone()).or_default();
         let is_due = |taken_us: u64| now_us >= taken_us.saturating_add(every_us) || taken_us == 0;
         let may_wait = match &camera.waiting {
             // What is rejected is not pushed aside by what passed.
@@ -206,70 +247,76 @@ impl<T> State<T> {
         };
         let is_wanted = may_wait && (is_due(camera.taken_us) || (is_rejected && is_due(camera.rejected_taken_us)));
         if is_wanted {
-            let waited = camera.waiting.take();
-            camera.waiting = Some(Waiting {
-                frame: frame(),
-                is_rejected,
-                since_us: waited.map_or(now_us, |waited| waited.since_us),
-            });
+            let frame = frame();
+            camera.waiting = Some(Waiting { frame, is_rejected });
             camera.taken_us = now_us;
             if is_rejected {
                 camera.rejected_taken_us = now_us;
             }
         }
-        is_wanted
+        self.collect(name)
     }
 
-    /// Of the camera whose frame waits longest.
-    fn next(&mut self) -> Option<(Arc<str>, T)> {
-        let waiting = self.cameras.iter_mut().filter(|(_, camera)| camera.waiting.is_some());
-        let (name, camera) =
-            waiting.min_by_key(|(_, camera)| camera.waiting.as_ref().map(|waiting| waiting.since_us))?;
-        Some((name.clone(), camera.waiting.take()?.frame))
+    /// Takes what was drawn of a camera, and queues what waits behind it; whether there is such.
+    fn collect(&mut self, name: &str) -> bool {
+        let Some(camera) = self.cameras.get_mut(name) else {
+            return false;
+        };
+        if let Some(queued) = &camera.queued {
+            let Some(drawn) = queued.drawn.get() else {
+                return false;
+            };
+            if let Some(thumbnail) = drawn {
+                if thumbnail.about.is_rejected {
+                    camera.drawn.rejected = Some(thumbnail.clone());
+                }
+                camera.drawn.newest = Some(thumbnail.clone());
+            }
+            camera.queued = None;
+        }
+        let Some(waiting) = camera.waiting.take() else {
+            return false;
+        };
+        let queued = Queued::new(Some(waiting.frame));
+        camera.queued = Some(queued.clone());
+        let before = std::mem::replace(&mut self.newest, queued.clone());
+        // It is the newest once only.
+        let _ = before.next.set(queued);
+        true
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+/// Draws what is queued, when no other thread wants the core.
+fn draw_until(ended: &AtomicBool, mut queue: Queue<Taken>, clock: &dyn Clock) {
+    stand_back();
+    while !ended.load(Ordering::Relaxed) {
+        let Some(queued) = queue.next() else {
+            thread::park();
+            continue;
+        };
+        let frame = queued.frame.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let thumbnail = frame.and_then(|frame| thumbnail(&frame, clock));
+        let _ = queued.drawn.set(thumbnail);
     }
+}
 
-    fn draw_until_ended(&self) {
-        stand_back();
-        let mut state = self.lock();
-        while !state.ended {
-            let Some((name, waiting)) = state.next() else {
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            drop(state);
-            let jpeg = drawn(&waiting);
-            state = self.lock();
-            // A frame that cannot be drawn has no picture.
-            if let Ok(jpeg) = jpeg {
-                let is_rejected = waiting.verdict.decision == Decision::Reject;
-                let about = AboutPicture {
-                    seq: waiting.verdict.seq,
-                    is_rejected,
-                    drawn_at_us: self.clock.now_us(),
-                };
-                let thumbnail = Thumbnail {
-                    about,
-                    jpeg: jpeg.into(),
-                };
-                let drawn = &mut state.camera(&name).drawn;
-                if is_rejected {
-                    drawn.rejected = Some(thumbnail.clone());
-                }
-                drawn.newest = Some(thumbnail);
-            }
-        }
-    }
+/// The picture of a frame; none of one that cannot be drawn.
+fn thumbnail(frame: &Taken, clock: &dyn Clock) -> Option<Thumbnail> {
+    let jpeg = drawn(frame).ok()?;
+    let about = AboutPicture {
+        seq: frame.verdict.seq,
+        is_rejected: frame.verdict.decision == Decision::Reject,
+        drawn_at_us: clock.now_us(),
+    };
+    Some(Thumbnail {
+        about,
+        jpeg: jpeg.into(),
+    })
 }
 
 /// The frame, made small, with its heatmap, as a JPEG file.
-fn drawn(waiting: &Taken) -> Result<Vec<u8>, String> {
-    encode_jpeg(&small_heatmap(&waiting.seen(), SIDE_PX), QUALITY)
+fn drawn(frame: &Taken) -> Result<Vec<u8>, String> {
+    encode_jpeg(&small_heatmap(&frame.seen(), SIDE_PX), QUALITY)
 }
 
 /// A picture made as small as a [`Thumbnail`].
@@ -287,39 +334,90 @@ mod tests {
 
     const SECOND_US: u64 = 1_000_000;
 
+    /// The next frame that is to be drawn, as if it had been, with this decision.
+    fn draw<T>(queue: &mut Queue<T>, is_rejected: bool) -> Option<T> {
+        let queued = queue.next()?;
+        let frame = queued.frame.lock().unwrap().take();
+        let about = AboutPicture {
+            seq: 0,
+            is_rejected,
+            drawn_at_us: 0,
+        };
+        let jpeg: Arc<[u8]> = [].into();
+        let was_drawn = queued.drawn.set(Some(Thumbnail { about, jpeg }));
+        assert!(was_drawn.is_ok());
+        frame
+    }
+
     #[test]
-    fn the_camera_whose_frame_waits_longest_is_drawn_first() {
-        let mut state = State::<u64>::default();
+    fn a_camera_has_one_frame_in_the_queue_and_one_behind_it() {
+        let (mut state, mut queue) = State::<u64>::new();
         let names = ["a", "b", "c"].map(Arc::<str>::from);
-        for (at, name) in [(0, &names[2]), (1, &names[0]), (2, &names[1]), (3, &names[2])] {
-            // A second frame of "c" takes the place of the first, in its place in the line.
-            assert!(state.take(name, at == 3, (100 + at) * SECOND_US, || at));
+        // Of "c" the third frame waits, which was rejected: the second went, and the fourth does not take its place.
+        let taken = [(0, 2), (1, 0), (2, 1), (3, 2), (4, 2), (5, 2)].map(|(at, camera)| {
+            let now_us = (100 + at) * SECOND_US;
+            state.take(&names[camera], at == 4, now_us, true, || at)
+        });
+        assert_eq!(taken, [true, true, true, false, false, false], "who is queued");
+        let mut drawn: Vec<_> = std::iter::from_fn(|| draw(&mut queue, false)).collect();
+        assert_eq!(drawn, [0, 1, 2]);
+        assert!(
+            names.iter().all(|name| state.cameras[name].drawn.newest.is_none()),
+            "not collected yet"
+        );
+        assert_eq!(names.each_ref().map(|name| state.collect(name)), [false, false, true]);
+        drawn.extend(draw(&mut queue, true));
+        assert_eq!(drawn[3..], [4]);
+        state.collect("c");
+        let pictures = &state.cameras["c"].drawn;
+        assert!(pictures.newest.is_some() && pictures.rejected.is_some());
+        assert!(state.cameras["a"].drawn.rejected.is_none());
+    }
+
+    #[test]
+    fn where_no_core_is_left_to_draw_nobody_waits_and_few_frames_are_held() {
+        let (mut state, mut queue) = State::<Arc<u64>>::new();
+        let held = Arc::new(0);
+        let cameras: Vec<Arc<str>> = (0..100).map(|camera| format!("{camera}").into()).collect();
+        for at in 1..=50 {
+            for camera in &cameras {
+                state.take(camera, false, at * SECOND_US, true, || held.clone());
+                state.collect(camera);
+            }
         }
-        let order: Vec<_> = std::iter::from_fn(|| state.next()).collect();
-        let [a, b, c] = names;
-        assert_eq!(order, [(c, 3), (a, 1), (b, 2)]);
+        assert_eq!(Arc::strong_count(&held) - 1, 2 * WAITING_MAX);
+        for camera in &cameras {
+            state.take(camera, true, 60 * SECOND_US, true, || held.clone());
+        }
+        assert_eq!(Arc::strong_count(&held) - 1, cameras.len() + WAITING_MAX);
+        // As soon as there is a core, each camera has its picture, and what was drawn is let go.
+        let drawn = std::iter::from_fn(|| draw(&mut queue, true)).count();
+        assert_eq!(drawn, cameras.len());
+        assert_eq!(Arc::strong_count(&held) - 1, WAITING_MAX);
     }
 
     #[test]
     fn few_are_drawn_while_nobody_looks_and_rejects_come_first() {
         let dock: Arc<str> = "dock".into();
-        let mut state = State::default();
+        let (mut state, mut queue) = State::new();
+        let mut is_watched = false;
         // What waits is drawn at once.
-        let is_drawn = |state: &mut State<()>, is_rejected, now_us| {
-            state.take(&dock, is_rejected, now_us, || ()) && state.next().is_some()
+        let mut is_drawn = |is_watched: bool, is_rejected: bool, now_us: u64| {
+            state.take(&dock, is_rejected, now_us, is_watched, || ()) && draw(&mut queue, is_rejected).is_some()
         };
         let mut now_us = 100 * SECOND_US;
-        assert!(is_drawn(&mut state, false, now_us), "the first frame");
+        assert!(is_drawn(is_watched, false, now_us), "the first frame");
         now_us += SECOND_US;
-        assert!(!is_drawn(&mut state, false, now_us), "nobody looks");
-        assert!(is_drawn(&mut state, true, now_us), "the first that is rejected");
+        assert!(!is_drawn(is_watched, false, now_us), "nobody looks");
+        assert!(is_drawn(is_watched, true, now_us), "the first that is rejected");
         now_us += SECOND_US;
-        assert!(!is_drawn(&mut state, true, now_us));
-        state.watched_until_us = now_us + WATCHED_FOR_US;
-        assert!(is_drawn(&mut state, false, now_us), "somebody looks");
-        assert!(!is_drawn(&mut state, false, now_us + SECOND_US / 2));
-        assert!(is_drawn(&mut state, false, now_us + SECOND_US));
+        assert!(!is_drawn(is_watched, true, now_us));
+        is_watched = true;
+        assert!(is_drawn(is_watched, false, now_us), "somebody looks");
+        assert!(!is_drawn(is_watched, false, now_us + SECOND_US / 2));
+        assert!(is_drawn(is_watched, false, now_us + SECOND_US));
         now_us += WATCHED_FOR_US;
-        assert!(!is_drawn(&mut state, false, now_us), "they went");
+        is_watched = false;
+        assert!(!is_drawn(is_watched, false, now_us), "they went");
     }
 }

@@ -8,7 +8,7 @@ mod watcher;
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::extract::State;
@@ -16,8 +16,9 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::{Stream, StreamExt, stream};
 use intakt_pipelines::pictures::{AboutPicture, Pictures};
 use intakt_pipelines::sinks::{CameraThumbnails, LiveStatus, RunState, small_jpeg};
+use intakt_pipelines::store::Counted;
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use utoipa::IntoParams;
 
 use self::gallery::{Gallery, Hung};
@@ -33,8 +34,7 @@ use super::wire::line::{Line, LineEvent};
 /// How often the page is told.
 const TOLD_EVERY: Duration = Duration::from_millis(250);
 
-/// How much later each viewer is told than the one before, so that what they ask for then does not come all at once and holds up no
-/// frame; the last ones together.
+/// How much later each viewer is told than the one before, so that telling all of them holds up no frame; the last ones together.
 const AFTER_ANOTHER: Duration = Duration::from_millis(2);
 const AFTER_MAX: Duration = Duration::from_millis(120);
 
@@ -53,6 +53,26 @@ pub(super) struct Said {
 
 /// Where it is told how a run is.
 pub(super) type Told = watch::Sender<Arc<Said>>;
+
+/// Those who look at pictures.
+#[derive(Default)]
+pub(super) struct Lookers {
+    /// One more than there are.
+    here: Arc<()>,
+    come: Notify,
+}
+
+impl Lookers {
+    /// One more, for as long as what is returned is kept.
+    fn come(&self) -> Arc<()> {
+        self.come.notify_one();
+        self.here.clone()
+    }
+
+    fn are_here(&self) -> bool {
+        Arc::strong_count(&self.here) > 1
+    }
+}
 
 impl Said {
     /// Before anybody asks. Of a run elsewhere that cannot be read at the moment, nothing yet.
@@ -82,11 +102,11 @@ impl Said {
 }
 
 /// Tells how the run is, until nobody can hear it any more.
-pub(super) async fn tell(served: Served, counted: SharedCounted, told: Told) {
+pub(super) async fn tell(served: Served, counted: SharedCounted, lookers: Arc<Lookers>, told: Told) {
     let watcher = Watcher::new(served.starts);
     match served.run {
         Run::Here(live) => tell_live(live, watcher, served.audit, told).await,
-        Run::Elsewhere(shown) => tell_shown(shown, watcher, served.keeper, counted, told).await,
+        Run::Elsewhere(shown) => tell_shown(shown, watcher, served.keeper, counted, lookers, told).await,
     }
 }
 
@@ -124,13 +144,26 @@ fn file(drawn: &CameraThumbnails, about: AboutPicture) -> Option<Arc<[u8]>> {
     both.find(|drawn| drawn.about == about).map(|drawn| drawn.jpeg.clone())
 }
 
-async fn tell_shown(shown: Arc<dyn Shown>, mut watcher: Watcher, keeper: Keeper, counted: SharedCounted, told: Told) {
+async fn tell_shown(
+    shown: Arc<dyn Shown>,
+    mut watcher: Watcher,
+    keeper: Keeper,
+    counted: SharedCounted,
+    lookers: Arc<Lookers>,
+    told: Told,
+) {
     let mut every = regularly(LOOKED_EVERY);
     let gallery = Arc::<Mutex<Gallery>>::default();
     loop {
-        every.tick().await;
-        let (shown, keeper, counted, hung) = (shown.clone(), keeper.clone(), counted.clone(), gallery.clone());
-        let looked = blocking(move || look(&*shown, &keeper, &counted, &mut lock(&hung))).await;
+        tokio::select! {
+            _ = every.tick() => {}
+            () = lookers.come.notified() => {}
+        }
+        let (shown, keeper, counted) = (shown.clone(), keeper.clone(), counted.clone());
+        // Pictures are made small for those who look at them alone.
+        let hung = lookers.are_here().then(|| gallery.clone());
+        let look = move || look(&*shown, &keeper, &counted, hung.as_deref().map(lock));
+        let looked = blocking(look).await;
         // A store that cannot be read at the moment is read the next time; who asks for more is told why.
         let Ok(Ok((status, mut seen))) = looked else {
             // Whoever hears the last of it again knows that the server is there.
@@ -145,31 +178,44 @@ async fn tell_shown(shown: Arc<dyn Shown>, mut watcher: Watcher, keeper: Keeper,
     }
 }
 
-/// A run that does not go on here, and by camera what is kept of it.
+/// A run that does not go on here, and by camera what is kept of it. Its pictures are hung in the `gallery`, if there is one.
 fn look(
     shown: &dyn Shown,
     keeper: &Keeper,
     counted: &SharedCounted,
-    gallery: &mut Gallery,
+    mut gallery: Option<MutexGuard<'_, Gallery>>,
 ) -> Result<(LiveStatus, BTreeMap<Arc<str>, Seen>), String> {
-    let mut counted = lock(counted);
-    let status = shown.status(&mut counted)?;
+    let (status, mut seen) = counts(shown, &mut lock(counted))?;
     let pictures = match keeper {
         // A file that is damaged holds no picture.
         Keeper::Here(kept) => Pictures::look(&kept.pictures).ok().flatten(),
         Keeper::Nobody | Keeper::Process0 => None,
     };
+    for (camera, seen) in &mut seen {
+        let Some((pictures, newest)) = pictures
+            .as_ref()
+            .and_then(|pictures| Some((pictures, pictures.newest(camera).ok()?)))
+        else {
+            continue;
+        };
+        if let Some(gallery) = &mut gallery {
+            gallery.hang(camera, newest, |about| small_file(pictures, camera, about));
+        }
+        seen.pictures = newest;
+    }
+    Ok((status, seen))
+}
+
+/// A run that does not go on here, and of each camera of one that has ended its last minutes: of a run that goes on, they show in how
+/// its counts grow.
+fn counts(shown: &dyn Shown, counted: &mut Counted) -> Result<(LiveStatus, BTreeMap<Arc<str>, Seen>), String> {
+    let status = shown.status(counted)?;
+    let has_ended = status.state == RunState::Ended;
     let seen = status.cameras.iter().map(|of| {
-        let newest = pictures.as_ref().and_then(|pictures| {
-            let newest = pictures.newest(&of.camera).ok()?;
-            gallery.hang(&of.camera, newest, |about| small_file(pictures, &of.camera, about));
-            Some(newest)
-        });
-        // Of a run that goes on, it shows in how its counts grow.
-        let recent = (status.state == RunState::Ended).then(|| counted.camera(&of.camera));
+        let counted = has_ended.then(|| counted.camera(&of.camera)).flatten();
         let seen = Seen {
-            pictures: newest.unwrap_or_default(),
-            recent: recent.flatten().map(|counted| counted.recent.bars()),
+            recent: counted.map(|counted| counted.recent.bars()),
+            ..Seen::default()
         };
         (of.camera.clone(), seen)
     });
@@ -220,8 +266,9 @@ pub(super) async fn events(
     let after = AFTER_ANOTHER
         .saturating_mul(u32::try_from(others).unwrap_or(u32::MAX))
         .min(AFTER_MAX);
-    let told = (shared, lines, viewer, 0);
-    let events = stream::unfold(told, move |(shared, mut lines, viewer, mut seen)| async move {
+    let looker = pictures.then(|| shared.lookers.come());
+    let told = (shared, lines, (viewer, looker), 0);
+    let events = stream::unfold(told, move |(shared, mut lines, places, mut seen)| async move {
         lines.changed().await.ok()?;
         tokio::time::sleep(after).await;
         let said = lines.borrow_and_update().clone();
@@ -234,7 +281,7 @@ pub(super) async fn events(
             events.extend(newer.map(|hung| Event::default().event("picture").data(&*hung.json)));
             seen = said.pictures.last().map_or(seen, |hung| hung.number);
         }
-        Some((stream::iter(events.into_iter().map(Ok)), (shared, lines, viewer, seen)))
+        Some((stream::iter(events.into_iter().map(Ok)), (shared, lines, places, seen)))
     });
     Ok(Sse::new(events.flatten()).keep_alive(KeepAlive::default()))
 }

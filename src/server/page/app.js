@@ -128,7 +128,10 @@ function listen() {
     heardAt = Date.now();
     heard(JSON.parse(event.data));
   });
-  events.addEventListener("picture", (event) => showPicture(JSON.parse(event.data)));
+  events.addEventListener("picture", (event) => {
+    heardAt = Date.now();
+    showPicture(JSON.parse(event.data));
+  });
   events.onerror = () => {
     showState("lost");
     // A browser that was refused does not try again by itself, and does not say why.

@@ -6,6 +6,8 @@ const STATES = {
   starting: "no frame yet", ended: "ended", live: "live", idle: "idle", late: "late", dropping: "dropping", reconnecting: "reconnecting",
 };
 const HELD_US = 5_000_000;
+// A picture that is older says so: of a camera of which nothing comes, or where the line leaves no core to draw.
+const OLD_US = 5_000_000;
 const SPARK_WIDTH = 120;
 const SPARK_HEIGHT = 24;
 // The share of rejects that fills the height at least.
@@ -27,7 +29,7 @@ export class Tile {
   show(camera, nowUs) {
     this.showVerdict(camera);
     this.holdReject(camera, nowUs);
-    this.showAge(nowUs);
+    this.showAges(nowUs, camera.state);
     if (camera.state === "ended") this.find(".nothing").textContent = "no picture was kept";
     this.showRejects(camera);
     const state = this.find(".camera-state");
@@ -76,6 +78,7 @@ export class Tile {
 
   showPicture(picture) {
     const { seq, jpeg } = picture;
+    this.picture = picture;
     const src = `data:image/jpeg;base64,${jpeg}`;
     const image = this.find(".newest");
     image.src = src;
@@ -85,7 +88,8 @@ export class Tile {
     const shown = this.find(".shown");
     const decision = picture.is_rejected ? "reject" : "pass";
     shown.dataset.decision = decision;
-    shown.textContent = `${DECISIONS[decision][0]} frame ${seq.toLocaleString("en")}`;
+    shown.querySelector(".which").textContent = `${DECISIONS[decision][0]} frame ${seq.toLocaleString("en")}`;
+    shown.querySelector(".age").textContent = "";
     shown.hidden = false;
     // What was rejected stays beside the newest frame until something else is.
     const held = this.find(".held");
@@ -97,7 +101,11 @@ export class Tile {
     }
   }
 
-  showAge(nowUs) {
+  showAges(nowUs, state) {
+    if (this.picture) {
+      const ageUs = nowUs - this.picture.drawn_at_us;
+      this.find(".shown .age").textContent = ageUs > OLD_US && state !== "ended" ? `, ${ago(ageUs)}` : "";
+    }
     if (!this.heldPicture) return;
     const { seq, drawn_at_us: drawnAtUs } = this.heldPicture;
     this.find(".held figcaption").textContent = `✕ ${seq.toLocaleString("en")}, ${ago(nowUs - drawnAtUs)}`;

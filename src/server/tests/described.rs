@@ -10,15 +10,16 @@ use intakt_pipelines::sinks::{
 use serde_json::{Value, json, to_value};
 use utoipa::OpenApi;
 
+use super::super::wire::line::{CameraPicture, Line};
 use super::super::wire::posting::FrameVerdict;
 use super::super::wire::status::RunStatus;
 
 #[derive(OpenApi)]
-#[openapi(components(schemas(FrameVerdict, RunStatus)))]
+#[openapi(components(schemas(CameraPicture, FrameVerdict, Line, RunStatus)))]
 struct Described;
 
 /// Panics unless `value` is as the type called `name` is described.
-fn check_answer(name: &str, value: &Value, at: &str) {
+pub(super) fn check_answer(name: &str, value: &Value, at: &str) {
     let document = to_value(Described::openapi()).unwrap();
     let schema = json!({"$ref": format!("#/components/schemas/{name}")});
     check(&document, &schema, value, at);

@@ -7,29 +7,35 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use super::described::check_answer;
 use super::{FRAMES, Going, HANG, LIMITS, image, post};
 
 /// How the line is, again and again, as a page is told.
 pub(super) fn events(address: SocketAddr) -> impl Iterator<Item = serde_json::Value> {
-    heard(address, "/api/v1/events?pictures=true", "line")
+    named("line", heard(address, "/api/v1/events?pictures=true"))
 }
 
 /// The pictures that a page is told.
 pub(super) fn pictures(address: SocketAddr) -> impl Iterator<Item = serde_json::Value> {
-    heard(address, "/api/v1/events?pictures=true", "picture")
+    named("picture", heard(address, "/api/v1/events?pictures=true"))
 }
 
-/// The data of events called `name`, one after the other.
-fn heard(address: SocketAddr, path: &str, name: &str) -> impl Iterator<Item = serde_json::Value> + use<> {
-    let name = format!("event: {name}");
-    let mut is_wanted = false;
+fn named(
+    name: &'static str,
+    events: impl Iterator<Item = (String, serde_json::Value)>,
+) -> impl Iterator<Item = serde_json::Value> {
+    events.filter(move |(found, _)| found == name).map(|(_, data)| data)
+}
+
+/// Events, one after the other, with their names.
+fn heard(address: SocketAddr, path: &str) -> impl Iterator<Item = (String, serde_json::Value)> + use<> {
+    let mut name = String::new();
     streamed(address, path, "").filter_map(move |line| {
-        if line.starts_with("event: ") {
-            is_wanted = line == name;
+        if let Some(next) = line.strip_prefix("event: ") {
+            name = next.to_owned();
         }
-        line.strip_prefix("data: ")
-            .filter(|_| is_wanted)
-            .map(|data| serde_json::from_str(data).unwrap())
+        let data = line.strip_prefix("data: ")?;
+        Some((name.clone(), serde_json::from_str(data).unwrap()))
     })
 }
 
@@ -124,6 +130,8 @@ fn a_page_is_told_of_verdicts_and_shows_small_pictures() {
         (&"dock".into(), &0.into(), drawn_at_us)
     );
     assert!(file_of(&told) == jpeg, "the same picture");
+    check_answer("CameraPicture", &told, "picture");
+    check_answer("Line", &super::page::events(run.address).next().unwrap(), "line");
     let tag = head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
     let (head, nothing) = picture(&format!("if-none-match: {tag}\r\n"));
     assert!(head.starts_with("HTTP/1.1 304") && nothing.is_empty(), "{head}");
@@ -141,7 +149,7 @@ fn pictures_are_drawn_for_those_who_look_at_them() {
     run.ready();
     let post_one = || assert_eq!(post(run.address, FRAMES, &image()).status, 200);
     let drawn = |event: serde_json::Value| event["cameras"][0]["picture"]["seq"].as_u64();
-    let mut hears = heard(run.address, "/api/v1/events", "line");
+    let mut hears = named("line", heard(run.address, "/api/v1/events"));
     post_one();
     assert_eq!(hears.by_ref().find_map(drawn), Some(0));
     let began = std::time::Instant::now();
@@ -154,8 +162,8 @@ fn pictures_are_drawn_for_those_who_look_at_them() {
         "{later:?}"
     );
     // Who does not look is told none.
-    let words = streamed(run.address, "/api/v1/events", "").filter(|line| line.starts_with("event: "));
-    assert!(words.take(8).all(|word| word == "event: line"));
+    let names = heard(run.address, "/api/v1/events").map(|(name, _)| name);
+    assert!(names.take(8).all(|name| name == "line"));
     let began = std::time::Instant::now();
     let mut looks = events(run.address);
     while looks.next().and_then(drawn) == Some(0) {
@@ -163,13 +171,16 @@ fn pictures_are_drawn_for_those_who_look_at_them() {
         post_one();
     }
     // Each picture is told once: the one that is there, and then newer ones.
-    let mut told = pictures(run.address).map(|picture| picture["seq"].as_u64().unwrap());
-    let mut before = told.next().unwrap();
-    for _ in 0..2 {
-        post_one();
-        let next = told.next().unwrap();
-        assert!(next > before, "{next} after {before}");
-        before = next;
+    let mut seqs = Vec::new();
+    for (name, data) in heard(run.address, "/api/v1/events?pictures=true") {
+        match name.as_str() {
+            "picture" => seqs.push(data["seq"].as_u64().unwrap()),
+            _ => post_one(),
+        }
+        if seqs.len() == 3 {
+            break;
+        }
     }
+    assert!(seqs.is_sorted_by(|before, after| before < after), "{seqs:?}");
     run.end();
 }
