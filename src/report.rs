@@ -150,6 +150,26 @@ impl Sink for Disagreements {
     }
 }
 
+/// Images that are told by name; of more, how many there are.
+const UNREADABLE_NAMED: usize = 10;
+
+/// Which images of an evaluation could not be read, and why.
+pub(crate) fn unreadable(evaluation: &Evaluation) -> Vec<String> {
+    let all = evaluation.images.iter().filter_map(|image| {
+        let Decision::Unreadable { reason } = &image.verdict.decision else {
+            return None;
+        };
+        Some(format!("unreadable: \"{}\": {reason}", image.verdict.origin))
+    });
+    let mut said: Vec<String> = all.collect();
+    let more = said.len().saturating_sub(UNREADABLE_NAMED);
+    said.truncate(UNREADABLE_NAMED);
+    if more > 0 {
+        said.push(format!("unreadable: {more} more, which `--report` counts by reason"));
+    }
+    said
+}
+
 /// The table of `evaluate`.
 pub(crate) fn evaluation(evaluation: &Evaluation) -> String {
     let m = &evaluation.metrics;

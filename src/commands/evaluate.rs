@@ -52,6 +52,9 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<Outcome, PipelineError> {
         write_atomically(path, &json)?;
     }
     terminal::print(&report::evaluation(&evaluation))?;
+    for said in report::unreadable(&evaluation) {
+        terminal::say(&said);
+    }
     if let (Some(writing), Some(path)) = (writing, &args.report) {
         // Of the same bytes, so that `report` writes the same later.
         writing.write(&of_evaluation(&json, path)?)?;

@@ -53,9 +53,11 @@ impl Question {
             None if authority.as_str() == authority.host() => 80,
             port => port.ok_or_else(refused)?,
         };
+        // A bare address is asked whether it lives; there a browser finds the page.
+        let path = if uri.path() == "/" { "/health" } else { uri.path() };
         Ok(Self {
             address: format!("{}:{port}", authority.host()),
-            path: uri.path().to_owned(),
+            path: path.to_owned(),
         })
     }
 

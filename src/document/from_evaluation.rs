@@ -109,6 +109,9 @@ pub(crate) fn of_evaluation(json: &[u8], path: &Path) -> Result<Document, Pipeli
     Ok(document(serde_json::from_slice(json).map_err(damaged)?))
 }
 
+/// Unreadable images that are told by name.
+const UNREADABLE_NAMED: usize = 10;
+
 fn document(read: Read) -> Document {
     let measured = Measured::of(&read.images);
     let about = &read.about;
@@ -118,12 +121,15 @@ fn document(read: Read) -> Document {
     let quality = quality_of(&read, &measured);
     let mut summary = vec![
         quality::in_a_sentence(&confusion),
-        format!(
-            "Image AUROC {}, pixel AUROC {}, AUPRO {}.",
-            figure(read.metrics.image_auroc),
-            figure(read.metrics.pixel_auroc),
-            figure(read.metrics.aupro)
-        ),
+        match read.metrics.pixel_auroc {
+            None => format!("Image AUROC {}.", figure(read.metrics.image_auroc)),
+            pixel_auroc => format!(
+                "Image AUROC {}, pixel AUROC {}, AUPRO {}.",
+                figure(read.metrics.image_auroc),
+                figure(pixel_auroc),
+                figure(read.metrics.aupro)
+            ),
+        },
     ];
     if let Some(rate) = guaranteed {
         summary.push(format!(
@@ -135,8 +141,10 @@ fn document(read: Read) -> Document {
     let warnings = match read.unreadable {
         0 => Vec::new(),
         n => vec![format!(
-            "{} could not be read, and count in no figure.",
-            counted(n, "image")
+            "{} could not be read, and {} in no figure: {}.",
+            counted(n, "image"),
+            if n == 1 { "counts" } else { "count" },
+            names_of_unreadable(&read.images)
         )],
     };
     let frames = counted(read.images.len() as u64, "image");
@@ -315,13 +323,32 @@ fn quality_of(read: &Read, measured: &Measured) -> Quality {
             ),
             (
                 "Defects found",
-                format!("{} are overlapped by a region", share(metrics.region_hit_rate)),
+                match metrics.region_hit_rate {
+                    None => "no masks say where they are".to_owned(),
+                    hits => format!("{} are overlapped by a region", share(hits)),
+                },
             ),
         ],
         roc: roc_curve(measured.by_score()),
         pro,
         classes: classes(measured),
     }
+}
+
+/// The first of them.
+fn names_of_unreadable(images: &[EvaluatedImage]) -> String {
+    let unreadable = images
+        .iter()
+        .filter(|image| matches!(image.verdict.decision, Decision::Unreadable { .. }));
+    let mut names: Vec<_> = unreadable
+        .map(|image| format!("\"{}\"", image.verdict.origin))
+        .collect();
+    let more = names.len().saturating_sub(UNREADABLE_NAMED);
+    names.truncate(UNREADABLE_NAMED);
+    if more > 0 {
+        names.push(format!("and {more} more"));
+    }
+    names.join(", ")
 }
 
 /// Good parts first, then defects by class.

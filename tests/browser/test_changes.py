@@ -153,7 +153,11 @@ def test_leaving_the_question_sets_nothing_whatever_was_confirmed_before(line, v
     assert not told and line.threshold() == before
     ask_to_set(page)
     set_it(page)
-    # The slider stands at the new threshold when that is known.
+    # It is shown until it is in effect, and the slider stands at the new threshold then.
+    expect(page.locator("#whatif .said")).to_contain_text("dock rejects from")
+    expect(page.locator("#whatif [name=own]")).to_have_value(f"{told[0][1]['threshold']:.6g}")
+    line.post()
+    expect(page.locator("#whatif .said")).to_contain_text("on now")
     expect(page.locator("#whatif input[type=range]")).to_have_value("128")
     leave()
     assert len(told) == 1 and line.threshold() == is_near(told[0][1]["threshold"]) != before
@@ -183,6 +187,14 @@ def test_a_threshold_may_be_typed_and_the_one_that_the_detector_came_with_is_a_p
     own.fill("0")
     expect(button).to_be_disabled()
     expect(page.locator("#whatif .why")).to_contain_text("everything would be rejected")
+    own.fill("1,8,5")
+    expect(button).to_be_disabled()
+    expect(page.locator("#whatif .why")).to_have_text("This is no number.")
+    # As many people write it.
+    own.fill("18,5")
+    button.press("Enter")
+    expect(page.locator("#apply p").first).to_contain_text("rejects from 18.5 on")
+    page.keyboard.press("Escape")
     own.fill("1000000")
     button.press("Enter")
     expect(page.locator("#apply p").first).to_contain_text("rejects from 1000000 on")
@@ -191,6 +203,7 @@ def test_a_threshold_may_be_typed_and_the_one_that_the_detector_came_with_is_a_p
     assert line.post()["threshold"] == told[0][1]["threshold"] == 1_000_000
     expect(given).to_be_visible()
     given.press("Enter")
+    expect(own).to_have_value(given.text_content().split(",")[0])
     button.press("Enter")
     set_it(page)
     fitted = line.post()["threshold"]

@@ -55,6 +55,13 @@ def review(page, is_live):
 def whatif(page, is_live):
     expect(page.locator("#whatif .histogram rect")).not_to_have_count(0)
     expect(page.locator("#whatif tbody td").first).to_have_text(re.compile(r"\d of \d"))
+    slider, line = page.locator("#whatif input[type=range]"), page.locator("#whatif .threshold-then")
+    for step in (1, 128, 255):
+        slider.evaluate("(slider, step) => { slider.value = step; slider.dispatchEvent(new Event('input')); }", step)
+        at = slider.bounding_box()
+        thumb = at["x"] + THUMB_PX / 2 + (step - 1) / 254 * (at["width"] - THUMB_PX)
+        assert abs(line.bounding_box()["x"] - thumb) < 2, "the thumb is below the line"
+    slider.evaluate("(slider) => { slider.value = 128; slider.dispatchEvent(new Event('input')); }")
 
 
 def compare(page, is_live):
@@ -68,6 +75,11 @@ def compare(page, is_live):
     # The frame is seen on both sides, also where it passed.
     expect(page.locator("#compare .side .plain:visible")).to_have_count(2)
 
+
+# How much further the page can be scrolled than it has something.
+BELOW = "document.documentElement.scrollHeight - Math.max(innerHeight, document.body.getBoundingClientRect().bottom + scrollY)"
+# Of a slider in Chromium.
+THUMB_PX = 16
 
 VIEWS = [line, rates, review, whatif, compare]
 
@@ -99,4 +111,5 @@ def test_a_view_shows_its_data_and_can_be_read_by_everybody(run, size, scheme, v
     assert moved <= SHIFT_MAX, shifts
     width = page.evaluate("document.documentElement.scrollWidth")
     assert width <= SIZES[size]["width"], f"it is {width} px wide"
+    assert page.evaluate(BELOW) <= 1, "there is nothing below what is seen"
     assert not violations(page)

@@ -121,6 +121,16 @@ fn unreadable_images_are_counted_and_in_no_metric() {
     let (figures, table) = evaluated(&SHARED.detector, dir.path());
     assert_eq!((&figures["frames"], &figures["unreadable"]), (&4.into(), &1.into()));
     assert!(table.contains("4 (1 unreadable)"), "{table}");
+    // It is named, and so it is in the report.
+    let html = dir.path().join("report.html");
+    let ran = intakt(&[&"evaluate", &SHARED.detector, &dir.path(), &"--report", &html]).expect(0);
+    let named = |line: &str| line.starts_with("unreadable: \"") && line.contains("torn.png\": ");
+    assert!(ran.stderr.lines().any(named), "{}", ran.stderr);
+    let html = fs::read_to_string(html).unwrap();
+    let warned = html
+        .split("1 image could not be read, and counts in no figure: ")
+        .nth(1);
+    assert!(warned.unwrap().split('<').next().unwrap().contains("torn.png"));
 }
 
 #[test]

@@ -400,6 +400,8 @@ fn a_run_is_asked_for_its_health_without_a_shell() {
     let [health, ready] = ["health", "ready"].map(|path| format!("http://{}/{path}", served.address));
     let well = intakt(&[&"health", &health]).expect(0);
     assert!(well.stderr.contains("200 {\"alive\":true}"), "{}", well.stderr);
+    let bare = intakt(&[&"health", &format!("http://{}", served.address)]).expect(0);
+    assert!(bare.stderr.contains("200 {\"alive\":true}"), "{}", bare.stderr);
     let stranger = intakt(&[&"health", &ready]).expect(1);
     assert!(stranger.stderr.contains(": 401 "), "{}", stranger.stderr);
     let shown = intakt(&[&"health", &ready, &"--token-file", &token]).expect(0);

@@ -204,8 +204,8 @@ mod tests {
         let policy = || {
             let fields = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
             // Behind the name, which may hold anything, `policy` is the 39th.
-            let fields = fields.rsplit(')').next().unwrap().split_whitespace();
-            fields.skip(38).next().unwrap().to_owned()
+            let mut fields = fields.rsplit(')').next().unwrap().split_whitespace();
+            fields.nth(38).unwrap().to_owned()
         };
         let before_and_after = std::thread::spawn(move || {
             let before = policy();

@@ -82,31 +82,92 @@ struct State<T = Taken> {
 }
 
 struct Camera<T> {
-    /// Waits until the one in the queue is drawn.
-    waiting: Option<Waiting<T>>,
+    /// The newest frame, until it is time to draw another one.
+    newest: Option<Waiting<T>>,
+    /// The newest before that one that was rejected, until it is time to draw another one of these.
+    rejected: Option<T>,
     queued: Option<Arc<Queued<T>>>,
-    /// When the last frame was taken to be drawn, and the last rejected one.
-    taken_us: u64,
-    rejected_taken_us: u64,
+    /// When the last frame was queued, and the last rejected one.
+    newest_queued_us: u64,
+    rejected_queued_us: u64,
     drawn: CameraThumbnails,
+}
+
+struct Waiting<T> {
+    frame: T,
+    is_rejected: bool,
 }
 
 impl<T> Default for Camera<T> {
     fn default() -> Self {
         Self {
-            waiting: None,
+            newest: None,
+            rejected: None,
             queued: None,
-            taken_us: 0,
-            rejected_taken_us: 0,
+            newest_queued_us: 0,
+            rejected_queued_us: 0,
             drawn: CameraThumbnails::default(),
         }
     }
 }
 
-/// A frame that waits to be queued.
-struct Waiting<T> {
-    frame: T,
-    is_rejected: bool,
+impl<T> Camera<T> {
+    /// Frames that it holds.
+    fn held(&self) -> usize {
+        let held = [self.newest.is_some(), self.rejected.is_some(), self.queued.is_some()];
+        held.into_iter().filter(|is_held| *is_held).count()
+    }
+
+    /// Whether it is time to draw the newest frame.
+    fn is_due(&self, is_rejected: bool, now: &Now) -> bool {
+        now.is_due(self.newest_queued_us) || (is_rejected && now.is_due(self.rejected_queued_us))
+    }
+
+    fn take(&mut self, frame: T, is_rejected: bool) {
+        let before = self.newest.replace(Waiting { frame, is_rejected });
+        if is_rejected {
+            self.rejected = None;
+        } else if let Some(before) = before
+            && before.is_rejected
+        {
+            self.rejected = Some(before.frame);
+        }
+    }
+
+    /// The frame that is to be drawn next, if it is time. One that was rejected, and is drawn for that, leaves its turn to what passes.
+    fn next(&mut self, now: &Now) -> Option<T> {
+        if now.is_due(self.rejected_queued_us) {
+            let newest = self.newest.take_if(|newest| newest.is_rejected);
+            let rejected = self.rejected.take().or(newest.map(|newest| newest.frame));
+            if rejected.is_some() {
+                self.rejected_queued_us = now.us;
+                return rejected;
+            }
+        }
+        if !now.is_due(self.newest_queued_us) {
+            return None;
+        }
+        let newest = self.newest.take()?;
+        self.newest_queued_us = now.us;
+        Some(newest.frame)
+    }
+}
+
+struct Now {
+    us: u64,
+    /// Whether somebody looks.
+    is_watched: bool,
+}
+
+impl Now {
+    /// Whether it is time for another one after that of `since_us`.
+    fn is_due(&self, since_us: u64) -> bool {
+        let every_us = match self.is_watched {
+            true => WATCHED_EVERY_US,
+            false => UNWATCHED_EVERY_US,
+        };
+        since_us == 0 || self.us >= since_us.saturating_add(every_us)
+    }
 }
 
 /// A frame that is to be drawn.
@@ -171,8 +232,9 @@ impl Thumbnails {
 
     /// The pictures of a camera.
     pub fn of(&self, camera: &str) -> CameraThumbnails {
+        let now = self.now();
         let mut state = self.lock();
-        if state.collect(camera) {
+        if state.collect(camera, &now) {
             self.drawing.unpark();
         }
         let camera = state.cameras.get(camera);
@@ -188,6 +250,12 @@ impl Thumbnails {
         thread.map(JoinHandle::join);
     }
 
+    fn now(&self) -> Now {
+        let us = self.clock.now_us();
+        let is_watched = us < self.watched_until_us.load(Ordering::Relaxed);
+        Now { us, is_watched }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -198,15 +266,12 @@ impl Sink for Thumbnails {
         let Some(found) = &judged.evidence else {
             return Ok(());
         };
-        let now_us = self.clock.now_us();
-        let is_watched = now_us < self.watched_until_us.load(Ordering::Relaxed);
+        let now = self.now();
         let verdict = &judged.verdict;
         let is_rejected = verdict.decision == Decision::Reject;
         let frame = || Taken::of(found, verdict);
-        if self
-            .lock()
-            .take(&verdict.camera, is_rejected, now_us, is_watched, frame)
-        {
+        let is_queued = self.lock().take(&verdict.camera, is_rejected, &now, frame);
+        if is_queued {
             self.drawing.unpark();
         }
         Ok(())
@@ -222,43 +287,21 @@ impl<T> State<T> {
         (Self { cameras, newest }, queue)
     }
 
-    /// Takes a frame if it is to be drawn; whether one was queued.
-    fn take(
-        &mut self,
-        name: &Arc<str>,
-        is_rejected: bool,
-        now_us: u64,
-        is_watched: bool,
-        frame: impl FnOnce() -> T,
-    ) -> bool {
-        let every_us = match is_watched {
-            true => WATCHED_EVERY_US,
-            false => UNWATCHED_EVERY_US,
-        };
-        let waits = |camera: &&Camera<T>| camera.waiting.is_some() || camera.queued.is_some();
-        let n_waiting = self.cameras.values().filter(waits).count();
+    /// Takes a frame if it may be drawn, now or when it is time; whether one was queued. While somebody looks, the last frame before a
+    /// pause is drawn, too.
+    fn take(&mut self, name: &Arc<str>, is_rejected: bool, now: &Now, frame: impl FnOnce() -> T) -> bool {
+        let held: usize = self.cameras.values().map(Camera::held).sum();
         let camera = self.cameras.entry(name.clone()).or_default();
-        let is_due = |taken_us: u64| now_us >= taken_us.saturating_add(every_us) || taken_us == 0;
-        let may_wait = match &camera.waiting {
-            // What is rejected is not pushed aside by what passed.
-            Some(waiting) => is_rejected || !waiting.is_rejected,
-            // Those are as many as there are cameras at most.
-            None => is_rejected || n_waiting < WAITING_MAX,
-        };
-        let is_wanted = may_wait && (is_due(camera.taken_us) || (is_rejected && is_due(camera.rejected_taken_us)));
-        if is_wanted {
-            let frame = frame();
-            camera.waiting = Some(Waiting { frame, is_rejected });
-            camera.taken_us = now_us;
-            if is_rejected {
-                camera.rejected_taken_us = now_us;
-            }
+        // Those that were rejected are two of a camera at most.
+        let may_wait = is_rejected || camera.newest.is_some() || held < WAITING_MAX;
+        if may_wait && (now.is_watched || camera.is_due(is_rejected, now)) {
+            camera.take(frame(), is_rejected);
         }
-        self.collect(name)
+        self.collect(name, now)
     }
 
-    /// Takes what was drawn of a camera, and queues what waits behind it; whether there is such.
-    fn collect(&mut self, name: &str) -> bool {
+    /// Takes what was drawn of a camera, and queues what waits behind it, if it is time; whether one was queued.
+    fn collect(&mut self, name: &str, now: &Now) -> bool {
         let Some(camera) = self.cameras.get_mut(name) else {
             return false;
         };
@@ -274,10 +317,10 @@ impl<T> State<T> {
             }
             camera.queued = None;
         }
-        let Some(waiting) = camera.waiting.take() else {
+        let Some(frame) = camera.next(now) else {
             return false;
         };
-        let queued = Queued::new(Some(waiting.frame));
+        let queued = Queued::new(Some(frame));
         camera.queued = Some(queued.clone());
         let before = std::mem::replace(&mut self.newest, queued.clone());
         // It is the newest once only.
@@ -349,29 +392,42 @@ mod tests {
         frame
     }
 
+    fn watched(us: u64) -> Now {
+        Now { us, is_watched: true }
+    }
+
     #[test]
-    fn a_camera_has_one_frame_in_the_queue_and_one_behind_it() {
+    fn of_a_camera_the_newest_frames_are_drawn_one_after_the_other() {
         let (mut state, mut queue) = State::<u64>::new();
         let names = ["a", "b", "c"].map(Arc::<str>::from);
-        // Of "c" the third frame waits, which was rejected: the second went, and the fourth does not take its place.
-        let taken = [(0, 2), (1, 0), (2, 1), (3, 2), (4, 2), (5, 2)].map(|(at, camera)| {
-            let now_us = (100 + at) * SECOND_US;
-            state.take(&names[camera], at == 4, now_us, true, || at)
+        let now_us = 100 * SECOND_US;
+        // Of "c" the third frame was rejected: it takes the place of the second, and the last one comes behind it.
+        let taken = [(0, 2), (1, 0), (2, 1), (3, 2), (4, 2), (5, 2), (6, 2)].map(|(at, camera)| {
+            let us = now_us + at;
+            state.take(&names[camera], at == 4, &watched(us), || at)
         });
-        assert_eq!(taken, [true, true, true, false, false, false], "who is queued");
+        assert_eq!(taken, [true, true, true, false, false, false, false], "who is queued");
         let mut drawn: Vec<_> = std::iter::from_fn(|| draw(&mut queue, false)).collect();
         assert_eq!(drawn, [0, 1, 2]);
-        assert!(
-            names.iter().all(|name| state.cameras[name].drawn.newest.is_none()),
-            "not collected yet"
+        let has_picture = |state: &State<u64>, name| state.cameras[name].drawn.newest.is_some();
+        assert!(names.iter().all(|name| !has_picture(&state, name)), "not collected yet");
+        let mut collect = |us| names.each_ref().map(|name| state.collect(name, &watched(us)));
+        assert_eq!(
+            collect(now_us + 6),
+            [false, false, true],
+            "the first of those that are rejected does not wait"
         );
-        assert_eq!(names.each_ref().map(|name| state.collect(name)), [false, false, true]);
         drawn.extend(draw(&mut queue, true));
-        assert_eq!(drawn[3..], [4]);
-        state.collect("c");
-        let pictures = &state.cameras["c"].drawn;
-        assert!(pictures.newest.is_some() && pictures.rejected.is_some());
-        assert!(state.cameras["a"].drawn.rejected.is_none());
+        assert_eq!(collect(now_us + 7), [false; 3], "a second after the last one");
+        assert_eq!(collect(now_us + SECOND_US), [false, false, true]);
+        drawn.extend(draw(&mut queue, false));
+        assert_eq!(drawn[3..], [4, 6]);
+        assert_eq!(collect(now_us + 9 * SECOND_US), [false; 3], "all is drawn");
+        assert!(names.iter().all(|name| has_picture(&state, name)));
+        let rejected = names
+            .each_ref()
+            .map(|name| state.cameras[name].drawn.rejected.is_some());
+        assert_eq!(rejected, [false, false, true]);
     }
 
     #[test]
@@ -381,13 +437,13 @@ mod tests {
         let cameras: Vec<Arc<str>> = (0..100).map(|camera| format!("{camera}").into()).collect();
         for at in 1..=50 {
             for camera in &cameras {
-                state.take(camera, false, at * SECOND_US, true, || held.clone());
-                state.collect(camera);
+                state.take(camera, false, &watched(at * SECOND_US), || held.clone());
+                state.collect(camera, &watched(at * SECOND_US));
             }
         }
-        assert_eq!(Arc::strong_count(&held) - 1, 2 * WAITING_MAX);
+        assert_eq!(Arc::strong_count(&held) - 1, WAITING_MAX);
         for camera in &cameras {
-            state.take(camera, true, 60 * SECOND_US, true, || held.clone());
+            state.take(camera, true, &watched(60 * SECOND_US), || held.clone());
         }
         assert_eq!(Arc::strong_count(&held) - 1, cameras.len() + WAITING_MAX);
         // As soon as there is a core, each camera has its picture, and what was drawn is let go.
@@ -397,27 +453,47 @@ mod tests {
     }
 
     #[test]
-    fn few_are_drawn_while_nobody_looks_and_rejects_come_first() {
+    fn a_camera_that_rejects_much_shows_what_passes_too() {
         let dock: Arc<str> = "dock".into();
         let (mut state, mut queue) = State::new();
-        let mut is_watched = false;
-        // What waits is drawn at once.
-        let mut is_drawn = |is_watched: bool, is_rejected: bool, now_us: u64| {
-            state.take(&dock, is_rejected, now_us, is_watched, || ()) && draw(&mut queue, is_rejected).is_some()
+        let mut drawn = Vec::new();
+        // For ten seconds, ten frames a second, of which every fifth is rejected.
+        for at in 0..100 {
+            let is_rejected = at % 5 == 4;
+            state.take(&dock, is_rejected, &watched((1_000 + at) * SECOND_US / 10), || {
+                is_rejected
+            });
+            while let Some(is_rejected) = draw(&mut queue, false) {
+                drawn.push(is_rejected);
+                state.collect(&dock, &watched((1_000 + at) * SECOND_US / 10));
+            }
+        }
+        let rejected = drawn.iter().filter(|is_rejected| **is_rejected).count();
+        assert!((9..=10).contains(&rejected), "{drawn:?}");
+        assert!((9..=10).contains(&(drawn.len() - rejected)), "{drawn:?}");
+    }
+
+    #[test]
+    fn few_are_drawn_while_nobody_looks() {
+        let dock: Arc<str> = "dock".into();
+        let (mut state, mut queue) = State::new();
+        // What is queued is drawn at once.
+        let mut is_drawn = |is_watched: bool, is_rejected: bool, us: u64| {
+            let now = Now { us, is_watched };
+            state.take(&dock, is_rejected, &now, || ()) && draw(&mut queue, is_rejected).is_some()
         };
         let mut now_us = 100 * SECOND_US;
-        assert!(is_drawn(is_watched, false, now_us), "the first frame");
+        assert!(is_drawn(false, false, now_us), "the first frame");
         now_us += SECOND_US;
-        assert!(!is_drawn(is_watched, false, now_us), "nobody looks");
-        assert!(is_drawn(is_watched, true, now_us), "the first that is rejected");
+        assert!(!is_drawn(false, false, now_us), "nobody looks");
+        assert!(is_drawn(false, true, now_us), "the first that is rejected");
         now_us += SECOND_US;
-        assert!(!is_drawn(is_watched, true, now_us));
-        is_watched = true;
-        assert!(is_drawn(is_watched, false, now_us), "somebody looks");
-        assert!(!is_drawn(is_watched, false, now_us + SECOND_US / 2));
-        assert!(is_drawn(is_watched, false, now_us + SECOND_US));
+        assert!(!is_drawn(false, true, now_us));
+        assert!(is_drawn(true, false, now_us), "somebody looks");
+        assert!(!is_drawn(true, false, now_us + SECOND_US / 2));
+        assert!(is_drawn(true, false, now_us + SECOND_US));
         now_us += WATCHED_FOR_US;
-        is_watched = false;
-        assert!(!is_drawn(is_watched, false, now_us), "they went");
+        assert!(!is_drawn(false, false, now_us), "they went");
+        assert_eq!(state.cameras["dock"].held(), 0, "nothing waits for somebody to come");
     }
 }

@@ -105,7 +105,7 @@ impl Finding<'_> {
             return Ok(alone(frame.clone()));
         }
         if verdict.origin.is_empty() {
-            return Err("this camera's frames are no files; `inspect --record` keeps them.".to_owned());
+            return Err("its picture is not among the newest that are kept, and this camera's frames are no files; `inspect --record` keeps all.".to_owned());
         }
         let path = self.noted.working_directory.join(&*verdict.origin);
         // Anything else, such as a pipe, might never end.

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Plot, at, chart};
 use crate::document::text::count;
 
-const WIDTH: f64 = 700.0;
+const WIDTH: f64 = 704.0;
 const HALF_HEIGHT: f64 = 105.0;
 const UPPER: Plot = Plot {
     left: 64.0,

@@ -2,7 +2,7 @@
 import { ask, picturePath, query } from "./api.js";
 import { poll } from "./poll.js";
 import { goOnIn, neighbour, optionId, perform, replace, select, steps } from "./queue.js";
-import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, count, element, fill, percent, score } from "./words.js";
+import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, count, element, fill, percent, score, zone } from "./words.js";
 
 const EVERY_MS = 5000;
 const LISTED = 50;
@@ -158,7 +158,7 @@ function choose(flip, isAsked = true) {
   select(list, id, isAsked);
   find(".pair").hidden = false;
   find(".pair h3").textContent = `${before.camera}, frame ${before.seq}${before.truth == null ? "" : `: ${before.truth}`}`;
-  find(".pair .when").textContent = clock(before.captured_at_us, true);
+  find(".pair .when").textContent = clock(before.captured_at_us, true) + zone(before.captured_at_us);
   const sides = [{ run: runs[0], frame: before, of: "" }, { run: runs[1], frame: after, of: "/compare" }];
   find(".sides").replaceChildren(side(sides[0], sides[1]), side(sides[1], sides[0]));
 }

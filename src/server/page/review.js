@@ -3,7 +3,7 @@ import { ask, picturePath, query, tell } from "./api.js";
 import { hideNearest, showNearest } from "./nearest.js";
 import { poll } from "./poll.js";
 import { goOnIn, neighbour, optionId, perform, replace, select, steps } from "./queue.js";
-import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, drawn, element, fill, minutesOf, percent, score } from "./words.js";
+import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, drawn, element, fill, minutesOf, percent, score, zone } from "./words.js";
 
 const EVERY_MS = 2000;
 const LISTED = 60;
@@ -199,11 +199,12 @@ function drawFrame() {
   const frame = chosen;
   const [mark, word] = DECISIONS[frame.decision];
   find(".frame h3").textContent = `${frame.camera}, frame ${frame.seq}`;
-  find(".frame .when").textContent = clock(frame.captured_at_us, true);
+  find(".frame .when").textContent = clock(frame.captured_at_us, true) + zone(frame.captured_at_us);
   const decision = find(".frame .decision");
   decision.dataset.decision = frame.decision;
   decision.textContent = `${mark} ${word}${frame.calibrated_score == null ? "" : ` at ${score(frame.calibrated_score)}`}`;
   find(".frame .truth").textContent = truthWord(frame.truth);
+  allowUndo();
   const path = picturePath(frame.camera, frame.seq, "image");
   // Of a frame that was just judged there may be none yet.
   const picture = frame.has_picture ? path : `none of ${path}`;
@@ -264,16 +265,22 @@ async function label(truth) {
   if (!frame || frame.decision === "dropped") return;
   const told = { frame, before: frame.truth, isTaken: send(frame, truth) };
   done.push(told);
-  find(".undo").disabled = false;
+  // The next frame has a defect of its own.
+  find("[name=class]").value = "";
   move(1);
+  allowUndo();
   about = frame;
   const taken = await told.isTaken;
   if (taken) {
     status.textContent = [`${frame.camera} ${frame.seq} is ${truth}. U takes it back.`, ...taken.notes].join(" Note: ");
   } else if (done.includes(told)) {
     done.splice(done.indexOf(told), 1);
-    find(".undo").disabled = !done.length;
+    allowUndo();
   }
+}
+
+function allowUndo() {
+  find(".undo").disabled = !done.length && chosen?.truth == null;
 }
 
 // What the server said to it; null where it refused it.
@@ -299,16 +306,24 @@ function mark(frame, truth) {
   if (chosen && key(chosen) === key(frame)) find(".frame .truth").textContent = truthWord(truth);
 }
 
-// What was said last is said as it was before.
+// What was said last is said as it was before; where nothing was said here, the chosen frame is unlabelled.
 async function undo() {
   const last = done.pop();
-  find(".undo").disabled = !done.length;
+  allowUndo();
+  if (!last) {
+    const frame = chosen;
+    if (frame?.truth == null || !(await send(frame, null))) return;
+    status.textContent = `${frame.camera} ${frame.seq} is unlabelled again.`;
+    about = frame;
+    allowUndo();
+    return;
+  }
   // It may not be taken yet, or not at all.
-  if (!last || !(await last.isTaken)) return;
+  if (!(await last.isTaken)) return;
   const { frame, before } = last;
   if (!(await send(frame, before))) {
     done.push(last);
-    find(".undo").disabled = false;
+    allowUndo();
     return;
   }
   status.textContent = `${frame.camera} ${frame.seq} is ${before ?? "unlabelled"} again.`;

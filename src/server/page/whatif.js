@@ -5,6 +5,7 @@ import { poll } from "./poll.js";
 import { count, element, fill, percent, score } from "./words.js";
 
 const EVERY_MS = 5000;
+const AWAITED_EVERY_MS = 1000;
 // The slider's steps; a threshold that is typed lies between two of them, and is looked for in finer buckets.
 const BUCKETS = 256;
 const FINE_BUCKETS = 4096;
@@ -23,6 +24,9 @@ let typed = null;
 // None while the histogram of the chosen camera, or of its new threshold, is not there yet.
 let known = null;
 let session = { role: "viewer", live: false };
+// What was told and may not be in effect yet: until it is, it is what is shown.
+let awaited = null;
+let again;
 
 const refreshing = poll(refresh, EVERY_MS, status);
 let isShown = false;
@@ -58,11 +62,25 @@ slider.addEventListener("input", () => {
   draw();
 });
 own.addEventListener("input", () => {
+  const threshold = numberOf(own.value);
+  own.setAttribute("aria-invalid", String(threshold == null));
+  if (threshold != null) {
+    typeOwn(threshold);
+    return;
+  }
   // Nothing that is not there is set.
-  if (Number.isFinite(own.valueAsNumber)) typeOwn(own.valueAsNumber);
-  else find(".set").disabled = true;
+  find(".set").disabled = true;
+  find(".why").textContent = "This is no number.";
 });
-given.addEventListener("click", () => typeOwn(known.given_threshold));
+given.addEventListener("click", () => {
+  own.value = known.given_threshold;
+  typeOwn(known.given_threshold);
+});
+
+// With a point or a comma before its decimals, as people type it; a second one is a mistake.
+function numberOf(text) {
+  return /^\s*-?(\d+([.,]\d*)?|[.,]\d+)\s*$/.test(text) ? Number(text.trim().replace(",", ".")) : null;
+}
 
 function typeOwn(threshold) {
   if (!known?.scale || !Number.isFinite(threshold)) return;
@@ -79,9 +97,18 @@ async function refresh(signal) {
   const is = await ask(`/histogram${query({ camera, buckets })}`, { signal });
   const isFirst = !known;
   known = { ...is, camera, all: dense(is.counts, buckets) };
-  if (isFirst) {
+  own.removeAttribute("aria-invalid");
+  const isInEffect = awaited?.camera === camera && isNear(awaited.threshold, known.image_threshold);
+  if (isFirst || (isInEffect && typed === awaited.threshold)) {
     typed = null;
     slider.value = known.threshold * BUCKETS;
+  }
+  if (isInEffect) {
+    said.textContent = [`${camera} rejects from ${rounded(known.image_threshold)} on now.`, ...awaited.notes].join(" Note: ");
+    awaited = null;
+  } else if (awaited) {
+    clearTimeout(again);
+    again = setTimeout(() => isShown && refreshing.now(), AWAITED_EVERY_MS);
   }
   status.textContent = is.frames_of_other_detectors
     ? `${count(is.frames_of_other_detectors)} frames are not counted: other detectors judged them.`
@@ -98,6 +125,10 @@ function forget() {
   own.value = "";
   given.hidden = find(".set").disabled = slider.disabled = own.disabled = true;
 }
+
+const rounded = (threshold) => Number(threshold.toPrecision(6));
+// The run keeps its thresholds in fewer digits.
+const isNear = (one, other) => Math.abs(one - other) <= 1e-4 * Math.max(1, Math.abs(one));
 
 // Of n buckets, bucket b holds the scores in (b, b + 1] / n, so a threshold of k / n rejects buckets from k on. Of the one that a
 // threshold lies within it is not known which frames are above it: at least and at most so many are.
@@ -144,11 +175,11 @@ function draw() {
   const threshold = wanted();
   find("output").textContent = score(at);
   own.disabled = threshold == null;
-  if (typed == null) own.value = threshold == null ? "" : Number(threshold.toPrecision(6));
+  if (typed == null) own.value = threshold == null ? "" : rounded(threshold);
   given.hidden = known.given_threshold == null || known.given_threshold === known.image_threshold;
   given.textContent = `${known.given_threshold}, as the detector came`;
   slider.setAttribute("aria-valuetext", `threshold ${score(at)}: ${share(then.rejected, then.judged)} rejected`);
-  const why = !session.live ? "A threshold is set where the run is going on." : session.role !== "admin" ? "Setting it takes an administrator's token." : threshold == null ? "The camera has no detector yet." : threshold <= known.scale.normal_level ? `Normal frames score ${known.scale.normal_level} and more: everything would be rejected.` : "";
+  const why = !session.live ? "A threshold is set where the run is going on." : session.role !== "admin" ? "Setting it takes an administrator's token." : threshold == null ? "The camera has no detector yet." : threshold <= known.scale.normal_level ? `Normal frames score ${rounded(known.scale.normal_level)} and more: everything would be rejected.` : "";
   find(".set").disabled = Boolean(why) || (typed == null ? k === Math.round(known.threshold * BUCKETS) : typed === known.image_threshold);
   find(".why").textContent = why;
 }
@@ -177,7 +208,7 @@ let asked = null;
 find(".set").addEventListener("click", () => {
   const then = outcome(known.all, calibratedWanted());
   dialog.querySelector("p").textContent =
-    `${known.camera} rejects from ${Number(wanted().toPrecision(6))} on, in its detector's own unit: of the frames of this run ${share(then.rejected, then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
+    `${known.camera} rejects from ${rounded(wanted())} on, in its detector's own unit: of the frames of this run ${share(then.rejected, then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
   said.textContent = "";
   asked = { camera: known.camera, threshold: wanted() };
   // What was answered the last time is no answer: Escape leaves it as it is.
@@ -193,9 +224,12 @@ dialog.addEventListener("close", async () => {
   try {
     const { notes } = await tell("PUT", `/cameras/${encodeURIComponent(asked.camera)}/threshold`, body);
     const when = atSeq ? `at frame ${atSeq}, or at the next one if that has come` : "at the next frame";
-    said.textContent = [`Told. It takes effect ${when}; scores of later frames are seen from the new threshold.`, ...(notes ?? [])].join(" Note: ");
-    forget();
-    refreshing.now();
+    said.textContent = [`Told. It takes effect ${when}: ${asked.camera} rejects from ${rounded(asked.threshold)} on then. Another change until then takes its place.`, ...(notes ?? [])].join(" Note: ");
+    awaited = { ...asked, notes: notes ?? [] };
+    if (known?.camera === asked.camera) {
+      own.value = rounded(asked.threshold);
+      typeOwn(asked.threshold);
+    }
   } catch (refused) {
     said.textContent = `The threshold of ${asked.camera} was not set: ${refused.message}`;
   }

@@ -34,6 +34,13 @@ export function clock(us, withDay = false) {
   return withDay ? `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())} ${time}` : time;
 }
 
+// The zone of this machine's clock at that time; nothing where times count from the first frame.
+export function zone(us) {
+  if (us < WALL_CLOCK_FROM_US) return "";
+  const parts = new Intl.DateTimeFormat("en", { timeZoneName: "short" }).formatToParts(new Date(us / 1000));
+  return ` ${parts.find(({ type }) => type === "timeZoneName").value}`;
+}
+
 // How long a window like 15m is, in minutes; of others no number.
 export function minutesOf(window) {
   const [, length, unit] = /^([0-9]+)([smh])$/.exec(window) ?? [];
