@@ -324,7 +324,7 @@ fn quality_of(read: &Read, measured: &Measured) -> Quality {
             (
                 "Defects found",
                 match metrics.region_hit_rate {
-                    None => "no masks say where they are".to_owned(),
+                    None => "–, for no masks say where they are".to_owned(),
                     hits => format!("{} are overlapped by a region", share(hits)),
                 },
             ),

@@ -36,8 +36,8 @@ const DETECTORS_MAX: usize = 64;
 /// Digits of a detector's id.
 const ID_DIGITS: usize = 12;
 
-/// The cards of detectors that were read once; none of one that is not readable.
-pub(super) type Cards = Mutex<BTreeMap<Arc<str>, Option<Card>>>;
+/// The cards of detectors that were read once.
+pub(super) type Cards = Mutex<BTreeMap<Arc<str>, Card>>;
 
 /// The detectors of the run: those that look, those that cameras were given before, and those that lie beside it. Of one that does not
 /// go on here, those that it was given, with the cameras that began with them, and those that lie beside it.
@@ -49,7 +49,7 @@ pub(super) async fn detectors(State(shared): State<Shared>) -> Result<Json<Detec
     let live = shared.served.live().cloned();
     // One that goes on knows best.
     let kept = live.is_none().then(|| shared.kept()).transpose()?;
-    let _place = shared.place_to_read().await?;
+    let _place = shared.place_to_list().await?;
     let shared = shared.clone();
     let list = move || {
         let (mut cards, directories) = match (live, kept) {
@@ -307,17 +307,17 @@ fn full(refusal: Refusal) -> Refusal {
 }
 
 impl SharedState {
-    /// The card of a detector file, which is read once, one file after the other; none if it is not readable.
+    /// The card of a detector file, which is read once; none if it is not readable.
     fn card(&self, id: &Arc<str>, path: &Path) -> Option<Card> {
-        let mut cards = lock(&self.cards);
-        if let Some(card) = cards.get(id) {
-            return card.clone();
+        if let Some(card) = lock(&self.cards).get(id) {
+            return Some(card.clone());
         }
-        let card = load_detector(path).ok().map(|detector| Card::of(&detector));
+        let card = Card::of(&load_detector(path).ok()?);
+        let mut cards = lock(&self.cards);
         if cards.len() < DETECTORS_MAX {
             cards.insert(id.clone(), card.clone());
         }
-        card
+        Some(card)
     }
 }
 

@@ -52,6 +52,8 @@ pub(super) struct SharedState {
     pub(super) bodies: Semaphore,
     /// Places for detectors in memory.
     pub(super) uploads: Semaphore,
+    /// The place of the one who lists detectors.
+    pub(super) lists: Semaphore,
     /// Places for whoever reads from the store.
     pub(super) reads: Semaphore,
     /// What was counted of the store's frames so far.
@@ -84,6 +86,7 @@ pub(super) fn router(
         lookers,
         bodies: Semaphore::new(limits.bodies_max),
         uploads: Semaphore::new(1),
+        lists: Semaphore::new(1),
         reads: Semaphore::new(limits.reads_max),
         counted,
         compared: SharedCompared::default(),

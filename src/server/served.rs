@@ -245,6 +245,11 @@ impl SharedState {
         self.place(&self.uploads, "another detector is being uploaded").await
     }
 
+    /// The place of the one who lists detectors: their files are read, one after the other.
+    pub(super) async fn place_to_list(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.place(&self.lists, "detectors are being listed").await
+    }
+
     async fn place<'a>(&self, places: &'a Semaphore, busy: &str) -> Result<SemaphorePermit<'a>, Refusal> {
         let waited = timeout(self.limits.place_wait_max, places.acquire()).await;
         let refusal = || Refusal::busy(busy.to_owned());

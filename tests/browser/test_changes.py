@@ -155,6 +155,9 @@ def test_leaving_the_question_sets_nothing_whatever_was_confirmed_before(line, v
     set_it(page)
     # It is shown until it is in effect, and the slider stands at the new threshold then.
     expect(page.locator("#whatif .said")).to_contain_text("dock rejects from")
+    with page.expect_response("**/api/v1/histogram*"):
+        pass
+    settle(page)
     expect(page.locator("#whatif [name=own]")).to_have_value(f"{told[0][1]['threshold']:.6g}")
     line.post()
     expect(page.locator("#whatif .said")).to_contain_text("on now")
@@ -187,7 +190,16 @@ def test_a_threshold_may_be_typed_and_the_one_that_the_detector_came_with_is_a_p
     own.fill("0")
     expect(button).to_be_disabled()
     expect(page.locator("#whatif .why")).to_contain_text("everything would be rejected")
+    for ambiguous in ("1,000", "16,829"):
+        own.fill(ambiguous)
+        expect(page.locator("#whatif .why")).to_contain_text("without a comma")
     own.fill("1,8,5")
+    expect(button).to_be_disabled()
+    # Also when what was asked for before is there.
+    with page.expect_response("**/api/v1/histogram*"):
+        pass
+    settle(page)
+    expect(own).to_have_value("1,8,5")
     expect(button).to_be_disabled()
     expect(page.locator("#whatif .why")).to_have_text("This is no number.")
     # As many people write it.

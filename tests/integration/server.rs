@@ -292,7 +292,10 @@ fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
     );
     let early = r#"{"camera": "dock", "seq": 900, "truth": "normal"}"#;
     let noted = tell("POST /api/v1/labels", early, 202);
-    assert!(noted.contains("not there yet: frame 900"), "{noted}");
+    assert!(
+        noted.contains("not in the log yet") && noted.contains(": frame 900"),
+        "{noted}"
+    );
     assert!(noted.contains("if it comes within 24.0 h"), "{noted}");
 
     for (line, body, status, said) in [

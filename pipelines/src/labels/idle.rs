@@ -70,7 +70,8 @@ impl IdleLabels {
         let named = named.join(", ");
         (!named.is_empty()).then(|| match goes_on {
             true => format!(
-                "not there yet: {named}{more}; what was said of it counts if it comes within {} of event time",
+                "not in the log yet, which a frame is some seconds after its verdict: {named}{more}; what was said of it counts as soon as it is, \
+                 within {} of event time",
                 self.horizon()
             ),
             false => {

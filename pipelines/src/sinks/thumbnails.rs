@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, Builder, JoinHandle, Thread};
+use std::thread::{self, Builder, Thread};
 
 use intakt_operators::Decision;
 use intakt_operators::dataflow::JudgedFrame;
@@ -29,7 +29,8 @@ const UNWATCHED_EVERY_US: u64 = 10_000_000;
 /// How long somebody who was there is taken to be still there, microseconds.
 const WATCHED_FOR_US: u64 = 5_000_000;
 
-/// Frames that passed and wait to be drawn, of all cameras: each holds its pixels.
+/// Frames that passed, of all cameras, in the queue, and as many that wait until it is time: each holds its pixels. Of those that were
+/// rejected a camera has two at most.
 const WAITING_MAX: usize = 16;
 
 /// A picture of a frame with its heatmap.
@@ -64,14 +65,13 @@ impl CameraThumbnails {
 /// Draws pictures on a thread of its own, at most one a second of each camera and of what each rejects, and few while nobody looks. It
 /// takes from a frame what it draws, so that no frame waits for its picture.
 ///
-/// The thread gets what cores have left, which may be nothing for long. So it holds no lock that anybody else takes: it reads its queue
-/// and answers where each place is written once.
+/// The thread gets what cores have left, which may be nothing for long. So it holds no lock of ours that anybody else takes: it reads its
+/// queue and answers where each place is written once.
 pub struct Thumbnails {
     state: Mutex<State>,
     watched_until_us: AtomicU64,
     ended: Arc<AtomicBool>,
     drawing: Thread,
-    thread: Mutex<Option<JoinHandle<()>>>,
     clock: Arc<dyn Clock>,
 }
 
@@ -112,10 +112,9 @@ impl<T> Default for Camera<T> {
 }
 
 impl<T> Camera<T> {
-    /// Frames that it holds.
-    fn held(&self) -> usize {
-        let held = [self.newest.is_some(), self.rejected.is_some(), self.queued.is_some()];
-        held.into_iter().filter(|is_held| *is_held).count()
+    /// Frames that wait until it is time.
+    fn waiting(&self) -> usize {
+        usize::from(self.newest.is_some()) + usize::from(self.rejected.is_some())
     }
 
     /// Whether it is time to draw the newest frame.
@@ -123,14 +122,13 @@ impl<T> Camera<T> {
         now.is_due(self.newest_queued_us) || (is_rejected && now.is_due(self.rejected_queued_us))
     }
 
-    fn take(&mut self, frame: T, is_rejected: bool) {
+    /// Lets a frame wait; those whose place it takes are given back.
+    fn take(&mut self, frame: T, is_rejected: bool) -> [Option<T>; 2] {
         let before = self.newest.replace(Waiting { frame, is_rejected });
-        if is_rejected {
-            self.rejected = None;
-        } else if let Some(before) = before
-            && before.is_rejected
-        {
-            self.rejected = Some(before.frame);
+        match before {
+            Some(before) if before.is_rejected && !is_rejected => [self.rejected.replace(before.frame), None],
+            before if is_rejected => [before.map(|before| before.frame), self.rejected.take()],
+            before => [before.map(|before| before.frame), None],
         }
     }
 
@@ -219,7 +217,6 @@ impl Thumbnails {
             watched_until_us: AtomicU64::new(0),
             ended,
             drawing: thread.thread().clone(),
-            thread: Mutex::new(Some(thread)),
             clock,
         })
     }
@@ -241,13 +238,10 @@ impl Thumbnails {
         camera.map_or_else(CameraThumbnails::default, |camera| camera.drawn.clone())
     }
 
-    /// Draws no more.
+    /// Draws no more, once a core is left to know that: nobody waits for it.
     pub fn finish(&self) {
         self.ended.store(true, Ordering::Relaxed);
         self.drawing.unpark();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        // If it panicked there are no pictures; the run is none the worse.
-        thread.map(JoinHandle::join);
     }
 
     fn now(&self) -> Now {
@@ -270,7 +264,8 @@ impl Sink for Thumbnails {
         let verdict = &judged.verdict;
         let is_rejected = verdict.decision == Decision::Reject;
         let frame = || Taken::of(found, verdict);
-        let is_queued = self.lock().take(&verdict.camera, is_rejected, &now, frame);
+        // What is not drawn any more is given back to the system when nobody waits for the lock.
+        let (is_queued, _dropped) = self.lock().take(&verdict.camera, is_rejected, &now, frame);
         if is_queued {
             self.drawing.unpark();
         }
@@ -287,17 +282,27 @@ impl<T> State<T> {
         (Self { cameras, newest }, queue)
     }
 
-    /// Takes a frame if it may be drawn, now or when it is time; whether one was queued. While somebody looks, the last frame before a
-    /// pause is drawn, too.
-    fn take(&mut self, name: &Arc<str>, is_rejected: bool, now: &Now, frame: impl FnOnce() -> T) -> bool {
-        let held: usize = self.cameras.values().map(Camera::held).sum();
+    /// Takes a frame if it may be drawn, now or when it is time; whether one was queued, and the frames whose place it took. While somebody
+    /// looks, the last frame before a pause is drawn, too.
+    fn take(
+        &mut self,
+        name: &Arc<str>,
+        is_rejected: bool,
+        now: &Now,
+        frame: impl FnOnce() -> T,
+    ) -> (bool, [Option<T>; 2]) {
+        let queued = self.cameras.values().filter(|camera| camera.queued.is_some()).count();
+        let waiting: usize = self.cameras.values().map(Camera::waiting).sum();
         let camera = self.cameras.entry(name.clone()).or_default();
-        // Those that were rejected are two of a camera at most.
-        let may_wait = is_rejected || camera.newest.is_some() || held < WAITING_MAX;
-        if may_wait && (now.is_watched || camera.is_due(is_rejected, now)) {
-            camera.take(frame(), is_rejected);
-        }
-        self.collect(name, now)
+        let is_wanted = match camera.is_due(is_rejected, now) {
+            true => is_rejected || camera.newest.is_some() || queued < WAITING_MAX,
+            false => now.is_watched && (is_rejected || camera.newest.is_some() || waiting < WAITING_MAX),
+        };
+        let dropped = match is_wanted {
+            true => camera.take(frame(), is_rejected),
+            false => [None, None],
+        };
+        (self.collect(name, now), dropped)
     }
 
     /// Takes what was drawn of a camera, and queues what waits behind it, if it is time; whether one was queued.
@@ -313,7 +318,14 @@ impl<T> State<T> {
                 if thumbnail.about.is_rejected {
                     camera.drawn.rejected = Some(thumbnail.clone());
                 }
-                camera.drawn.newest = Some(thumbnail.clone());
+                // One that was rejected may be drawn after what passed later.
+                let newest = &mut camera.drawn.newest;
+                if newest
+                    .as_ref()
+                    .is_none_or(|newest| newest.about.seq < thumbnail.about.seq)
+                {
+                    *newest = Some(thumbnail.clone());
+                }
             }
             camera.queued = None;
         }
@@ -377,79 +389,139 @@ mod tests {
 
     const SECOND_US: u64 = 1_000_000;
 
-    /// The next frame that is to be drawn, as if it had been, with this decision.
-    fn draw<T>(queue: &mut Queue<T>, is_rejected: bool) -> Option<T> {
+    /// The next frame that is to be drawn, as if it had been. Frames are numbers here, those that end in 9 rejected.
+    fn draw(queue: &mut Queue<u64>) -> Option<u64> {
         let queued = queue.next()?;
-        let frame = queued.frame.lock().unwrap().take();
+        let seq = queued.frame.lock().unwrap().take().unwrap();
         let about = AboutPicture {
-            seq: 0,
-            is_rejected,
+            seq,
+            is_rejected: is_rejected(seq),
             drawn_at_us: 0,
         };
         let jpeg: Arc<[u8]> = [].into();
-        let was_drawn = queued.drawn.set(Some(Thumbnail { about, jpeg }));
-        assert!(was_drawn.is_ok());
-        frame
+        assert!(queued.drawn.set(Some(Thumbnail { about, jpeg })).is_ok());
+        Some(seq)
+    }
+
+    fn is_rejected(seq: u64) -> bool {
+        seq % 10 == 9
     }
 
     fn watched(us: u64) -> Now {
         Now { us, is_watched: true }
     }
 
+    fn take(state: &mut State<u64>, camera: &Arc<str>, seq: u64, now: &Now) -> bool {
+        state.take(camera, is_rejected(seq), now, || seq).0
+    }
+
+    /// Newest and rejected frame whose pictures there are.
+    fn pictured(state: &State<u64>, camera: &str) -> [Option<u64>; 2] {
+        let about = state.cameras[camera].drawn.about();
+        [about.newest, about.rejected].map(|about| about.map(|about| about.seq))
+    }
+
     #[test]
     fn of_a_camera_the_newest_frames_are_drawn_one_after_the_other() {
-        let (mut state, mut queue) = State::<u64>::new();
+        let (mut state, mut queue) = State::new();
         let names = ["a", "b", "c"].map(Arc::<str>::from);
         let now_us = 100 * SECOND_US;
         // Of "c" the third frame was rejected: it takes the place of the second, and the last one comes behind it.
-        let taken = [(0, 2), (1, 0), (2, 1), (3, 2), (4, 2), (5, 2), (6, 2)].map(|(at, camera)| {
-            let us = now_us + at;
-            state.take(&names[camera], at == 4, &watched(us), || at)
-        });
+        let frames = [(5, 2), (6, 0), (7, 1), (8, 2), (9, 2), (10, 2), (11, 2)];
+        let taken = frames.map(|(seq, camera)| take(&mut state, &names[camera], seq, &watched(now_us + seq)));
         assert_eq!(taken, [true, true, true, false, false, false, false], "who is queued");
-        let mut drawn: Vec<_> = std::iter::from_fn(|| draw(&mut queue, false)).collect();
-        assert_eq!(drawn, [0, 1, 2]);
-        let has_picture = |state: &State<u64>, name| state.cameras[name].drawn.newest.is_some();
-        assert!(names.iter().all(|name| !has_picture(&state, name)), "not collected yet");
+        let mut drawn: Vec<_> = std::iter::from_fn(|| draw(&mut queue)).collect();
+        assert_eq!(drawn, [5, 6, 7]);
+        assert!(
+            names.iter().all(|name| pictured(&state, name) == [None; 2]),
+            "not collected yet"
+        );
         let mut collect = |us| names.each_ref().map(|name| state.collect(name, &watched(us)));
         assert_eq!(
-            collect(now_us + 6),
+            collect(now_us + 12),
             [false, false, true],
-            "the first of those that are rejected does not wait"
+            "the first that was rejected does not wait"
         );
-        drawn.extend(draw(&mut queue, true));
-        assert_eq!(collect(now_us + 7), [false; 3], "a second after the last one");
-        assert_eq!(collect(now_us + SECOND_US), [false, false, true]);
-        drawn.extend(draw(&mut queue, false));
-        assert_eq!(drawn[3..], [4, 6]);
+        drawn.extend(draw(&mut queue));
+        assert_eq!(collect(now_us + 13), [false; 3], "a second after the last one");
+        assert_eq!(collect(now_us + SECOND_US + 5), [false, false, true]);
+        drawn.extend(draw(&mut queue));
+        assert_eq!(drawn[3..], [9, 11]);
         assert_eq!(collect(now_us + 9 * SECOND_US), [false; 3], "all is drawn");
-        assert!(names.iter().all(|name| has_picture(&state, name)));
-        let rejected = names
-            .each_ref()
-            .map(|name| state.cameras[name].drawn.rejected.is_some());
-        assert_eq!(rejected, [false, false, true]);
+        let pictures = names.each_ref().map(|name| pictured(&state, name));
+        assert_eq!(pictures, [[Some(6), None], [Some(7), None], [Some(11), Some(9)]]);
+    }
+
+    #[test]
+    fn what_was_rejected_before_is_not_the_newest_when_it_is_drawn_later() {
+        let dock: Arc<str> = "dock".into();
+        let (mut state, mut queue) = State::new();
+        let now_us = 100 * SECOND_US;
+        assert!(take(&mut state, &dock, 8, &watched(now_us)));
+        draw(&mut queue);
+        assert!(take(&mut state, &dock, 9, &watched(now_us + SECOND_US / 2)));
+        draw(&mut queue);
+        assert!(!take(&mut state, &dock, 19, &watched(now_us + 6 * SECOND_US / 10)));
+        assert!(!take(&mut state, &dock, 20, &watched(now_us + 7 * SECOND_US / 10)));
+        let mut next = |us| {
+            state.collect(&dock, &watched(us));
+            (
+                draw(&mut queue),
+                state.collect(&dock, &watched(us)),
+                pictured(&state, &dock),
+            )
+        };
+        assert_eq!(next(now_us + SECOND_US), (Some(20), false, [Some(20), Some(9)]));
+        assert_eq!(next(now_us + 2 * SECOND_US), (Some(19), false, [Some(20), Some(19)]));
     }
 
     #[test]
     fn where_no_core_is_left_to_draw_nobody_waits_and_few_frames_are_held() {
-        let (mut state, mut queue) = State::<Arc<u64>>::new();
-        let held = Arc::new(0);
-        let cameras: Vec<Arc<str>> = (0..100).map(|camera| format!("{camera}").into()).collect();
+        let (mut state, mut queue) = State::new();
+        let cameras: Vec<Arc<str>> = (0..100).map(|camera| format!("{camera:02}").into()).collect();
+        let held = |state: &State<u64>| {
+            let of = |camera: &Camera<u64>| camera.waiting() + usize::from(camera.queued.is_some());
+            state.cameras.values().map(of).sum::<usize>()
+        };
         for at in 1..=50 {
             for camera in &cameras {
-                state.take(camera, false, &watched(at * SECOND_US), || held.clone());
-                state.collect(camera, &watched(at * SECOND_US));
+                take(&mut state, camera, 10 * at, &watched(at * SECOND_US));
             }
         }
-        assert_eq!(Arc::strong_count(&held) - 1, WAITING_MAX);
-        for camera in &cameras {
-            state.take(camera, true, &watched(60 * SECOND_US), || held.clone());
+        assert_eq!(held(&state), WAITING_MAX);
+        for (seq, at_us) in [(509, 60 * SECOND_US), (510, 60 * SECOND_US + 1)] {
+            for camera in &cameras {
+                take(&mut state, camera, seq, &watched(at_us));
+            }
         }
-        assert_eq!(Arc::strong_count(&held) - 1, cameras.len() + WAITING_MAX);
-        // As soon as there is a core, each camera has its picture, and what was drawn is let go.
-        let drawn = std::iter::from_fn(|| draw(&mut queue, true)).count();
-        assert_eq!(drawn, cameras.len());
-        assert_eq!(Arc::strong_count(&held) - 1, WAITING_MAX);
+        // Each has what was rejected; those of which something passed before have what passed since, too.
+        assert_eq!(held(&state), cameras.len() + 2 * WAITING_MAX);
+        // As soon as there is a core, each camera has its picture.
+        while draw(&mut queue).is_some() {
+            for camera in &cameras {
+                state.collect(camera, &watched(70 * SECOND_US));
+            }
+        }
+        assert!(cameras.iter().all(|camera| pictured(&state, camera)[1] == Some(509)));
+        assert_eq!(held(&state), 0);
+    }
+
+    #[test]
+    fn a_hundred_cameras_have_a_picture_a_second() {
+        let (mut state, mut queue) = State::new();
+        let cameras: Vec<Arc<str>> = (0..100).map(|camera| format!("{camera:02}").into()).collect();
+        let mut drawn = 0;
+        // Fifteen frames a second of each, for ten seconds, while there is a core to draw.
+        for at in 0..150 {
+            for (place, camera) in cameras.iter().enumerate() {
+                let us = 100 * SECOND_US + at * SECOND_US / 15 + place as u64 * 500;
+                take(&mut state, camera, 10 * at, &watched(us));
+                while draw(&mut queue).is_some() {
+                    drawn += 1;
+                }
+            }
+        }
+        assert!((900..=1_000).contains(&drawn), "{drawn}");
     }
 
     #[test]
@@ -457,20 +529,14 @@ mod tests {
         let dock: Arc<str> = "dock".into();
         let (mut state, mut queue) = State::new();
         let mut drawn = Vec::new();
-        // For ten seconds, ten frames a second, of which every fifth is rejected.
-        for at in 0..100 {
-            let is_rejected = at % 5 == 4;
-            state.take(&dock, is_rejected, &watched((1_000 + at) * SECOND_US / 10), || {
-                is_rejected
-            });
-            while let Some(is_rejected) = draw(&mut queue, false) {
-                drawn.push(is_rejected);
-                state.collect(&dock, &watched((1_000 + at) * SECOND_US / 10));
-            }
+        // For twenty seconds, ten frames a second, of which every tenth is rejected.
+        for seq in 0..200 {
+            take(&mut state, &dock, seq, &watched((1_000 + seq) * SECOND_US / 10));
+            drawn.extend(draw(&mut queue));
         }
-        let rejected = drawn.iter().filter(|is_rejected| **is_rejected).count();
-        assert!((9..=10).contains(&rejected), "{drawn:?}");
-        assert!((9..=10).contains(&(drawn.len() - rejected)), "{drawn:?}");
+        let rejected = drawn.iter().filter(|seq| is_rejected(**seq)).count();
+        assert!((18..=20).contains(&rejected), "{drawn:?}");
+        assert!((18..=20).contains(&(drawn.len() - rejected)), "{drawn:?}");
     }
 
     #[test]
@@ -478,22 +544,21 @@ mod tests {
         let dock: Arc<str> = "dock".into();
         let (mut state, mut queue) = State::new();
         // What is queued is drawn at once.
-        let mut is_drawn = |is_watched: bool, is_rejected: bool, us: u64| {
-            let now = Now { us, is_watched };
-            state.take(&dock, is_rejected, &now, || ()) && draw(&mut queue, is_rejected).is_some()
+        let mut is_drawn = |is_watched: bool, seq: u64, us: u64| {
+            take(&mut state, &dock, seq, &Now { us, is_watched }) && draw(&mut queue).is_some()
         };
         let mut now_us = 100 * SECOND_US;
-        assert!(is_drawn(false, false, now_us), "the first frame");
+        assert!(is_drawn(false, 0, now_us), "the first frame");
         now_us += SECOND_US;
-        assert!(!is_drawn(false, false, now_us), "nobody looks");
-        assert!(is_drawn(false, true, now_us), "the first that is rejected");
+        assert!(!is_drawn(false, 1, now_us), "nobody looks");
+        assert!(is_drawn(false, 9, now_us), "the first that is rejected");
         now_us += SECOND_US;
-        assert!(!is_drawn(false, true, now_us));
-        assert!(is_drawn(true, false, now_us), "somebody looks");
-        assert!(!is_drawn(true, false, now_us + SECOND_US / 2));
-        assert!(is_drawn(true, false, now_us + SECOND_US));
+        assert!(!is_drawn(false, 19, now_us));
+        assert!(is_drawn(true, 20, now_us), "somebody looks");
+        assert!(!is_drawn(true, 21, now_us + SECOND_US / 2));
+        assert!(is_drawn(true, 22, now_us + SECOND_US));
         now_us += WATCHED_FOR_US;
-        assert!(!is_drawn(false, false, now_us), "they went");
-        assert_eq!(state.cameras["dock"].held(), 0, "nothing waits for somebody to come");
+        assert!(!is_drawn(false, 23, now_us), "they went");
+        assert_eq!(state.cameras["dock"].waiting(), 0, "nothing waits for somebody to come");
     }
 }

@@ -247,7 +247,7 @@ pub(super) struct WantedLines {
 }
 
 /// How the line is, four times a second, or every two seconds if the run does not go on in this process, as server-sent events called
-/// `line`; with `pictures`, also as those called `picture`: first the newest of each camera, then each as it is drawn. The data of each
+/// `line`; with `pictures`, also as those called `picture`: first the newest of each camera and the newest that it rejected, then each as it is drawn. The data of each
 /// is JSON.
 #[utoipa::path(get, path = "/events", tag = "line", params(WantedLines), responses(
     (status = 200, body = LineEvent<'_>, content_type = "text/event-stream", description = "Events; the schemas are those of their data"),

@@ -36,6 +36,8 @@ let chosen = null;
 let about = null;
 // Labels that can be taken back, and those that the run may not have taken in yet, by frame.
 const done = [];
+// The frame whose earlier label was given back to it: who takes back once too often does not lose that.
+let restored = null;
 const said = new Map();
 let heatmapIsOn = true;
 // The kinds of windows that may be shown, the widest first.
@@ -189,6 +191,7 @@ const truthWord = (truth) => (truth == null ? "nobody said" : truthOf({ truth })
 const truthOf = ({ truth }) => (truth == null ? "" : truth === "normal" ? "○ normal" : `● ${truth.replace("anomalous:", "")}`);
 
 function choose(frame, isAsked = true) {
+  restored = null;
   chosen = about = frame;
   select(list, idOf(frame), isAsked);
   find(".frame").hidden = false;
@@ -266,7 +269,9 @@ async function label(truth) {
   const told = { frame, before: frame.truth, isTaken: send(frame, truth) };
   done.push(told);
   // The next frame has a defect of its own.
-  find("[name=class]").value = "";
+  const field = find("[name=class]");
+  const named = field.value;
+  field.value = "";
   move(1);
   allowUndo();
   about = frame;
@@ -275,12 +280,15 @@ async function label(truth) {
     status.textContent = [`${frame.camera} ${frame.seq} is ${truth}. U takes it back.`, ...taken.notes].join(" Note: ");
   } else if (done.includes(told)) {
     done.splice(done.indexOf(told), 1);
+    field.value ||= named;
     allowUndo();
   }
 }
 
+const hasLabelOfOthers = () => chosen?.truth != null && restored !== key(chosen);
+
 function allowUndo() {
-  find(".undo").disabled = !done.length && chosen?.truth == null;
+  find(".undo").disabled = !done.length && !hasLabelOfOthers();
 }
 
 // What the server said to it; null where it refused it.
@@ -312,8 +320,9 @@ async function undo() {
   allowUndo();
   if (!last) {
     const frame = chosen;
-    if (frame?.truth == null || !(await send(frame, null))) return;
-    status.textContent = `${frame.camera} ${frame.seq} is unlabelled again.`;
+    const was = frame?.truth;
+    if (!hasLabelOfOthers() || !(await send(frame, null))) return;
+    status.textContent = `${frame.camera} ${frame.seq} is unlabelled again; it was ${was}.`;
     about = frame;
     allowUndo();
     return;
@@ -328,6 +337,8 @@ async function undo() {
   }
   status.textContent = `${frame.camera} ${frame.seq} is ${before ?? "unlabelled"} again.`;
   choose(frames.find((listed) => key(listed) === key(frame)) ?? frame);
+  restored = key(frame);
+  allowUndo();
 }
 
 function move(by) {
@@ -353,7 +364,7 @@ const defect = () => {
 };
 
 export function pressed(event) {
-  perform(event, { n: () => label("normal"), a: () => label(defect()), u: undo, h: toggleHeatmap, ...steps(move) });
+  perform(event, { n: () => label("normal"), a: () => label(defect()), u: () => event.repeat || undo(), h: toggleHeatmap, ...steps(move) });
 }
 
 // The widest window with labels that the frame is in, of this camera or of all; without a frame the newest.

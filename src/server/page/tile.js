@@ -78,8 +78,18 @@ export class Tile {
 
   showPicture(picture) {
     const { seq, jpeg } = picture;
-    this.picture = picture;
     const src = `data:image/jpeg;base64,${jpeg}`;
+    // What was rejected stays beside the newest frame until something else is. It may be drawn after one that passed later.
+    const held = this.find(".held");
+    if (picture.is_rejected) {
+      this.heldPicture = picture;
+      held.querySelector("img").src = src;
+      held.querySelector("img").alt = `rejected frame ${seq} of ${this.name}`;
+    }
+    const isNewest = !this.picture || seq >= this.picture.seq;
+    held.hidden = !this.heldPicture || (isNewest && picture.is_rejected);
+    if (!isNewest) return;
+    this.picture = picture;
     const image = this.find(".newest");
     image.src = src;
     image.alt = `frame ${seq} of ${this.name} with what was found`;
@@ -91,14 +101,6 @@ export class Tile {
     shown.querySelector(".which").textContent = `${DECISIONS[decision][0]} frame ${seq.toLocaleString("en")}`;
     shown.querySelector(".age").textContent = "";
     shown.hidden = false;
-    // What was rejected stays beside the newest frame until something else is.
-    const held = this.find(".held");
-    held.hidden = picture.is_rejected || !this.heldPicture;
-    if (picture.is_rejected) {
-      this.heldPicture = picture;
-      held.querySelector("img").src = src;
-      held.querySelector("img").alt = `rejected frame ${seq} of ${this.name}`;
-    }
   }
 
   showAges(nowUs, state) {

@@ -21,6 +21,8 @@ const dialog = document.querySelector("#apply");
 
 // The threshold that was typed, in the detector's own unit; the slider knows steps only.
 let typed = null;
+// What is in the field and no number; null while that is one.
+let misread = null;
 // None while the histogram of the chosen camera, or of its new threshold, is not there yet.
 let known = null;
 let session = { role: "viewer", live: false };
@@ -58,28 +60,26 @@ find("[name=camera]").addEventListener("change", () => {
   refreshing.now();
 });
 slider.addEventListener("input", () => {
-  typed = null;
+  typed = misread = null;
   draw();
 });
 own.addEventListener("input", () => {
   const threshold = numberOf(own.value);
-  own.setAttribute("aria-invalid", String(threshold == null));
-  if (threshold != null) {
-    typeOwn(threshold);
-    return;
-  }
-  // Nothing that is not there is set.
-  find(".set").disabled = true;
-  find(".why").textContent = "This is no number.";
+  misread = threshold != null ? null : THOUSANDS.test(own.value) ? "Write it without a comma, or with a point before its decimals." : "This is no number.";
+  if (threshold == null) draw();
+  else typeOwn(threshold);
 });
 given.addEventListener("click", () => {
   own.value = known.given_threshold;
+  misread = null;
   typeOwn(known.given_threshold);
 });
 
-// With a point or a comma before its decimals, as people type it; a second one is a mistake.
+// With a point or a comma before its decimals, as people type it. What may be a thousand or a thousandth is neither.
+const THOUSANDS = /^\s*-?[1-9]\d{0,2}(,\d{3})+\s*$/;
 function numberOf(text) {
-  return /^\s*-?(\d+([.,]\d*)?|[.,]\d+)\s*$/.test(text) ? Number(text.trim().replace(",", ".")) : null;
+  const isOne = /^\s*-?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?\s*$/i.test(text) && !THOUSANDS.test(text);
+  return isOne ? Number(text.trim().replace(",", ".")) : null;
 }
 
 function typeOwn(threshold) {
@@ -97,18 +97,20 @@ async function refresh(signal) {
   const is = await ask(`/histogram${query({ camera, buckets })}`, { signal });
   const isFirst = !known;
   known = { ...is, camera, all: dense(is.counts, buckets) };
-  own.removeAttribute("aria-invalid");
-  const isInEffect = awaited?.camera === camera && isNear(awaited.threshold, known.image_threshold);
-  if (isFirst || (isInEffect && typed === awaited.threshold)) {
-    typed = null;
+  const waits = awaited?.camera === camera ? awaited : null;
+  // It is in effect, or something else took its place.
+  const isOver = waits && known.image_threshold != null && !isNear(waits.before, known.image_threshold);
+  if (isFirst || (isOver && typed === waits.threshold)) {
+    typed = misread = null;
     slider.value = known.threshold * BUCKETS;
   }
-  if (isInEffect) {
-    said.textContent = [`${camera} rejects from ${rounded(known.image_threshold)} on now.`, ...awaited.notes].join(" Note: ");
+  if (isOver) {
+    said.textContent = [`${camera} rejects from ${rounded(known.image_threshold)} on now.`, ...waits.notes].join(" Note: ");
     awaited = null;
-  } else if (awaited) {
+  } else if (waits) {
+    if (isFirst) showAwaited();
     clearTimeout(again);
-    again = setTimeout(() => isShown && refreshing.now(), AWAITED_EVERY_MS);
+    again = setTimeout(() => isShown && session.live && refreshing.now(), AWAITED_EVERY_MS);
   }
   status.textContent = is.frames_of_other_detectors
     ? `${count(is.frames_of_other_detectors)} frames are not counted: other detectors judged them.`
@@ -116,9 +118,16 @@ async function refresh(signal) {
   draw();
 }
 
-// What was known is not shown under another camera's name or for another threshold.
+// What was told is shown until it is in effect.
+function showAwaited() {
+  own.value = rounded(awaited.threshold);
+  misread = null;
+  typeOwn(awaited.threshold);
+}
+
+// What was known is not shown under another camera's name.
 function forget() {
-  known = null;
+  known = typed = misread = null;
   find(".drawing").replaceChildren(histogram({ buckets: [], at: 0.5, was: 0.5 }));
   for (const cell of document.querySelectorAll("#whatif tbody td")) cell.textContent = "…";
   find("output").textContent = "…";
@@ -128,7 +137,7 @@ function forget() {
 
 const rounded = (threshold) => Number(threshold.toPrecision(6));
 // The run keeps its thresholds in fewer digits.
-const isNear = (one, other) => Math.abs(one - other) <= 1e-4 * Math.max(1, Math.abs(one));
+const isNear = (one, other) => Math.abs(one - other) <= Math.max(2e-6, 1e-6 * Math.abs(one));
 
 // Of n buckets, bucket b holds the scores in (b, b + 1] / n, so a threshold of k / n rejects buckets from k on. Of the one that a
 // threshold lies within it is not known which frames are above it: at least and at most so many are.
@@ -175,11 +184,12 @@ function draw() {
   const threshold = wanted();
   find("output").textContent = score(at);
   own.disabled = threshold == null;
-  if (typed == null) own.value = threshold == null ? "" : rounded(threshold);
+  own.setAttribute("aria-invalid", String(misread != null));
+  if (typed == null && misread == null) own.value = threshold == null ? "" : rounded(threshold);
   given.hidden = known.given_threshold == null || known.given_threshold === known.image_threshold;
   given.textContent = `${known.given_threshold}, as the detector came`;
   slider.setAttribute("aria-valuetext", `threshold ${score(at)}: ${share(then.rejected, then.judged)} rejected`);
-  const why = !session.live ? "A threshold is set where the run is going on." : session.role !== "admin" ? "Setting it takes an administrator's token." : threshold == null ? "The camera has no detector yet." : threshold <= known.scale.normal_level ? `Normal frames score ${rounded(known.scale.normal_level)} and more: everything would be rejected.` : "";
+  const why = misread ?? (!session.live ? "A threshold is set where the run is going on." : session.role !== "admin" ? "Setting it takes an administrator's token." : threshold == null ? "The camera has no detector yet." : threshold <= known.scale.normal_level ? `Normal frames score ${rounded(known.scale.normal_level)} and more: everything would be rejected.` : "");
   find(".set").disabled = Boolean(why) || (typed == null ? k === Math.round(known.threshold * BUCKETS) : typed === known.image_threshold);
   find(".why").textContent = why;
 }
@@ -210,7 +220,7 @@ find(".set").addEventListener("click", () => {
   dialog.querySelector("p").textContent =
     `${known.camera} rejects from ${rounded(wanted())} on, in its detector's own unit: of the frames of this run ${share(then.rejected, then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
   said.textContent = "";
-  asked = { camera: known.camera, threshold: wanted() };
+  asked = { camera: known.camera, threshold: wanted(), before: known.image_threshold };
   // What was answered the last time is no answer: Escape leaves it as it is.
   dialog.returnValue = "";
   dialog.querySelector("input").value = "";
@@ -226,10 +236,7 @@ dialog.addEventListener("close", async () => {
     const when = atSeq ? `at frame ${atSeq}, or at the next one if that has come` : "at the next frame";
     said.textContent = [`Told. It takes effect ${when}: ${asked.camera} rejects from ${rounded(asked.threshold)} on then. Another change until then takes its place.`, ...(notes ?? [])].join(" Note: ");
     awaited = { ...asked, notes: notes ?? [] };
-    if (known?.camera === asked.camera) {
-      own.value = rounded(asked.threshold);
-      typeOwn(asked.threshold);
-    }
+    if (known?.camera === asked.camera) showAwaited();
   } catch (refused) {
     said.textContent = `The threshold of ${asked.camera} was not set: ${refused.message}`;
   }

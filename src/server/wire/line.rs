@@ -91,7 +91,7 @@ pub(crate) struct LinePicture {
     drawn_at_us: u64,
 }
 
-/// How the newest frame of a camera that was drawn looks; if it was rejected, it is the newest of those, too.
+/// How a frame of a camera looks: the newest that was drawn, or the newest of those that were rejected, which may have come before it.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CameraPicture {
     pub(crate) camera: Arc<str>,
