@@ -296,7 +296,7 @@ fn a_run_is_told_labels_thresholds_lots_and_detectors_and_replays_them() {
         noted.contains("not in the log yet") && noted.contains(": frame 900"),
         "{noted}"
     );
-    assert!(noted.contains("if it comes within 24.0 h"), "{noted}");
+    assert!(noted.contains("as soon as it is, within 24.0 h"), "{noted}");
 
     for (line, body, status, said) in [
         (
