@@ -29,8 +29,8 @@ const UNWATCHED_EVERY_US: u64 = 10_000_000;
 /// How long somebody who was there is taken to be still there, microseconds.
 const WATCHED_FOR_US: u64 = 5_000_000;
 
-/// Frames that passed, of all cameras, in the queue, and as many that wait until it is time: each holds its pixels. Of those that were
-/// rejected a camera has two at most.
+/// Frames that passed, of all cameras, in the queue, and as many that wait until it is time: each holds its pixels. A camera that rejects
+/// has three at most beside them: one in the queue, one that was rejected, and one that passed since.
 const WAITING_MAX: usize = 16;
 
 /// A picture of a frame with its heatmap.
