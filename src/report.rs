@@ -8,7 +8,7 @@ use intakt_operators::dataflow::{Alert, AlertState, Compared, JudgedFrame, Laten
 use intakt_operators::metrics::{CLEARLY_DEFECTIVE_PX, Tally};
 use intakt_operators::{Decision, Outcome, Verdict};
 use intakt_pipelines::sinks::Sink;
-use intakt_pipelines::{Evaluation, InspectionReport, Progress};
+use intakt_pipelines::{EvaluatedImage, Evaluation, InspectionReport, Progress};
 
 /// Counts verdicts as they come.
 pub(crate) struct Counted(pub(crate) Arc<dyn Progress>);
@@ -150,24 +150,19 @@ impl Sink for Disagreements {
     }
 }
 
-/// Images that are told by name; of more, how many there are.
+/// Unreadable images that are told by name.
 const UNREADABLE_NAMED: usize = 10;
 
-/// Which images of an evaluation could not be read, and why.
-pub(crate) fn unreadable(evaluation: &Evaluation) -> Vec<String> {
-    let all = evaluation.images.iter().filter_map(|image| {
-        let Decision::Unreadable { reason } = &image.verdict.decision else {
-            return None;
-        };
-        Some(format!("unreadable: \"{}\": {reason}", image.verdict.origin))
+/// What `say` says of the name of each of the first images that could not be read, and of the reason; and how many more there are.
+pub(crate) fn unreadable(images: &[EvaluatedImage], say: impl Fn(&str, &str) -> String) -> (Vec<String>, usize) {
+    let all = images.iter().filter_map(|image| match &image.verdict.decision {
+        Decision::Unreadable { reason } => Some(say(&image.verdict.origin, reason)),
+        Decision::Pass | Decision::Reject => None,
     });
     let mut said: Vec<String> = all.collect();
     let more = said.len().saturating_sub(UNREADABLE_NAMED);
     said.truncate(UNREADABLE_NAMED);
-    if more > 0 {
-        said.push(format!("unreadable: {more} more, which `--report` counts by reason"));
-    }
-    said
+    (said, more)
 }
 
 /// The table of `evaluate`.

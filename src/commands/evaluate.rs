@@ -52,8 +52,12 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<Outcome, PipelineError> {
         write_atomically(path, &json)?;
     }
     terminal::print(&report::evaluation(&evaluation))?;
-    for said in report::unreadable(&evaluation) {
-        terminal::say(&said);
+    let (unreadable, more) = report::unreadable(&evaluation.images, |name, reason| format!("\"{name}\": {reason}"));
+    for said in unreadable {
+        terminal::say(&format!("unreadable: {said}"));
+    }
+    if more > 0 {
+        terminal::say(&format!("unreadable: {more} more, which `--report` counts by reason"));
     }
     if let (Some(writing), Some(path)) = (writing, &args.report) {
         // Of the same bytes, so that `report` writes the same later.

@@ -20,6 +20,7 @@ use super::{
     sums_of,
 };
 use crate::environment::Environment;
+use crate::report::unreadable;
 
 /// Version of the file.
 const VERSION: u32 = 1;
@@ -108,9 +109,6 @@ pub(crate) fn of_evaluation(json: &[u8], path: &Path) -> Result<Document, Pipeli
     }
     Ok(document(serde_json::from_slice(json).map_err(damaged)?))
 }
-
-/// Unreadable images that are told by name.
-const UNREADABLE_NAMED: usize = 10;
 
 fn document(read: Read) -> Document {
     let measured = Measured::of(&read.images);
@@ -335,16 +333,8 @@ fn quality_of(read: &Read, measured: &Measured) -> Quality {
     }
 }
 
-/// The first of them.
 fn names_of_unreadable(images: &[EvaluatedImage]) -> String {
-    let unreadable = images
-        .iter()
-        .filter(|image| matches!(image.verdict.decision, Decision::Unreadable { .. }));
-    let mut names: Vec<_> = unreadable
-        .map(|image| format!("\"{}\"", image.verdict.origin))
-        .collect();
-    let more = names.len().saturating_sub(UNREADABLE_NAMED);
-    names.truncate(UNREADABLE_NAMED);
+    let (mut names, more) = unreadable(images, |name, _| format!("\"{name}\""));
     if more > 0 {
         names.push(format!("and {more} more"));
     }

@@ -159,6 +159,7 @@ def test_keys_are_the_lists_after_a_choice_by_pointer_and_can_be_switched_off(en
     which.focus()
     which.select_option("rejected")
     expect(page.locator("#review .queue")).to_be_focused()
+    expect(page.locator("#review .queue:not([aria-busy])")).to_be_visible()
     expect(options.first).to_have_attribute("aria-selected", "true")
     page.keyboard.press("j")
     expect(options.nth(1)).to_have_attribute("aria-selected", "true")
@@ -167,6 +168,7 @@ def test_keys_are_the_lists_after_a_choice_by_pointer_and_can_be_switched_off(en
     page.keyboard.press("Shift")
     which.select_option("all")
     expect(which).to_be_focused()
+    expect(page.locator("#review .queue:not([aria-busy])")).to_be_visible()
     page.get_by_label("single keys").locator("visible=true").uncheck()
     expect(options.first).to_have_attribute("aria-selected", "true")
     page.keyboard.press("j")
@@ -176,6 +178,29 @@ def test_keys_are_the_lists_after_a_choice_by_pointer_and_can_be_switched_off(en
     expect(page.locator("#review")).to_be_visible()
     page.reload()
     expect(page.get_by_label("single keys").locator("visible=true")).not_to_be_checked()
+
+
+def test_keys_before_other_frames_came_do_nothing(ended, visit):
+    page = visit(ended.url, "review")
+    options = page.locator("#review [role=option]")
+    page.locator("#review [name=which]").select_option("all")
+    expect(page.locator("#review .queue:not([aria-busy])")).to_be_visible()
+    expect(page.locator("#review .more")).to_be_visible()
+    held, asked = [], []
+    page.route("**/api/v1/verdicts?*", lambda route: held.append(route))
+    page.on("request", lambda request: re.search(r"/verdicts\?|/labels$", request.url) and asked.append(request.url))
+    page.locator("#review [name=camera]").select_option("metal")
+    expect(page.locator("#review .queue[aria-busy=true]")).to_be_visible()
+    for pressed in "jnju":
+        page.keyboard.press(pressed)
+    page.wait_for_timeout(200)
+    assert [url.split("/v1")[1] for url in asked] == ["/verdicts?camera=metal&limit=60&order=newest"]
+    held[0].continue_()
+    page.unroute("**/api/v1/verdicts?*")
+    expect(page.locator("#review .queue:not([aria-busy])")).to_be_visible()
+    expect(options.first).to_have_attribute("aria-selected", "true")
+    newest = ended.ask("/api/v1/verdicts?camera=metal&order=newest&limit=1")["verdicts"][0]
+    expect(options.first).to_have_attribute("id", f"frame-metal-{newest['seq']}")
 
 
 def test_what_was_rejected_and_what_is_borderline_is_seen_first_and_the_newest_of_it(ended, visit):

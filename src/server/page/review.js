@@ -70,7 +70,10 @@ for (const select of selects) {
     chosen = null;
     // A picture that is loaded while nothing is chosen is not drawn on; should it be of the next choice, it is loaded again.
     delete image.dataset.picture;
+    // Until these frames come, those of the choice before are seen; keys do nothing.
     frames = [];
+    next = null;
+    list.setAttribute("aria-busy", "true");
     listedAt = -Infinity;
     status.textContent = "";
     refreshing.now();
@@ -147,6 +150,7 @@ async function listMore() {
 }
 
 function keep(first, rest) {
+  list.removeAttribute("aria-busy");
   const known = new Map(frames.map((frame) => [key(frame), frame]));
   frames = [...first, ...rest];
   for (const frame of frames) {
