@@ -102,6 +102,7 @@ pub(crate) fn run(args: &ReplayArgs) -> Result<Outcome, PipelineError> {
         Some(run) => Some(Arc::new(PictureKeeper::start(
             &RunDirectory(run).pictures(),
             Arc::new(SystemClock),
+            |trouble| terminal::say(&no_pictures(trouble)),
         )?)),
         None => None,
     };

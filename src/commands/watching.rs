@@ -65,6 +65,7 @@ impl Watching {
             Some(directory) => Some(PictureKeeper::start(
                 &RunDirectory(directory).pictures(),
                 Arc::new(SystemClock),
+                |trouble| terminal::say(&no_pictures(trouble)),
             )?),
             None => None,
         };

@@ -250,7 +250,7 @@ pub(super) fn latencies(document: &Document) -> Markup {
                     " is the whole way from when a frame was let in to its verdict."
                 }
             }
-            p.foot { (document.latencies_note) }
+            @if !document.latencies_note.is_empty() { p.foot { (document.latencies_note) } }
         }
     }
 }

@@ -59,8 +59,12 @@ impl Audit {
         })
     }
 
-    /// Notes what took effect, and at which frame.
-    pub(super) fn took_effect(&self, begun: Begun) -> io::Result<()> {
+    /// Notes what took effect, and at which frames. What cannot be noted took effect nevertheless, as its entry says that it would.
+    pub(super) fn took_effect(&self, begun: Vec<Begun>) {
+        let _ = begun.into_iter().try_for_each(|begun| self.note_effect(begun));
+    }
+
+    fn note_effect(&self, begun: Begun) -> io::Result<()> {
         let of = self.lock().remove(&(begun.camera.clone(), begun.setup));
         if of.is_some() {
             self.append(&Noted {
@@ -245,8 +249,8 @@ mod tests {
             setup: 1,
             seq: 7,
         };
-        audit.took_effect(begun.clone()).unwrap();
-        audit.took_effect(begun).unwrap();
+        audit.took_effect(vec![begun.clone(), begun.clone()]);
+        audit.took_effect(vec![begun]);
         let (entries, _) = audit.read(None, 10).unwrap();
         let effects: Vec<_> = entries.iter().filter(|entry| entry.line.of == Some(noted)).collect();
         assert_eq!(effects.len(), 1);

@@ -147,11 +147,16 @@ impl Server {
             let said = line::Said::at_the_beginning(&served, &counted);
             let (told, line) = watch::channel(Arc::new(said));
             let lookers = Arc::<line::Lookers>::default();
+            let (live, audit) = (served.live().cloned(), served.audit.clone());
             runtime.spawn(line::tell(served.clone(), counted.clone(), lookers.clone(), told));
             let router = routes::router(served, line, lookers, counted, listen.tokens, limits);
             // An error here is the listener's, which was just made; nobody could be told anything else.
             let _ = runtime.block_on(connections::serve(listener, router, limits, ended));
             runtime.shutdown_background();
+            if let (Some(live), Some(audit)) = (live, audit) {
+                // What the last frames began.
+                audit.took_effect(live.controls.begun());
+            }
         };
         let thread = Builder::new().name("http-server".to_owned()).spawn(serve);
         Ok(Self {

@@ -1,7 +1,10 @@
 """What comes to the page, how fast, and what it does while there is no server."""
 
+import contextlib
 import re
+import socket
 import statistics
+import threading
 import time
 
 import pytest
@@ -34,6 +37,40 @@ SEE = """
 """
 # For longer than a reject is held.
 UNSEEN_MS = 5_500
+
+
+class Cable:
+    """Between the page and a server. Once it is pulled, what went through it hears nothing any more, and is not told so."""
+
+    def __init__(self, url):
+        self.far_end = url.removeprefix("http://").split(":")
+        self.through = []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
+        threading.Thread(target=self.let_through, daemon=True).start()
+
+    def let_through(self):
+        while True:
+            near, _ = self.listener.accept()
+            far = socket.create_connection(self.far_end)
+            is_whole = threading.Event()
+            is_whole.set()
+            self.through.append(is_whole)
+            for ends in ((near, far), (far, near)):
+                threading.Thread(target=self.carry, args=(*ends, is_whole), daemon=True).start()
+
+    @staticmethod
+    def carry(source, sink, is_whole):
+        with contextlib.suppress(OSError):
+            while sent := source.recv(65_536):
+                if is_whole.is_set():
+                    sink.sendall(sent)
+            if is_whole.is_set():
+                sink.shutdown(socket.SHUT_WR)
+
+    def pull(self):
+        for is_whole in self.through:
+            is_whole.clear()
 
 
 @pytest.fixture
@@ -98,6 +135,21 @@ def test_the_page_goes_on_when_the_server_does(dock, part, visit):
     seq = post(again, part)
     expect(page.locator(".tile .frame")).to_have_text(f"frame {seq:,}")
     expect(page.locator("body[data-marked]")).to_have_count(1)
+
+
+def test_a_connection_that_is_gone_without_a_word_is_made_anew(dock, part, visit):
+    server = dock()
+    post(server, part)
+    cable = Cable(server.url)
+    page = visit(cable.url, forgiven="net::ERR_")
+    state = page.locator("#state")
+    expect(state).to_have_text("running")
+    cable.pull()
+    expect(state).to_have_text(re.compile("no connection"))
+    # A browser tries connections again that it kept.
+    expect(state).to_have_text("running", timeout=60_000)
+    seq = post(server, part)
+    expect(page.locator(".tile .frame")).to_have_text(f"frame {seq:,}")
 
 
 def test_a_page_that_is_seen_again_says_that_the_server_is_gone(dock, part, visit):

@@ -1,6 +1,7 @@
 """Sixteen cameras on one page, and what a memory bank and suppression rules leave to be seen of a frame."""
 
 import asyncio
+import math
 import os
 import re
 import shutil
@@ -165,7 +166,8 @@ def fast(program, fitted, tmp_path_factory):
     server = Server(program, "inspect", place / "line.toml", "--run", place / "run", *told, said=place / "said")
 
     def took_ms():
-        taken, line.took_ms = sorted(line.took_ms), []
+        # On a machine that stands still there may be none.
+        taken, line.took_ms = sorted(line.took_ms) or [math.inf], []
         return statistics.median(taken), taken[int(0.99 * len(taken))]
 
     server.took_ms = took_ms
@@ -196,10 +198,10 @@ def test_sixteen_cameras_at_fifteen_frames_a_second_slow_neither_the_page_nor_th
         print(f"median and 99 %: {alone_ms} ms alone, {looked_at_ms} ms with the page; {judged} judged, {dropped} dropped; {watched}")
         # The page shares two cores with the line here.
         keeps_up = judged > 0.95 * N_CAMERAS * FRAMES_A_SECOND * LOOKED_S and dropped < 0.01 * judged
-        if keeps_up:
+        is_slow = looked_at_ms[0] > max(10, 3 * alone_ms[0]) or looked_at_ms[1] > 1_000
+        if keeps_up and not is_slow:
             break
-    assert keeps_up
-    assert looked_at_ms[0] < 50
+    assert keeps_up and not is_slow
     # It is told four times a second, and one picture a second of each camera and of what each rejects are drawn.
     assert watched["said"] >= 3 * LOOKED_S and watched["longest_ms"] < 250
     assert N_CAMERAS * LOOKED_S / 2 < watched["pictures"] <= 2 * N_CAMERAS * (LOOKED_S + 1)

@@ -109,6 +109,21 @@ def test_frames_are_gone_through_and_labels_taken_back_by_keys(demo, visit):
     assert [label["truth"] for label in told] == ["normal", "unlabelled"]
     assert told[0]["seq"] == told[1]["seq"]
 
+    # A key that is held down is pressed again and again.
+    told.clear()
+    for _ in range(5):
+        page.keyboard.down("n")
+    page.keyboard.up("n")
+    expect(title).not_to_have_text(first)
+    page.keyboard.press("u")
+    expect(title).to_have_text(first)
+    assert [label["truth"] for label in told] == ["normal", "unlabelled"]
+    for _ in range(5):
+        page.keyboard.down("j")
+    page.keyboard.up("j")
+    expect(page.locator("#review [role=option]").nth(4)).to_have_attribute("aria-selected", "false")
+    expect(title).not_to_have_text(first)
+
 
 def test_the_slider_says_what_another_threshold_would_do(demo, visit):
     page = visit(demo.url, "whatif")
@@ -247,11 +262,13 @@ def test_the_scores_of_a_camera_are_seen_beside_those_of_calibration(ended, visi
 def test_latencies_are_those_of_the_chosen_camera_and_window(demo, visit):
     page = visit(demo.url, "rates")
     caption = page.locator("#rates-stages caption")
-    expect(caption).to_contain_text("all cameras")
+    # Of the same minutes.
+    expect(page.locator("#rates-scope option")).not_to_have_count(0)
+    page.locator("#rates-window").select_option("15m")
+    expect(caption).to_have_text("Latency of the stages, all cameras, in the last 15 minutes")
     times = page.locator("#rates-stages tr", has_text="frame").locator("td").first
     of_all = int(times.inner_text().replace(",", ""))
     page.locator("#rates-scope").select_option("camera/metal")
-    page.locator("#rates-window").select_option("15m")
     expect(caption).to_have_text("Latency of the stages, metal, in the last 15 minutes")
     assert int(times.inner_text().replace(",", "")) < 0.7 * of_all
 
@@ -261,7 +278,10 @@ def test_a_label_corrects_the_rates_in_front_of_the_user(demo, visit):
     demo.until(lambda: any(window["closed"] for window in demo.ask(MINUTES)["windows"]))
     demo.until(lambda: demo.ask(MINUTES)["closed_up_to_us"] % 60_000_000 < 20_000_000)
     page = visit(demo.url, "review")
+    # What passed, though barely, is in no precision.
+    page.locator("#review [name=which]").select_option("rejected")
     page.locator("#review [name=camera]").select_option("metal")
+    expect(page.locator("#review .queue:not([aria-busy])")).to_be_visible()
     expect(page.locator("#review h3")).to_have_text(re.compile("^metal"))
     precision, labelled = page.locator("[data-rate=precision]"), page.locator("[data-rate=labelled]")
     expect(labelled).to_have_text("0")

@@ -8,7 +8,7 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-use crate::support::{BLOT_PX, INTAKT, Ran, SHARED, intakt, label};
+use crate::support::{Args, BLOT_PX, INTAKT, Ran, SHARED, intakt, label};
 
 /// A camera's name that would be a picture and a script, if a page took it as it is.
 const HOSTILE: &str = "<img src=x onerror=alert(1)>&\"'";
@@ -135,6 +135,40 @@ fn a_report_on_a_run_counts_every_frame_and_says_what_labels_say() {
         "the false reject and the escape, and those as before"
     );
     assert!(!html.contains("does not add up"));
+}
+
+#[test]
+fn a_report_says_with_what_where_and_how_fast_it_was_inspected_and_what_did_not_count() {
+    let dir = tempdir().unwrap();
+    let run = dir.path().join("run");
+    // The blot is smaller than what counts.
+    let args: Args<'_> = &[
+        &"inspect", &SHARED.detector, &SHARED.normal, &SHARED.blotted, &"--min-area", &"60000", &"--run", &run,
+    ];
+    let verdicts = intakt(args).verdicts();
+    let html = report(&run);
+    let section = |heading: &str| {
+        let section = html.split("<h2>").find(|section| section.starts_with(heading));
+        section.unwrap_or_else(|| panic!("there is no \"{heading}\"")).to_owned()
+    };
+    let id = verdicts[0]["detector"].as_str().unwrap();
+    let threshold = verdicts[0]["threshold"].as_f64().unwrap();
+    let with = section("What was inspected");
+    let recipe = ["PaDiM", "builtin", "64 × 64 px", "Training list", "Weights", "conformal quantile"];
+    assert_says(&with, &[&format!("Detector <code>{id}</code>"), &format!("threshold {threshold:.4}")]);
+    assert_says(&with, &recipe);
+    assert_says(&section("Scores"), &["all 2 judged frames", "scores of 2 frames"]);
+    let of = |verdict: &Value| verdict["suppressed"].as_array().unwrap().len();
+    let (regions, frames) = (of(&verdicts[1]), verdicts.iter().filter(|verdict| of(verdict) > 0).count());
+    assert_eq!((of(&verdicts[0]), frames), (0, 1), "{verdicts:?}");
+    assert_says(&section("Suppressed regions"), &[&format!("<td>{regions}</td><td>{frames}</td>")]);
+    let stages = section("How long each stage took");
+    for stage in ["decode", "embed", "score", "suppress", "frame"] {
+        let row = format!("<th scope=\"row\">{stage}</th><td>2</td>");
+        assert_says(&stages, &[&row, &format!("aria-label=\"{stage}: median ")]);
+    }
+    let version = format!("<th scope=\"row\">Intakt</th><td>{}</td>", env!("CARGO_PKG_VERSION"));
+    assert_says(&section("Environment"), &[&version, "Processor", "Cores", "Memory"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use crossbeam::channel::{Receiver, Sender, bounded};
+use crossbeam::channel::{Sender, bounded};
 use intakt_operators::dataflow::JudgedFrame;
 use intakt_operators::postprocess::{NearestRow, nearest_rows};
 use intakt_operators::{Decision, fixed_point};
@@ -36,7 +36,8 @@ pub struct PictureKeeper {
     last: Mutex<BTreeMap<Arc<str>, Last>>,
     /// Rejected frames that found no place.
     missed: AtomicU64,
-    thread: Mutex<Option<JoinHandle<Option<String>>>>,
+    /// Gives how many pictures could not be kept.
+    thread: Mutex<Option<JoinHandle<u64>>>,
 }
 
 struct Last {
@@ -46,16 +47,22 @@ struct Last {
 }
 
 impl PictureKeeper {
-    /// Keeps pictures in the file at `path`.
+    /// Keeps pictures in the file at `path`. Where that fails, `tell` is told why at once; what comes later is kept again if it can be.
     ///
     /// # Errors
     /// The file cannot be written, or the system gives no thread.
-    pub fn start(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, PipelineError> {
+    pub fn start(
+        path: &Path,
+        clock: Arc<dyn Clock>,
+        tell: impl Fn(&str) + Send + 'static,
+    ) -> Result<Self, PipelineError> {
         let pictures = Pictures::open(path).map_err(PipelineError::Refused)?;
         let (waiting, frames) = bounded(WAITING_MAX);
-        let thread = Builder::new()
-            .name("pictures".to_owned())
-            .spawn(move || keep_all(&frames, pictures, &*clock));
+        let thread = Builder::new().name("pictures".to_owned()).spawn(move || {
+            // A frame that cannot be drawn has no picture.
+            let drawn = |taken: Taken| Some((taken.verdict.camera.clone(), drawn(&taken, clock.now_us()).ok()?));
+            keep_all(frames.iter().filter_map(drawn), pictures, tell)
+        });
         let refused = |error| PipelineError::Refused(format!("cannot start a thread for pictures: {error}"));
         Ok(Self {
             waiting: Mutex::new(Some(waiting)),
@@ -91,11 +98,20 @@ impl PictureKeeper {
                 .try_for_each(|taken| waiting.send(taken));
         }
         // If it panicked there are fewer pictures; the run is none the worse.
-        let trouble = lock(&self.thread).take()?.join().ok().flatten();
+        let failed = lock(&self.thread).take()?.join().unwrap_or_default();
         let missed = self.missed.load(Ordering::Relaxed);
-        trouble.or_else(|| {
-            (missed > 0).then(|| format!("drawing did not keep up: {missed} rejected frames have no picture"))
-        })
+        let troubles = [
+            (failed, "pictures could not be kept"),
+            (
+                missed,
+                "rejected frames have no picture, because drawing did not keep up",
+            ),
+        ];
+        let troubles = troubles.into_iter().filter(|(frames, _)| *frames > 0);
+        let said: Vec<_> = troubles
+            .map(|(frames, trouble)| format!("{frames} {trouble}"))
+            .collect();
+        (!said.is_empty()).then(|| said.join("; "))
     }
 }
 
@@ -135,17 +151,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Keeps the pictures of frames until there are no more. What went wrong.
-fn keep_all(frames: &Receiver<Taken>, mut pictures: Pictures, clock: &dyn Clock) -> Option<String> {
-    for taken in frames {
-        // A frame that cannot be drawn has no picture.
-        if let Ok(picture) = drawn(&taken, clock.now_us())
-            && let Err(trouble) = pictures.keep(&taken.verdict.camera, &picture)
-        {
-            return Some(format!("{trouble}; later frames have no pictures"));
+/// Keeps pictures of cameras until there are no more. How many could not be kept; of several in a row, `tell` is told about the first.
+fn keep_all(drawn: impl Iterator<Item = (Arc<str>, KeptPicture)>, mut pictures: Pictures, tell: impl Fn(&str)) -> u64 {
+    let (mut failed, mut is_failing) = (0, false);
+    for (camera, picture) in drawn {
+        let kept = pictures.keep(&camera, &picture);
+        if let (Err(trouble), false) = (&kept, is_failing) {
+            tell(&format!("{trouble}; frames have no pictures until that is over"));
         }
+        is_failing = kept.is_err();
+        failed += u64::from(is_failing);
     }
-    None
+    failed
 }
 
 fn drawn(taken: &Taken, now_us: u64) -> Result<KeptPicture, String> {
@@ -188,7 +205,49 @@ fn nearest_patches(seen: &Seen<'_>) -> Vec<NearestPatch> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
+    use rusqlite::Connection;
+
     use super::*;
+
+    #[test]
+    fn what_cannot_be_kept_ends_no_later_picture() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pictures.sqlite");
+        let pictures = Pictures::open(&path).unwrap();
+        let beside = Connection::open(&path).unwrap();
+        let rename = |from: &str, to: &str| {
+            let sql = format!("ALTER TABLE {from} RENAME TO {to}");
+            beside.execute_batch(&sql).unwrap();
+        };
+        let frames = (0..6).map(|seq| {
+            match seq {
+                1 => rename("pictures", "gone"),
+                3 => rename("gone", "pictures"),
+                _ => {}
+            }
+            let about = AboutPicture {
+                seq,
+                is_rejected: true,
+                drawn_at_us: 1,
+            };
+            let picture = KeptPicture {
+                frame_px: [1, 1],
+                frame_jpeg: b"a frame".to_vec(),
+                heatmap_jpeg: b"a heatmap".to_vec(),
+                nearest: Vec::new(),
+                about,
+            };
+            ("dock".into(), picture)
+        });
+        let told = RefCell::new(Vec::new());
+        let failed = keep_all(frames, pictures, |trouble| told.borrow_mut().push(trouble.to_owned()));
+        assert_eq!((failed, told.borrow().len()), (2, 1), "{told:?}");
+        let pictures = Pictures::open(&path).unwrap();
+        let is_kept = |seq: &u64| pictures.of("dock", *seq).unwrap().is_some();
+        assert_eq!((0..6).filter(is_kept).collect::<Vec<_>>(), [0, 3, 4, 5]);
+    }
 
     #[test]
     fn rejected_and_borderline_frames_are_kept() {

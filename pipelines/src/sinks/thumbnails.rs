@@ -158,13 +158,13 @@ struct Now {
 }
 
 impl Now {
-    /// Whether it is time for another one after that of `since_us`.
+    /// Whether it is time for another one after that of `since_us`: also where the clock was set back since.
     fn is_due(&self, since_us: u64) -> bool {
         let every_us = match self.is_watched {
             true => WATCHED_EVERY_US,
             false => UNWATCHED_EVERY_US,
         };
-        since_us == 0 || self.us >= since_us.saturating_add(every_us)
+        since_us == 0 || self.us < since_us || self.us - since_us >= every_us
     }
 }
 
@@ -246,7 +246,9 @@ impl Thumbnails {
 
     fn now(&self) -> Now {
         let us = self.clock.now_us();
-        let is_watched = us < self.watched_until_us.load(Ordering::Relaxed);
+        let left_us = self.watched_until_us.load(Ordering::Relaxed).saturating_sub(us);
+        // More is left where the clock was set back.
+        let is_watched = left_us > 0 && left_us <= WATCHED_FOR_US;
         Now { us, is_watched }
     }
 
@@ -537,6 +539,21 @@ mod tests {
         let rejected = drawn.iter().filter(|seq| is_rejected(**seq)).count();
         assert!((18..=20).contains(&rejected), "{drawn:?}");
         assert!((18..=20).contains(&(drawn.len() - rejected)), "{drawn:?}");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_holds_up_no_picture() {
+        let dock: Arc<str> = "dock".into();
+        let (mut state, mut queue) = State::new();
+        let mut is_drawn =
+            |seq: u64, us: u64| take(&mut state, &dock, seq, &watched(us)) && draw(&mut queue) == Some(seq);
+        let hour_us = 3_600 * SECOND_US;
+        assert!(is_drawn(8, 100 * hour_us));
+        assert!(is_drawn(9, 100 * hour_us + 1));
+        assert!(is_drawn(18, 99 * hour_us));
+        assert!(is_drawn(19, 99 * hour_us + 1));
+        assert!(!is_drawn(28, 99 * hour_us + 2), "again one a second");
+        assert!(is_drawn(38, 99 * hour_us + SECOND_US));
     }
 
     #[test]

@@ -132,8 +132,7 @@ async fn tell_live(live: Live, mut watcher: Watcher, audit: Option<Arc<Audit>>, 
         let begun = live.controls.begun();
         if let (Some(audit), false) = (&audit, begun.is_empty()) {
             let audit = audit.clone();
-            // What cannot be noted took effect nevertheless, as its entry says that it would.
-            let _ = blocking(move || begun.into_iter().try_for_each(|begun| audit.took_effect(begun))).await;
+            let _ = blocking(move || audit.took_effect(begun)).await;
         }
     }
 }

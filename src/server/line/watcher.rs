@@ -40,6 +40,7 @@ struct Lately {
     /// What was counted before each bar began, the oldest first.
     begins: VecDeque<Bar>,
     bar_began_us: u64,
+    said_us: u64,
 }
 
 impl Lately {
@@ -53,10 +54,15 @@ impl Lately {
             dropped_changed_us: None,
             begins: VecDeque::from([so_far(camera)]),
             bar_began_us: now_us,
+            said_us: now_us,
         }
     }
 
     fn note(&mut self, camera: &CameraStatus, now_us: u64) {
+        if now_us < self.said_us {
+            self.begin_again_at(now_us);
+        }
+        self.said_us = now_us;
         if camera.captured != self.captured {
             (self.captured, self.captured_changed_us) = (camera.captured, now_us);
         }
@@ -66,12 +72,27 @@ impl Lately {
         if camera.dropped_total() != self.dropped {
             (self.dropped, self.dropped_changed_us) = (camera.dropped_total(), Some(now_us));
         }
-        while now_us >= self.bar_began_us + BAR_US {
-            self.bar_began_us += BAR_US;
+        let ended = (now_us - self.bar_began_us) / BAR_US;
+        self.bar_began_us += ended * BAR_US;
+        // A clock that is set ahead ends more bars than are shown.
+        for _ in 0..ended.min(BARS as u64) {
             self.begins.push_back(so_far(camera));
             if self.begins.len() > BARS {
                 self.begins.pop_front();
             }
+        }
+    }
+
+    /// The clock was set back: what was, was until now.
+    fn begin_again_at(&mut self, now_us: u64) {
+        let dropped = self.dropped_changed_us.as_mut();
+        let others = [
+            &mut self.captured_changed_us,
+            &mut self.judged_changed_us,
+            &mut self.bar_began_us,
+        ];
+        for changed_us in others.into_iter().chain(dropped) {
+            *changed_us = (*changed_us).min(now_us);
         }
     }
 
@@ -303,6 +324,33 @@ mod tests {
             (vec![Some(0.1), Some(0.5), None], Some(3.0 / 14.0))
         );
         assert_eq!(bars(1_000, of(114, 53)), (vec![None; 3], None));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_hides_nothing() {
+        let mut watcher = Watcher::default();
+        let of = |judged: u64, rejected: u64| CameraStatus {
+            captured: judged,
+            judged,
+            rejected,
+            ..CameraStatus::default()
+        };
+        const YEARS: u64 = 1_700_000_000;
+        said(&mut watcher, YEARS, of(10, 0));
+        assert_eq!(said(&mut watcher, YEARS + 1, of(20, 1)).state, CameraState::Live);
+        // An hour back: the bars and the states go on from there.
+        let back = YEARS - 3_600;
+        assert_eq!(said(&mut watcher, back, of(20, 1)).state, CameraState::Live);
+        let camera = said(&mut watcher, back + 10, of(20, 1));
+        assert_eq!(camera.state, CameraState::Idle);
+        assert_eq!(camera.rejects[BARS - 3..], [Some(0.1), None, None]);
+        let camera = said(&mut watcher, back + 12, of(30, 6));
+        assert_eq!((camera.state, camera.rejects[BARS - 1]), (CameraState::Live, Some(0.5)));
+        // From 1970 to now.
+        let mut watcher = Watcher::default();
+        said(&mut watcher, 0, of(10, 0));
+        let camera = said(&mut watcher, YEARS, of(20, 1));
+        assert_eq!((camera.state, camera.reject_rate), (CameraState::Live, None));
     }
 
     #[test]

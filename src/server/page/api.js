@@ -1,6 +1,8 @@
 // What the page asks of the server. What is refused is thrown, with the reason that the server gives.
 
 const ROOT = "/api/v1";
+// The server gives up earlier; after so long nobody answers any more.
+const ANSWERED_MS = 60_000;
 
 export class Refused extends Error {
   constructor(status, detail) {
@@ -10,15 +12,17 @@ export class Refused extends Error {
 }
 
 export async function ask(path, options = {}) {
+  const signal = AbortSignal.any([AbortSignal.timeout(ANSWERED_MS), ...(options.signal ? [options.signal] : [])]);
   let answer;
+  let body;
   try {
-    answer = await fetch(ROOT + path, options);
+    answer = await fetch(ROOT + path, { ...options, signal });
+    const isJson = /json/.test(answer.headers.get("content-type") ?? "");
+    body = isJson ? await answer.json() : null;
   } catch {
     options.signal?.throwIfAborted();
     throw new Refused(0, "The server does not answer.");
   }
-  const isJson = /json/.test(answer.headers.get("content-type") ?? "");
-  const body = isJson ? await answer.json() : null;
   options.signal?.throwIfAborted();
   if (!answer.ok) throw new Refused(answer.status, body?.detail ?? answer.statusText);
   return body;

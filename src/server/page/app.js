@@ -15,6 +15,8 @@ const who = document.querySelector("#who");
 const totals = document.querySelector("#totals");
 // The server says something every quarter of a second; after so long without it the page is out of date.
 const SILENT_MS = 3000;
+// A connection may be gone without a word, where a cable or a switch is: it is made anew.
+const GONE_MS = 8000;
 const AGAIN_MS = 1000;
 let heardAt = 0;
 let begunAtUs;
@@ -82,7 +84,7 @@ function route() {
 async function meet() {
   clearTimeout(again);
   try {
-    const session = await ask("/session");
+    const session = await ask("/session", { signal: AbortSignal.timeout(GONE_MS) });
     isSignedIn = true;
     signIn.hidden = true;
     document.querySelector("main").hidden = totals.hidden = false;
@@ -178,7 +180,12 @@ who.querySelector("button").addEventListener("click", async () => {
 });
 
 setInterval(() => {
-  if (heardAt && Date.now() - heardAt > SILENT_MS && state.dataset.state !== "ended") showState("lost");
+  const silentMs = heardAt ? Date.now() - heardAt : 0;
+  if (silentMs <= SILENT_MS || state.dataset.state === "ended") return;
+  showState("lost");
+  if (silentMs <= GONE_MS) return;
+  heardAt = Date.now();
+  meet();
 }, 1000);
 
 // Letters and digits by themselves do something, until somebody switches that off: who speaks to the machine types them unawares.

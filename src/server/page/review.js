@@ -368,7 +368,9 @@ const defect = () => {
 };
 
 export function pressed(event) {
-  perform(event, { n: () => label("normal"), a: () => label(defect()), u: () => event.repeat || undo(), h: toggleHeatmap, ...steps(move) });
+  // A key that is held down goes through the list, but labels one frame.
+  const once = (act) => () => event.repeat || act();
+  perform(event, { n: once(() => label("normal")), a: once(() => label(defect())), u: once(undo), h: once(toggleHeatmap), ...steps(move) });
 }
 
 // The widest window with labels that the frame is in, of this camera or of all; without a frame the newest.

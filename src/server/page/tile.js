@@ -71,9 +71,11 @@ export class Tile {
     if (rejected > this.rejected && nowUs - this.toldAtUs < HELD_US) this.rejectedAtUs = nowUs;
     this.rejected = rejected;
     this.toldAtUs = nowUs;
-    const isHeld = nowUs - this.rejectedAtUs < HELD_US && state !== "ended";
+    const sinceUs = nowUs - this.rejectedAtUs;
+    // It is negative where the server's clock was set back.
+    const isHeld = sinceUs >= 0 && sinceUs < HELD_US && state !== "ended";
     this.element.classList.toggle("has-rejected", isHeld);
-    this.find(".lately").textContent = isHeld && last?.decision !== "reject" ? `✕ rejected ${ago(nowUs - this.rejectedAtUs)}` : "";
+    this.find(".lately").textContent = isHeld && last?.decision !== "reject" ? `✕ rejected ${ago(sinceUs)}` : "";
   }
 
   showPicture(picture) {

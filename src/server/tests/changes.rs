@@ -151,6 +151,19 @@ fn every_change_is_noted_with_who_made_it_and_what_was_before() {
 }
 
 #[test]
+fn what_takes_effect_right_before_the_end_is_noted() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Going::start_in(None, directory.path());
+    run.ready();
+    let path = format!("{CAMERA}/threshold");
+    assert_eq!(tell(run.address, "PUT", &path, r#"{"threshold": 11}"#).status, 202);
+    assert_eq!(judge(&run)["threshold"], 11.0);
+    run.end();
+    let log = std::fs::read_to_string(directory.path().join("audit.jsonl")).unwrap();
+    assert_eq!(log.matches("took effect").count(), 1, "{log}");
+}
+
+#[test]
 fn a_change_that_cannot_be_noted_is_not_made() {
     let directory = tempfile::tempdir().unwrap();
     // A directory in its place cannot be written to.
