@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 # How much later the 99th percentile of verdicts may be with viewers.
 BAR = 1.1
-# Of the pictures that could be drawn, a second of each camera for each viewer, so many are seen at least.
+# Of the pictures that could be drawn, a second one of each camera's newest frame and one of what it rejected for each viewer, so many
+# are seen at least.
 PICTURES_BAR = 0.8
 # How much more memory the last minute may take than the second, when windows are full.
 MEMORY_BAR = 1.05
@@ -33,8 +34,10 @@ OTHERS = [
 ]
 # The first seconds of a turn do not count: what begins then is not what goes on.
 SETTLED_S = 10
-# Frames that the cameras show again and again.
+# Frames that the cameras show again and again, of which every eighth shows another product: it is rejected, as about as many are of a
+# line that has defects.
 FRAMES = 40
+REJECTED_EVERY = 8
 # Edge of what the detector looks at: small, so that two cores do 240 frames a second.
 SIZE_PX = 64
 
@@ -53,8 +56,13 @@ def main():
         normal = asked.demo / "normal/metal"
         fit = [asked.intakt, "fit", normal, "--size", str(SIZE_PX), "-o", f"{place}/metal.intakt"]
         subprocess.run(fit, check=True, stderr=subprocess.DEVNULL)
-        frames = [image.read_bytes() for image in sorted(normal.glob("*.png"))[:FRAMES]]
-        sys.exit(asyncio.run(compare(asked, frames, Path(place))))
+        sys.exit(asyncio.run(compare(asked, shown(asked.demo), Path(place))))
+
+
+def shown(demo):
+    products = [sorted((demo / "normal" / name).glob("*.png"))[:FRAMES] for name in ("metal", "fabric")]
+    is_other = [at % REJECTED_EVERY == REJECTED_EVERY - 1 for at in range(FRAMES)]
+    return [products[other][at].read_bytes() for at, other in enumerate(is_other)]
 
 
 async def compare(asked, frames, place):
@@ -108,7 +116,7 @@ async def compare(asked, frames, place):
         print(f"memory in the last minute: {said} of that in the second (bar: {MEMORY_BAR})")
     # What nobody was shown costs nothing.
     counted = sides[1].counted
-    seen = counted["pictures"] / counted["seconds"] / (asked.viewers * asked.cameras)
+    seen = counted["pictures"] / counted["seconds"] / (2 * asked.viewers * asked.cameras)
     print(f"pictures: {seen:.2f} of those that could be drawn (at least {PICTURES_BAR}); {counted['refused']} answers refused")
     is_served = seen >= PICTURES_BAR and not counted["refused"]
     return looked_at > BAR * without or any(by > MEMORY_BAR for by in grown) or not is_served
@@ -120,7 +128,7 @@ class Line:
     def __init__(self, cameras, rate, frames):
         self.names = [f"camera{number:02}" for number in range(cameras)]
         self.rate, self.frames = rate, frames
-        self.sent_at, self.sent, self.took_ms = {}, 0, []
+        self.sent_at, self.sent, self.rejected, self.took_ms = {}, 0, 0, []
 
     async def open(self):
         self.server = await asyncio.start_server(self.send, "127.0.0.1", 0)
@@ -150,6 +158,7 @@ class Line:
         async for text in verdicts:
             verdict = json.loads(text)
             sent_at = self.sent_at.pop((verdict["camera"], verdict["seq"]))
+            self.rejected += verdict["decision"] == "reject"
             if verdict["decision"] != "dropped":
                 self.took_ms.append((time.monotonic() - sent_at) * 1000)
 
@@ -186,6 +195,7 @@ class Side:
         return {
             "seconds": time.monotonic(),
             "sent": self.line.sent,
+            "rejected": self.line.rejected,
             "dropped": sum(camera["dropped"] for camera in json.loads(body)["cameras"]),
             "server_s": cpu_s(self.pid),
             "viewers_s": cpu_s(viewing),
@@ -212,7 +222,7 @@ class Side:
         seconds, counted = self.counted["seconds"], self.counted
         yield "frames a second", f"{counted['sent'] / seconds:.1f}"
         yield "verdicts a second", f"{sum(map(len, self.took_ms)) / seconds:.1f}"
-        yield "dropped", str(counted["dropped"])
+        yield "rejected; dropped", f"{counted['rejected'] / counted['sent']:.1%}; {counted['dropped']}"
         yield "from frame to verdict, median", f"{statistics.median(self.latency_ms(0.5)):.1f} ms"
         yield "99 %, ms, turn by turn", " ".join(f"{ms:.1f}" for ms in self.latency_ms(0.99))
         yield "the server's share of a core", f"{counted['server_s'] / seconds:.2f}"

@@ -150,8 +150,7 @@ def fast(program, fitted, tmp_path_factory):
     normal = fitted / "normal/metal"
     size = str(viewers.SIZE_PX)
     subprocess.run([program, "fit", normal, "--size", size, "-o", place / "metal.intakt"], check=True, capture_output=True)
-    frames = [image.read_bytes() for image in sorted(normal.glob("*.png"))[: viewers.FRAMES]]
-    line = viewers.Line(N_CAMERAS, FRAMES_A_SECOND, frames)
+    line = viewers.Line(N_CAMERAS, FRAMES_A_SECOND, viewers.shown(fitted))
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
     port = asyncio.run_coroutine_threadsafe(line.open(), loop).result()

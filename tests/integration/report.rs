@@ -142,26 +142,54 @@ fn a_report_says_with_what_where_and_how_fast_it_was_inspected_and_what_did_not_
     let dir = tempdir().unwrap();
     let run = dir.path().join("run");
     // The blot is smaller than what counts.
-    let args: Args<'_> = &[
-        &"inspect", &SHARED.detector, &SHARED.normal, &SHARED.blotted, &"--min-area", &"60000", &"--run", &run,
+    let args: &Args<'_> = &[
+        &"inspect",
+        &SHARED.detector,
+        &SHARED.normal,
+        &SHARED.blotted,
+        &"--min-area",
+        &"60000",
+        &"--run",
+        &run,
     ];
     let verdicts = intakt(args).verdicts();
     let html = report(&run);
     let section = |heading: &str| {
         let section = html.split("<h2>").find(|section| section.starts_with(heading));
-        section.unwrap_or_else(|| panic!("there is no \"{heading}\"")).to_owned()
+        section
+            .unwrap_or_else(|| panic!("there is no \"{heading}\""))
+            .to_owned()
     };
     let id = verdicts[0]["detector"].as_str().unwrap();
     let threshold = verdicts[0]["threshold"].as_f64().unwrap();
     let with = section("What was inspected");
-    let recipe = ["PaDiM", "builtin", "64 × 64 px", "Training list", "Weights", "conformal quantile"];
-    assert_says(&with, &[&format!("Detector <code>{id}</code>"), &format!("threshold {threshold:.4}")]);
+    let recipe = [
+        "PaDiM",
+        "builtin",
+        "64 × 64 px",
+        "Training list",
+        "Weights",
+        "conformal quantile",
+    ];
+    assert_says(
+        &with,
+        &[
+            &format!("Detector <code>{id}</code>"),
+            &format!("threshold {threshold:.4}"),
+        ],
+    );
     assert_says(&with, &recipe);
     assert_says(&section("Scores"), &["all 2 judged frames", "scores of 2 frames"]);
     let of = |verdict: &Value| verdict["suppressed"].as_array().unwrap().len();
-    let (regions, frames) = (of(&verdicts[1]), verdicts.iter().filter(|verdict| of(verdict) > 0).count());
+    let (regions, frames) = (
+        of(&verdicts[1]),
+        verdicts.iter().filter(|verdict| of(verdict) > 0).count(),
+    );
     assert_eq!((of(&verdicts[0]), frames), (0, 1), "{verdicts:?}");
-    assert_says(&section("Suppressed regions"), &[&format!("<td>{regions}</td><td>{frames}</td>")]);
+    assert_says(
+        &section("Suppressed regions"),
+        &[&format!("<td>{regions}</td><td>{frames}</td>")],
+    );
     let stages = section("How long each stage took");
     for stage in ["decode", "embed", "score", "suppress", "frame"] {
         let row = format!("<th scope=\"row\">{stage}</th><td>2</td>");
