@@ -18,8 +18,7 @@ from urllib.parse import urlsplit
 
 # How much later the 99th percentile of verdicts may be with viewers.
 BAR = 1.1
-# Of the pictures that could be drawn, a second one of each camera's newest frame and one of what it rejected for each viewer, so many
-# are seen at least.
+# Of the pictures that could be drawn, a second of each camera for each viewer, so many are seen at least.
 PICTURES_BAR = 0.8
 # How much more memory the last minute may take than the second, when windows are full.
 MEMORY_BAR = 1.05
@@ -116,7 +115,7 @@ async def compare(asked, frames, place):
         print(f"memory in the last minute: {said} of that in the second (bar: {MEMORY_BAR})")
     # What nobody was shown costs nothing.
     counted = sides[1].counted
-    seen = counted["pictures"] / counted["seconds"] / (2 * asked.viewers * asked.cameras)
+    seen = counted["pictures"] / counted["seconds"] / (asked.viewers * asked.cameras)
     print(f"pictures: {seen:.2f} of those that could be drawn (at least {PICTURES_BAR}); {counted['refused']} answers refused")
     is_served = seen >= PICTURES_BAR and not counted["refused"]
     return looked_at > BAR * without or any(by > MEMORY_BAR for by in grown) or not is_served

@@ -201,9 +201,9 @@ def test_sixteen_cameras_at_fifteen_frames_a_second_slow_neither_the_page_nor_th
         if keeps_up and not is_slow:
             break
     assert keeps_up and not is_slow
-    # It is told four times a second, and one picture a second of each camera and of what each rejects are drawn.
+    # It is told four times a second, and about one picture a second of each camera is drawn.
     assert watched["said"] >= 3 * LOOKED_S and watched["longest_ms"] < 250
-    assert N_CAMERAS * LOOKED_S / 2 < watched["pictures"] <= 2 * N_CAMERAS * (LOOKED_S + 1)
+    assert N_CAMERAS * LOOKED_S / 2 < watched["pictures"] <= 1.2 * N_CAMERAS * (LOOKED_S + 1)
     assert watched["asked"] == 0
     page.screenshot(path=pytestconfig.getoption("shots") / "sixteen-fast.png", full_page=True)
 
