@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use intakt_operators::Label;
 use intakt_operators::dataflow::{ArrivedLabel, Control, ControlQueue};
 use intakt_operators::detector::Detector;
+use intakt_operators::{Label, fixed_point};
 
 use crate::store::ChangeKind;
 use crate::{Camera, Detectors};
@@ -68,7 +68,8 @@ impl Controls {
     }
 
     /// From the camera's next frame on, or from frame `at_seq`, frames with a higher image score than `threshold` are rejected.
-    /// What was planned for a later frame is given up. The number of the setup, see [`Controls::begun`].
+    /// What was planned for a later frame is given up. Under the threshold that it came with, the detector is the one that it was, with
+    /// what that guarantees. The number of the setup, see [`Controls::begun`].
     ///
     /// # Errors
     /// As [`Controls::label`]; the threshold is not finite.
@@ -76,9 +77,15 @@ impl Controls {
         if !threshold.is_finite() {
             return Err(format!("a threshold is a finite number, not {threshold}"));
         }
-        let change = ChangeKind::threshold(threshold);
-        let with_threshold = |current: Arc<Detector>| Ok(current.with_image_threshold(threshold)?.into());
-        self.set_up(camera, change, at_seq, with_threshold)
+        self.set_up(camera, at_seq, |current| {
+            match self.given(camera, &current, threshold)? {
+                Some(given) => Ok(as_given(given)),
+                None => {
+                    let other = current.with_image_threshold(threshold)?.into();
+                    Ok((other, ChangeKind::threshold(threshold)))
+                }
+            }
+        })
     }
 
     /// From the camera's next frame on, or from frame `at_seq`, `detector` looks. What was planned for a later frame is given up.
@@ -87,8 +94,7 @@ impl Controls {
     /// # Errors
     /// As [`Controls::label`].
     pub fn detector(&self, camera: &str, detector: Arc<Detector>, at_seq: Option<u64>) -> Result<u32, String> {
-        let change = ChangeKind::Detector(detector.id().clone());
-        self.set_up(camera, change, at_seq, |_| Ok(detector))
+        self.set_up(camera, at_seq, |_| Ok(as_given(detector)))
     }
 
     /// The setups that took effect since this was asked last.
@@ -150,12 +156,25 @@ impl Controls {
         self.cameras.keys()
     }
 
+    /// The detector that `current` is under another threshold, or is itself, if it came with `threshold`.
+    fn given(&self, camera: &str, current: &Detector, threshold: f32) -> Result<Option<Arc<Detector>>, String> {
+        let image_threshold = |detector: &Detector| detector.calibration().image.threshold;
+        for given in self.known(camera, true)? {
+            if fixed_point(image_threshold(&given)) == fixed_point(threshold)
+                && (given.id() == current.id()
+                    || given.with_image_threshold(image_threshold(current))?.id() == current.id())
+            {
+                return Ok(Some(given));
+            }
+        }
+        Ok(None)
+    }
+
     fn set_up(
         &self,
         camera: &str,
-        change: ChangeKind,
         at_seq: Option<u64>,
-        made_of: impl FnOnce(Arc<Detector>) -> Result<Arc<Detector>, String>,
+        made_of: impl FnOnce(Arc<Detector>) -> Result<(Arc<Detector>, ChangeKind), String>,
     ) -> Result<u32, String> {
         let (queue, detectors) = (self.queue(camera)?, self.detectors()?);
         let _setting_up = self.setting_up.lock().unwrap_or_else(PoisonError::into_inner);
@@ -163,7 +182,7 @@ impl Controls {
         if let Some(planned) = queue.give_up_plan() {
             detectors.give_up(camera, planned);
         }
-        let detector = made_of(self.newest(camera)?)?;
+        let (detector, change) = made_of(self.newest(camera)?)?;
         let setup = detectors.add(camera, detector, change);
         match at_seq {
             None => said(queue, Control::Setup(setup))?,
@@ -186,6 +205,11 @@ impl Controls {
             format!("there is no camera \"{camera}\"; there are {}", known.join(", "))
         })
     }
+}
+
+fn as_given(detector: Arc<Detector>) -> (Arc<Detector>, ChangeKind) {
+    let change = ChangeKind::Detector(detector.id().clone());
+    (detector, change)
 }
 
 fn said(queue: &ControlQueue, control: Control) -> Result<(), String> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use intakt_operators::dataflow::{RatePlan, Window};
 use intakt_operators::detector::DetectorDescription;
 use intakt_operators::metrics::AlertRule;
-use intakt_pipelines::sinks::{LiveStatus, RunState};
+use intakt_pipelines::sinks::LiveStatus;
 use intakt_pipelines::sources::{Clock, SystemClock};
 use intakt_pipelines::store::{Store, StoreOptions};
 use intakt_pipelines::{Figures, PipelineError, write_atomically};
@@ -103,7 +103,12 @@ impl RunDirectory<'_> {
 
 /// Whether a run goes on that said this last.
 pub(crate) fn goes_on(status: &LiveStatus) -> bool {
-    status.state != RunState::Ended && SystemClock.now_us().saturating_sub(status.said_at_us) < SILENT_US
+    !status.state.is_over() && said_just_now(status)
+}
+
+/// Whether its process may be there still.
+pub(crate) fn said_just_now(status: &LiveStatus) -> bool {
+    SystemClock.now_us().saturating_sub(status.said_at_us) < SILENT_US
 }
 
 /// The detectors that were noted in the directory of a run.

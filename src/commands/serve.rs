@@ -13,7 +13,7 @@ use intakt_pipelines::sources::{Clock, SystemClock};
 use intakt_pipelines::store::{Counted, CountedCamera, LastOutcome};
 
 use super::label::{can_go_on, take_in};
-use super::run_directory::{RunDirectory, about, goes_on};
+use super::run_directory::{RunDirectory, about, goes_on, said_just_now};
 use super::settings;
 use crate::cli::ServeArgs;
 use crate::server::{Keeper, Limits, OtherRun, Run, Served, Server, Shown, TakenIn, TakesLabels};
@@ -94,7 +94,12 @@ impl Shown for Directory {
                 .map(|(name, camera)| status_of(name, camera, &last_said));
             let newest = counted.cameras().filter_map(|(_, camera)| camera.last.as_ref());
             Ok(LiveStatus {
-                state: RunState::Ended,
+                state: match store.has_ended()? {
+                    true => RunState::Ended,
+                    // Its last second is on its way to the store, if it came to its end.
+                    false if said_just_now(&last_said) => RunState::Ending,
+                    false => RunState::Interrupted,
+                },
                 said_at_us: now_us,
                 keeps_log: true,
                 frontier_us: Some(store.committed_frontier_us()),

@@ -225,7 +225,7 @@ async fn ready(State(shared): State<Shared>) -> Result<Json<serde_json::Value>, 
 fn unready(status: &LiveStatus) -> Option<&'static str> {
     match status.state {
         RunState::Starting => Some("the run is starting"),
-        RunState::Ending | RunState::Ended => Some("the run is ending"),
+        RunState::Ending | RunState::Ended | RunState::Interrupted => Some("the run is ending"),
         RunState::Running
             if status.keeps_log && status.newest_captured_at_us.is_some() && status.frontier_us.is_none() =>
         {

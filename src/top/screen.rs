@@ -76,7 +76,7 @@ fn age_us(status: &LiveStatus, now_us: u64) -> u64 {
 }
 
 fn is_old(status: &LiveStatus, now_us: u64) -> bool {
-    status.state != RunState::Ended && age_us(status, now_us) > OLD_US
+    !status.state.is_over() && age_us(status, now_us) > OLD_US
 }
 
 fn headline(status: &LiveStatus, now_us: u64) -> String {
@@ -89,12 +89,13 @@ fn headline(status: &LiveStatus, now_us: u64) -> String {
         RunState::Running => "running".to_owned(),
         RunState::Ending => "ending: frames under way are still judged".to_owned(),
         RunState::Ended => format!("ENDED {age} ago: these are its last figures"),
+        RunState::Interrupted => format!("INTERRUPTED {age} ago: with `--resume` it goes on"),
     }
 }
 
 fn headline_style(status: &LiveStatus, now_us: u64) -> Style {
     match status.state {
-        RunState::Ended => LOUD,
+        RunState::Ended | RunState::Interrupted => LOUD,
         _ if is_old(status, now_us) => LOUD,
         _ => BOLD,
     }

@@ -218,6 +218,22 @@ def test_keys_before_other_frames_came_do_nothing(ended, visit):
     expect(options.first).to_have_attribute("id", f"frame-metal-{newest['seq']}")
 
 
+def test_the_frames_of_another_choice_are_seen_from_the_first_on(ended, visit):
+    page = visit(ended.url, "review")
+    page.locator("#review [name=which]").select_option("all")
+    options = page.locator("#review [role=option]")
+    expect(options).to_have_count(60)
+    options.nth(50).click()
+    queue = page.locator("#review .queue")
+    assert queue.evaluate("(list) => list.scrollTop") > 0
+    for name, value in [("which", "uncertain"), ("camera", "metal")]:
+        page.locator(f"#review [name={name}]").select_option(value)
+        expect(page.locator("#review .queue:not([aria-busy])")).to_be_visible()
+        expect(options.first).to_have_attribute("aria-selected", "true")
+        assert queue.evaluate("(list) => list.scrollTop") == 0
+        options.nth(30).click()
+
+
 def test_what_was_rejected_and_what_is_borderline_is_seen_first_and_the_newest_of_it(ended, visit):
     page = visit(ended.url, "review")
     doubtful = ended.ask("/api/v1/verdicts?min_score=0.4&limit=60")["verdicts"]

@@ -207,8 +207,10 @@ fn a_run_that_goes_on_elsewhere_is_read_and_labelled_there() {
     until(&served, "/api/v1/verdicts?labelled=true", |page| {
         page["verdicts"][0]["truth"] == "normal"
     });
+    going_on.kill();
+    let status = until(&served, "/api/v1/status", |status| status["state"] == "interrupted");
+    assert_eq!(status["cameras"][0]["judged"], 1, "{status}");
     assert_eq!(served.interrupt(), 0);
-    going_on.interrupt();
 }
 
 #[test]

@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::{Stream, StreamExt, stream};
 use intakt_pipelines::pictures::{AboutPicture, Pictures};
-use intakt_pipelines::sinks::{CameraThumbnails, LiveStatus, RunState, small_jpeg};
+use intakt_pipelines::sinks::{CameraThumbnails, LiveStatus, small_jpeg};
 use intakt_pipelines::store::Counted;
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
@@ -209,9 +209,9 @@ fn look(
 /// its counts grow.
 fn counts(shown: &dyn Shown, counted: &mut Counted) -> Result<(LiveStatus, BTreeMap<Arc<str>, Seen>), String> {
     let status = shown.status(counted)?;
-    let has_ended = status.state == RunState::Ended;
+    let is_over = status.state.is_over();
     let seen = status.cameras.iter().map(|of| {
-        let counted = has_ended.then(|| counted.camera(&of.camera)).flatten();
+        let counted = is_over.then(|| counted.camera(&of.camera)).flatten();
         let seen = Seen {
             recent: counted.map(|counted| counted.recent.bars()),
             ..Seen::default()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use intakt_operators::Decision;
 use intakt_pipelines::pictures::NewestPictures;
-use intakt_pipelines::sinks::{CameraStatus, LiveStatus, RunState};
+use intakt_pipelines::sinks::{CameraStatus, LiveStatus};
 use intakt_pipelines::store::{BAR_US, BARS, Bar};
 
 use super::super::served::Starts;
@@ -169,9 +169,9 @@ impl Watcher {
             let lately = self.lately.entry(name.clone());
             let lately = lately.or_insert_with(|| Lately::new(camera, now_us));
             lately.note(camera, now_us);
-            let state = match status.state {
-                RunState::Ended => CameraState::Ended,
-                _ => lately.state(camera, now_us),
+            let state = match status.state.is_over() {
+                true => CameraState::Ended,
+                false => lately.state(camera, now_us),
             };
             let Seen { pictures, recent } = seen(name);
             let bars = recent.unwrap_or_else(|| lately.bars(camera));
@@ -196,7 +196,7 @@ impl Watcher {
             scope: alert.scope.to_string(),
         });
         // Those of a run that has ended are from its store.
-        let went_on = self.starts.last_us > self.starts.first_us && status.state != RunState::Ended;
+        let went_on = self.starts.last_us > self.starts.first_us && !status.state.is_over();
         Line {
             state: status.state,
             begun_at_us: self.starts.first_us,
@@ -235,7 +235,7 @@ fn last(camera: &CameraStatus) -> Option<LineVerdict> {
 
 #[cfg(test)]
 mod tests {
-    use intakt_pipelines::sinks::{LastVerdict, TroubleStatus};
+    use intakt_pipelines::sinks::{LastVerdict, RunState, TroubleStatus};
 
     use super::*;
 

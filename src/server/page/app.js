@@ -26,7 +26,7 @@ let shown = null;
 let isSignedIn = false;
 
 const STATES = {
-  connecting: "connecting", starting: "starting", running: "running", ending: "ending", ended: "run has ended",
+  connecting: "connecting", starting: "starting", running: "running", ending: "ending", ended: "run has ended", interrupted: "run was interrupted",
   lost: "no connection, trying again", locked: "not signed in",
 };
 
@@ -181,7 +181,7 @@ who.querySelector("button").addEventListener("click", async () => {
 
 setInterval(() => {
   const silentMs = heardAt ? Date.now() - heardAt : 0;
-  if (silentMs <= SILENT_MS || state.dataset.state === "ended") return;
+  if (silentMs <= SILENT_MS || /ended|interrupted/.test(state.dataset.state)) return;
   showState("lost");
   if (silentMs <= GONE_MS) return;
   heardAt = Date.now();

@@ -69,6 +69,7 @@ async function refresh(signal) {
   [listedFor, countedThen] = [asked, counted];
   find(".more").hidden = !next;
   drawList();
+  if (!isSame) list.scrollTop = 0;
   if (!flips.length) chosen = null;
   else if (!chosen || !(isSame || isIn(flips))) choose(flips[0], false);
   find(".pair").hidden = !chosen;

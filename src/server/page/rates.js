@@ -206,7 +206,7 @@ function row(name, { value, before, first, revision }) {
   return element(
     "tr", {},
     element("th", { scope: "row", text: nameOf(name) }),
-    element("td", { text: written(write, value) }),
+    element("td", { text: written(write, value ?? (COUNTS.includes(name) ? 0 : null)) }),
     element("td", { class: isCorrected ? "corrected" : "", text: isCorrected ? corrected(write, before, value) : "" }),
     element("td", { text: first == null || first === value ? "" : write(first) }),
     element("td", { text: revision || "" }),

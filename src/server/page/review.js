@@ -150,6 +150,7 @@ async function listMore() {
 }
 
 function keep(first, rest) {
+  const isAnotherChoice = list.hasAttribute("aria-busy");
   list.removeAttribute("aria-busy");
   const known = new Map(frames.map((frame) => [key(frame), frame]));
   frames = [...first, ...rest];
@@ -165,6 +166,7 @@ function keep(first, rest) {
   const isSame = frames.length === known.size
     && frames.every((frame) => known.has(key(frame)) && known.get(key(frame)).truth === frame.truth);
   if (!isSame) drawList();
+  if (isAnotherChoice) list.scrollTop = 0;
   if (!frames.length) {
     chosen = about = null;
     status.textContent = "There is no such frame.";

@@ -151,6 +151,27 @@ fn every_change_is_noted_with_who_made_it_and_what_was_before() {
 }
 
 #[test]
+fn under_the_threshold_that_it_came_with_a_detector_is_the_one_that_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = Going::start_in(None, directory.path());
+    run.ready();
+    let given = judge(&run)["detector"].clone();
+    let path = format!("{CAMERA}/threshold");
+    for (threshold, is_given) in [
+        ("12", false),
+        ("11", false),
+        ("10.0000001", true),
+        ("10", true),
+        ("12", false),
+    ] {
+        let body = format!(r#"{{"threshold": {threshold}}}"#);
+        assert_eq!(tell(run.address, "PUT", &path, &body).status, 202);
+        assert_eq!(judge(&run)["detector"] == given, is_given, "{threshold}");
+    }
+    run.end();
+}
+
+#[test]
 fn what_takes_effect_right_before_the_end_is_noted() {
     let directory = tempfile::tempdir().unwrap();
     let run = Going::start_in(None, directory.path());

@@ -222,7 +222,13 @@ fn a_verdict_on_a_posted_image_is_as_described() {
 
 #[test]
 fn a_status_is_as_described() {
-    for state in [RunState::Starting, RunState::Running, RunState::Ending, RunState::Ended] {
+    for state in [
+        RunState::Starting,
+        RunState::Running,
+        RunState::Ending,
+        RunState::Ended,
+        RunState::Interrupted,
+    ] {
         for status in [LiveStatus::default(), full()] {
             let answered = to_value(LiveStatus { state, ..status }).unwrap();
             check_answer("RunStatus", &answered, "status");

@@ -48,6 +48,8 @@ enum StatusState {
     Ending,
     /// Nothing more will happen.
     Ended,
+    /// Nobody runs it any more, and its sources had not come to their end: with `--resume` it goes on.
+    Interrupted,
 }
 
 /// One camera of a run.

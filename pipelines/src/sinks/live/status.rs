@@ -61,6 +61,15 @@ pub enum RunState {
     Ending,
     /// Nothing more will happen.
     Ended,
+    /// Nobody runs it any more, and its sources had not come to their end: with `--resume` it goes on. Only who looks later says so.
+    Interrupted,
+}
+
+impl RunState {
+    /// Whether nobody runs it any more.
+    pub fn is_over(self) -> bool {
+        matches!(self, Self::Ended | Self::Interrupted)
+    }
 }
 
 /// One camera of a run.
