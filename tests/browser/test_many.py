@@ -22,7 +22,7 @@ import viewers
 N_CAMERAS = 16
 FRAMES_A_SECOND = 15
 LOOKED_S = 10
-LOOKS_MAX = 3
+LOOKS_MAX = 6
 
 # Whether the next tile that begins to say that something was rejected says so for three seconds.
 HELD = """
