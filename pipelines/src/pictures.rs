@@ -267,10 +267,10 @@ fn cannot_read(error: rusqlite::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn picture(seq: u64, is_rejected: bool) -> KeptPicture {
+    pub(crate) fn picture(seq: u64, is_rejected: bool) -> KeptPicture {
         let of = seq as u8;
         KeptPicture {
             frame_px: [4, 3],

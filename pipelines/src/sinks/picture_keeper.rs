@@ -210,6 +210,7 @@ mod tests {
     use rusqlite::Connection;
 
     use super::*;
+    use crate::pictures::tests::picture;
 
     #[test]
     fn what_cannot_be_kept_ends_no_later_picture() {
@@ -227,19 +228,7 @@ mod tests {
                 3 => rename("gone", "pictures"),
                 _ => {}
             }
-            let about = AboutPicture {
-                seq,
-                is_rejected: true,
-                drawn_at_us: 1,
-            };
-            let picture = KeptPicture {
-                frame_px: [1, 1],
-                frame_jpeg: b"a frame".to_vec(),
-                heatmap_jpeg: b"a heatmap".to_vec(),
-                nearest: Vec::new(),
-                about,
-            };
-            ("dock".into(), picture)
+            ("dock".into(), picture(seq, true))
         });
         let told = RefCell::new(Vec::new());
         let failed = keep_all(frames, pictures, |trouble| told.borrow_mut().push(trouble.to_owned()));

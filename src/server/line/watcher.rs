@@ -300,15 +300,19 @@ mod tests {
         assert_eq!(state(25, back), CameraState::Live);
     }
 
-    #[test]
-    fn rejects_are_counted_by_five_seconds() {
-        let mut watcher = Watcher::default();
-        let of = |judged: u64, rejected: u64| CameraStatus {
+    /// A camera of which every frame that came is judged.
+    fn of(judged: u64, rejected: u64) -> CameraStatus {
+        CameraStatus {
             captured: judged,
             judged,
             rejected,
             ..CameraStatus::default()
-        };
+        }
+    }
+
+    #[test]
+    fn rejects_are_counted_by_five_seconds() {
+        let mut watcher = Watcher::default();
         let mut bars = |at_seconds, camera| {
             let camera = said(&mut watcher, at_seconds, camera);
             assert_eq!(camera.rejects.len(), BARS);
@@ -329,12 +333,6 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_hides_nothing() {
         let mut watcher = Watcher::default();
-        let of = |judged: u64, rejected: u64| CameraStatus {
-            captured: judged,
-            judged,
-            rejected,
-            ..CameraStatus::default()
-        };
         const YEARS: u64 = 1_700_000_000;
         said(&mut watcher, YEARS, of(10, 0));
         assert_eq!(said(&mut watcher, YEARS + 1, of(20, 1)).state, CameraState::Live);

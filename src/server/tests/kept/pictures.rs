@@ -7,7 +7,7 @@ use intakt_pipelines::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictur
 use intakt_pipelines::png::encode_png;
 use serde_json::json;
 
-use super::super::ask;
+use super::super::{ask, page};
 use super::{Ended, verdict};
 
 /// Pictures of frame `seq` of camera "dock".
@@ -35,7 +35,7 @@ fn the_line_of_a_run_that_has_ended_shows_its_last_minutes_and_pictures() {
     let mut pictures = Pictures::open(&run.directory.path().join("pictures.sqlite")).unwrap();
     pictures.keep("dock", &picture(7, true)).unwrap();
     pictures.keep("dock", &picture(9, false)).unwrap();
-    let line = super::super::page::events(run.address)
+    let line = page::events(run.address)
         .find(|line| !line["cameras"][0]["picture"].is_null())
         .unwrap();
     let camera = &line["cameras"][0];
@@ -47,9 +47,9 @@ fn the_line_of_a_run_that_has_ended_shows_its_last_minutes_and_pictures() {
         )
     );
     // What was rejected is told first, and small.
-    let told: Vec<_> = super::super::page::pictures(run.address).take(2).collect();
+    let told: Vec<_> = page::pictures(run.address).take(2).collect();
     assert_eq!((&told[0]["seq"], &told[1]["seq"]), (&json!(7), &json!(9)));
-    let small = decode(&super::super::page::file_of(&told[1]), u16::MAX).unwrap();
+    let small = decode(&page::file_of(&told[1]), u16::MAX).unwrap();
     assert_eq!([small.width_px, small.height_px], [400, 266]);
     // A frame a second: the last bar holds seconds 395 to 399, the first 100 to 104.
     let rejects = camera["rejects"].as_array().unwrap();
