@@ -10,7 +10,7 @@ use intakt_operators::{Frame, Mask, Verdict};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::sinks::Sink;
-use crate::sinks::small::{Seen, encode_jpeg, small_frame, small_heatmap};
+use crate::sinks::small::{Seen, encode_jpeg, small_pictures};
 use crate::sources::CameraStream;
 use crate::{Detectors, Inspection, PipelineError, RunOptions, inspect};
 
@@ -159,12 +159,12 @@ impl ReviewPicture {
             true => STRIP_SIDE_PX,
             false => SIDE_PX,
         };
-        let frame = small_frame(&seen, truth, side_px);
+        let [frame, heatmap] = small_pictures(&seen, truth, side_px);
         Ok(Self {
             width_px: frame.width_px,
             height_px: frame.height_px,
             frame_jpeg: encode_jpeg(&frame, QUALITY)?,
-            heatmap_jpeg: encode_jpeg(&small_heatmap(&seen, side_px), QUALITY)?,
+            heatmap_jpeg: encode_jpeg(&heatmap, QUALITY)?,
         })
     }
 }

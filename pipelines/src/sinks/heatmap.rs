@@ -85,7 +85,7 @@ impl Stroke {
 
 fn blend_heat(canvas: &mut Canvas, heat: &Upsampled) {
     for y in 0..canvas.height {
-        heat.for_each_in_row(y, |x, score| {
+        heat.for_each(y, 0..heat.width(), |x, score| {
             let (colour, alpha) = score_colour(score);
             let alpha_256 = (alpha * 256.0) as u32;
             if alpha_256 > 0 {

@@ -12,7 +12,7 @@ use intakt_operators::postprocess::{NearestRow, nearest_rows};
 use intakt_operators::{Decision, fixed_point};
 
 use super::Sink;
-use super::small::{Seen, Taken, encode_jpeg, small_frame, small_heatmap};
+use super::small::{Seen, Taken, encode_jpeg, small_pictures};
 use crate::PipelineError;
 use crate::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures, SIDE_PX, TrainingPicture};
 use crate::sources::Clock;
@@ -167,10 +167,11 @@ fn keep_all(drawn: impl Iterator<Item = (Arc<str>, KeptPicture)>, mut pictures: 
 
 fn drawn(taken: &Taken, now_us: u64) -> Result<KeptPicture, String> {
     let seen = taken.seen();
+    let [frame, heatmap] = small_pictures(&seen, None, SIDE_PX);
     Ok(KeptPicture {
         frame_px: [seen.image.width_px, seen.image.height_px],
-        frame_jpeg: encode_jpeg(&small_frame(&seen, None, SIDE_PX), QUALITY)?,
-        heatmap_jpeg: encode_jpeg(&small_heatmap(&seen, SIDE_PX), QUALITY)?,
+        frame_jpeg: encode_jpeg(&frame, QUALITY)?,
+        heatmap_jpeg: encode_jpeg(&heatmap, QUALITY)?,
         nearest: nearest_patches(&seen),
         about: AboutPicture {
             seq: seen.verdict.seq,

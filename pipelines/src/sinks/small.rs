@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use image::ExtendedColorType;
-use image::codecs::jpeg::JpegEncoder;
 use intakt_operators::dataflow::FoundFrame;
 use intakt_operators::detector::Detector;
 use intakt_operators::imaging::{FrameLayout, Image, resize};
 use intakt_operators::postprocess::FrameScores;
 use intakt_operators::{Mask, RectPx, Region, Verdict};
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
 
 use super::canvas::{Canvas, Rgb};
 use super::heatmap;
@@ -54,30 +53,21 @@ impl Taken {
     }
 }
 
-/// The frame, at most `side_px` wide and high, with the outline of where its defects truly are, on the grid of the map.
-pub(crate) fn small_frame(seen: &Seen<'_>, truth: Option<&Mask>, side_px: u32) -> Image {
-    let Small { image, layout, .. } = Small::of(seen, side_px);
-    match truth {
-        Some(truth) => outlined(&image, truth, &layout),
-        None => image,
-    }
+/// The frame, at most `side_px` wide and high, with the outline of where its defects truly are, on the grid of the map; and the frame
+/// with its heatmap and its regions.
+pub(crate) fn small_pictures(seen: &Seen<'_>, truth: Option<&Mask>, side_px: u32) -> [Image; 2] {
+    let small = Small::of(seen, side_px);
+    let heatmap = small.heatmap(seen);
+    let frame = match truth {
+        Some(truth) => outlined(&small.image, truth, &small.layout),
+        None => small.image,
+    };
+    [frame, heatmap]
 }
 
-/// The frame, at most `side_px` wide and high, with its heatmap and its regions.
-pub(crate) fn small_heatmap(seen: &Seen<'_>, side_px: u32) -> Image {
-    let Small { image, layout, scale } = Small::of(seen, side_px);
-    let regions = seen.verdict.regions.iter().map(|region| scaled(region, scale));
-    let mut suppressed = seen.verdict.suppressed.clone();
-    suppressed
-        .iter_mut()
-        .for_each(|suppressed| suppressed.region = scaled(&suppressed.region, scale));
-    heatmap(
-        &image,
-        &calibrated_map(seen.scores, seen.detector),
-        &layout,
-        &regions.collect::<Vec<_>>(),
-        &suppressed,
-    )
+/// The second of [`small_pictures`] alone.
+pub(super) fn small_heatmap(seen: &Seen<'_>, side_px: u32) -> Image {
+    Small::of(seen, side_px).heatmap(seen)
 }
 
 /// An image, at most `side_px` wide and high.
@@ -86,11 +76,20 @@ pub(crate) fn small_image(image: &Image, side_px: u32) -> Image {
     resize(image, width_px, height_px)
 }
 
-/// The JPEG file of an image.
+/// The JPEG file of an image: the same bytes on every machine, in colours as sharp as its brightness.
 pub(crate) fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, String> {
+    let side = |px: u32| u16::try_from(px).map_err(|_| format!("{px} pixels are too many for a JPEG file"));
     let mut jpeg = Vec::new();
-    JpegEncoder::new_with_quality(&mut jpeg, quality)
-        .encode(&image.rgb, image.width_px, image.height_px, ExtendedColorType::Rgb8)
+    let mut encoder = Encoder::new(&mut jpeg, quality);
+    // With half as many, lines around regions break up.
+    encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
+    encoder
+        .encode(
+            &image.rgb,
+            side(image.width_px)?,
+            side(image.height_px)?,
+            ColorType::Rgb,
+        )
         .map_err(|error| error.to_string())?;
     Ok(jpeg)
 }
@@ -136,6 +135,22 @@ impl Small {
             layout,
             scale,
         }
+    }
+
+    /// With the heatmap and the regions of the frame.
+    fn heatmap(&self, seen: &Seen<'_>) -> Image {
+        let regions = seen.verdict.regions.iter().map(|region| scaled(region, self.scale));
+        let mut suppressed = seen.verdict.suppressed.clone();
+        suppressed
+            .iter_mut()
+            .for_each(|suppressed| suppressed.region = scaled(&suppressed.region, self.scale));
+        heatmap(
+            &self.image,
+            &calibrated_map(seen.scores, seen.detector),
+            &self.layout,
+            &regions.collect::<Vec<_>>(),
+            &suppressed,
+        )
     }
 }
 

@@ -1,6 +1,7 @@
 //! The contour of a region.
 
-use intakt_operators::RectPx;
+use intakt_operators::postprocess::components::components;
+use intakt_operators::{Mask, RectPx};
 
 use super::upsample::Upsampled;
 use crate::sinks::colormap::THRESHOLD;
@@ -23,17 +24,18 @@ pub(super) fn contour(
     thickness_px: usize,
 ) -> Option<Vec<[usize; 2]>> {
     let window = window(heat, bbox, slack_px.map(|s| s as usize + thickness_px))?;
-    let above: Vec<bool> = (0..window.width * window.height)
-        .map(|idx| {
-            let (x, y) = (window.left + idx % window.width, window.top + idx / window.width);
-            heat.at(x, y).is_some_and(|score| score > THRESHOLD)
-        })
-        .collect();
-    let region = largest_component(&above, &window)?;
+    let mut above = vec![false; window.width * window.height];
+    for (y, row) in above.chunks_exact_mut(window.width).enumerate() {
+        let columns = window.left..window.left + window.width;
+        heat.for_each(window.top + y, columns, |x, score| {
+            row[x - window.left] = score > THRESHOLD;
+        });
+    }
+    let region = largest_component(&Mask::new(window.height, window.width, above))?;
     let mut grown = region.clone();
     for step in 0..thickness_px {
         // Growing by turns along the edges and over the corners approximates a disc.
-        grown = grow(&grown, &window, step % 2 == 1);
+        grown = grow(&grown, window.width, step % 2 == 1);
     }
     let ring = (0..grown.len()).filter(|&idx| grown[idx] && !region[idx]);
     Some(
@@ -58,54 +60,34 @@ fn window(heat: &Upsampled, bbox: RectPx, slack: [usize; 2]) -> Option<Window> {
     })
 }
 
-/// The positions around one, within the window.
-fn neighbours(idx: usize, window: &Window, diagonal: bool) -> impl Iterator<Item = usize> {
-    let (x, y) = (idx % window.width, idx / window.width);
-    let (width, height) = (window.width, window.height);
-    let rows = y.saturating_sub(1)..(y + 2).min(height);
-    rows.flat_map(move |ny| {
-        let columns = x.saturating_sub(1)..(x + 2).min(width);
-        columns
-            .filter(move |&nx| diagonal || nx == x || ny == y)
-            .map(move |nx| ny * width + nx)
-    })
-}
-
-/// The largest 8-connected set of flags; of equal ones the one that comes first, row by row.
-fn largest_component(flags: &[bool], window: &Window) -> Option<Vec<bool>> {
-    let mut unseen = flags.to_vec();
-    let mut largest: Vec<usize> = Vec::new();
-    for start in 0..flags.len() {
-        if !unseen[start] {
-            continue;
-        }
-        unseen[start] = false;
-        let mut members = vec![start];
-        let mut next = 0;
-        while let Some(&member) = members.get(next) {
-            next += 1;
-            for neighbour in neighbours(member, window, true) {
-                if std::mem::take(&mut unseen[neighbour]) {
-                    members.push(neighbour);
-                }
-            }
-        }
-        if members.len() > largest.len() {
-            largest = members;
-        }
+/// The largest 8-connected set of pixels; of equal ones the one that comes first, row by row.
+fn largest_component(mask: &Mask) -> Option<Vec<bool>> {
+    let found = components(mask);
+    let areas_px = found.areas_px();
+    let largest_px = areas_px.iter().max()?;
+    let label = areas_px.iter().position(|area_px| area_px == largest_px)? as u32 + 1;
+    let mut component = vec![false; mask.bits.len()];
+    for run in found.runs.iter().filter(|run| run.label == label) {
+        component[run.pixels.clone()].fill(true);
     }
-    if largest.is_empty() {
-        return None;
-    }
-    let mut component = vec![false; flags.len()];
-    largest.into_iter().for_each(|member| component[member] = true);
     Some(component)
 }
 
-fn grow(flags: &[bool], window: &Window, diagonal: bool) -> Vec<bool> {
-    let mut grown = flags.to_vec();
-    for idx in (0..flags.len()).filter(|&idx| flags[idx]) {
-        neighbours(idx, window, diagonal).for_each(|neighbour| grown[neighbour] = true);
+/// Adds the pixels that touch a flagged one at an edge, or at a corner, too.
+fn grow(flags: &[bool], width: usize, diagonal: bool) -> Vec<bool> {
+    let len = flags.len();
+    let mut wide = flags.to_vec();
+    for (wide, row) in wide.chunks_exact_mut(width).zip(flags.chunks_exact(width)) {
+        add(&mut wide[1..], &row[..width - 1]);
+        add(&mut wide[..width - 1], &row[1..]);
     }
+    let mut grown = wide.clone();
+    let beside = if diagonal { &wide } else { flags };
+    add(&mut grown[width..], &beside[..len - width]);
+    add(&mut grown[..len - width], &beside[width..]);
     grown
+}
+
+fn add(flags: &mut [bool], others: &[bool]) {
+    flags.iter_mut().zip(others).for_each(|(flag, other)| *flag |= other);
 }

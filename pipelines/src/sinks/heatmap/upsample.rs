@@ -1,5 +1,7 @@
 //! The anomaly map at the size of the frame.
 
+use std::ops::Range;
+
 use intakt_operators::AnomalyMap;
 use intakt_operators::imaging::FrameLayout;
 
@@ -9,6 +11,12 @@ struct Tap {
     lower: usize,
     upper: usize,
     weight: f32,
+}
+
+impl Tap {
+    fn blend(self, scores: &[f32]) -> f32 {
+        scores[self.lower] + (scores[self.upper] - scores[self.lower]) * self.weight
+    }
 }
 
 /// A map, bilinearly interpolated at the pixel centres of a frame.
@@ -39,28 +47,16 @@ impl<'a> Upsampled<'a> {
         self.rows.len()
     }
 
-    /// Calls `visit` with the column and the score of every pixel of the row that lies on the map.
-    pub(super) fn for_each_in_row(&self, y: usize, mut visit: impl FnMut(usize, f32)) {
+    /// Calls `visit` with the column and the score of every pixel of a row that lies in `columns` and on the map.
+    pub(super) fn for_each(&self, y: usize, columns: Range<usize>, mut visit: impl FnMut(usize, f32)) {
         let Some(row) = self.rows[y] else { return };
-        for (x, column) in self.columns.iter().enumerate() {
+        let [lower, upper] = [row.lower, row.upper].map(|y| &self.map.scores[y * self.map.width..][..self.map.width]);
+        for (x, column) in columns.clone().zip(&self.columns[columns]) {
             if let Some(column) = column {
-                visit(x, self.blend(row, *column));
+                let lower = column.blend(lower);
+                visit(x, lower + (column.blend(upper) - lower) * row.weight);
             }
         }
-    }
-
-    /// The score at a frame pixel, if it lies on the map.
-    pub(super) fn at(&self, x: usize, y: usize) -> Option<f32> {
-        Some(self.blend(self.rows[y]?, self.columns[x]?))
-    }
-
-    fn blend(&self, row: Tap, column: Tap) -> f32 {
-        let line = |y: usize| {
-            let scores = &self.map.scores[y * self.map.width..][..self.map.width];
-            scores[column.lower] + (scores[column.upper] - scores[column.lower]) * column.weight
-        };
-        let upper = line(row.lower);
-        upper + (line(row.upper) - upper) * row.weight
     }
 }
 
@@ -97,13 +93,23 @@ mod tests {
         }
     }
 
+    /// The score at a frame pixel, if it lies on the map.
+    fn at(heat: &Upsampled<'_>, x: usize, y: usize) -> Option<f32> {
+        let mut found = None;
+        heat.for_each(y, x..x + 1, |at, score| found = Some((at, score)));
+        found.map(|(at, score)| {
+            assert_eq!(at, x);
+            score
+        })
+    }
+
     #[test]
     fn a_map_of_the_frames_size_is_unchanged() {
         let map = AnomalyMap::new(3, 4, (0..12).map(|i| i as f32 / 7.0).collect());
         let heat = Upsampled::new(&map, &layout([0.0; 2], [1.0; 2]), 4, 3);
         for y in 0..3 {
             for x in 0..4 {
-                assert_eq!(heat.at(x, y), Some(map.scores[y * 4 + x]));
+                assert_eq!(at(&heat, x, y), Some(map.scores[y * 4 + x]));
             }
         }
     }
@@ -112,7 +118,7 @@ mod tests {
     fn centres_are_aligned_and_values_between_are_mixed() {
         let map = AnomalyMap::new(1, 2, vec![0.0, 1.0]);
         let heat = Upsampled::new(&map, &layout([0.0; 2], [4.0, 4.0]), 8, 4);
-        let row: Vec<f32> = (0..8).map(|x| heat.at(x, 2).unwrap()).collect();
+        let row: Vec<f32> = (0..8).map(|x| at(&heat, x, 2).unwrap()).collect();
         assert_eq!(row, [0.0, 0.0, 0.125, 0.375, 0.625, 0.875, 1.0, 1.0]);
     }
 
@@ -120,12 +126,12 @@ mod tests {
     fn pixels_beside_a_cropped_map_have_no_score() {
         let map = AnomalyMap::new(2, 2, vec![1.0; 4]);
         let heat = Upsampled::new(&map, &layout([3.0, 1.0], [2.0, 2.0]), 10, 6);
-        let covered: Vec<bool> = (0..10).map(|x| heat.at(x, 1).is_some()).collect();
+        let covered: Vec<bool> = (0..10).map(|x| at(&heat, x, 1).is_some()).collect();
         assert_eq!(
             covered,
             [false, false, false, true, true, true, true, false, false, false]
         );
-        assert!(heat.at(4, 0).is_none() && heat.at(4, 4).is_some() && heat.at(4, 5).is_none());
+        assert!(at(&heat, 4, 0).is_none() && at(&heat, 4, 4).is_some() && at(&heat, 4, 5).is_none());
     }
 
     #[test]
@@ -133,13 +139,10 @@ mod tests {
         let map = AnomalyMap::new(2, 2, vec![1.0; 4]);
         for scale in [0.0, -1.0, f64::NAN] {
             let heat = Upsampled::new(&map, &layout([0.5; 2], [scale; 2]), 4, 4);
-            assert!((1..4).all(|x| heat.at(x, x).is_none()), "{scale}");
+            assert!((1..4).all(|x| at(&heat, x, x).is_none()), "{scale}");
         }
         let empty = AnomalyMap::new(0, 0, Vec::new());
-        assert!(
-            Upsampled::new(&empty, &layout([0.0; 2], [1.0; 2]), 4, 4)
-                .at(0, 0)
-                .is_none()
-        );
+        let heat = Upsampled::new(&empty, &layout([0.0; 2], [1.0; 2]), 4, 4);
+        assert!(at(&heat, 0, 0).is_none());
     }
 }
