@@ -1,5 +1,7 @@
 //! Colours of calibrated scores: the same score has the same colour in every picture.
 
+use std::sync::LazyLock;
+
 /// Scores up to here are not drawn: the texture of a normal part scores up to about this, and a normal image shall not be
 /// coloured.
 pub(crate) const TRANSPARENT_UP_TO: f32 = 0.35;
@@ -19,22 +21,27 @@ const ANCHORS: [(f32, [f32; 3], f32); 7] = [
     (1.0, [190.0, 15.0, 5.0], 0.66),
 ];
 
-/// The colour of a calibrated score, and how much of the picture it hides, 0…1. Transparent for scores up to
+/// Steps of the scale from 0 to 1: so many that nobody sees one.
+const STEPS: usize = 4096;
+
+/// The colour and the opacity, of 256, at the lower end of each step. A frame has a million pixels.
+static COLOURS: LazyLock<Vec<([u8; 3], u32)>> =
+    LazyLock::new(|| (0..=STEPS).map(|step| colour_at(step as f32 / STEPS as f32)).collect());
+
+/// The colour of a calibrated score, and how much of the picture it hides, of 256. Transparent for scores up to
 /// [`TRANSPARENT_UP_TO`] and for not-a-number; scores above 1 look like 1.
-pub(crate) fn score_colour(calibrated_score: f32) -> ([u8; 3], f32) {
-    if calibrated_score.is_nan() || calibrated_score <= TRANSPARENT_UP_TO {
-        return (ANCHORS[0].1.map(|c| c as u8), 0.0);
-    }
-    let score = calibrated_score.min(1.0);
-    for pair in ANCHORS.windows(2) {
-        let ((from, low, low_alpha), (to, high, high_alpha)) = (pair[0], pair[1]);
-        if score <= to {
-            let t = (score - from) / (to - from);
-            let colour = std::array::from_fn(|c| (low[c] + (high[c] - low[c]) * t + 0.5) as u8);
-            return (colour, low_alpha + (high_alpha - low_alpha) * t);
-        }
-    }
-    unreachable!("the last anchor is at 1, and the score is at most 1")
+pub(crate) fn score_colour(calibrated_score: f32) -> ([u8; 3], u32) {
+    // What is no number becomes 0.
+    COLOURS[((calibrated_score * STEPS as f32) as usize).min(STEPS)]
+}
+
+fn colour_at(score: f32) -> ([u8; 3], u32) {
+    let score = score.max(TRANSPARENT_UP_TO);
+    let around = ANCHORS.iter().zip(&ANCHORS[1..]).find(|(_, (to, ..))| score <= *to);
+    let ((from, low, low_alpha), (to, high, high_alpha)) = around.expect("the scale ends at the last anchor");
+    let t = (score - from) / (to - from);
+    let colour = std::array::from_fn(|c| (low[c] + (high[c] - low[c]) * t + 0.5) as u8);
+    (colour, ((low_alpha + (high_alpha - low_alpha) * t) * 256.0) as u32)
 }
 
 #[cfg(test)]
@@ -43,12 +50,12 @@ mod tests {
 
     #[test]
     fn opacity_grows_with_the_score_and_starts_at_the_normal_range() {
-        let alphas: Vec<f32> = (0..=100).map(|s| score_colour(s as f32 / 100.0).1).collect();
+        let alphas: Vec<u32> = (0..=100).map(|s| score_colour(s as f32 / 100.0).1).collect();
         assert!(alphas.windows(2).all(|pair| pair[0] <= pair[1]));
-        assert_eq!(alphas[35], 0.0);
-        assert!(alphas[36] > 0.0 && alphas[100] > 0.6 && alphas[100] < 1.0);
-        assert_eq!(score_colour(f32::NAN).1, 0.0);
-        assert_eq!(score_colour(f32::NEG_INFINITY).1, 0.0);
+        assert_eq!(alphas[35], 0);
+        assert!(alphas[36] > 0 && alphas[100] > 150 && alphas[100] < 256);
+        assert_eq!(score_colour(f32::NAN).1, 0);
+        assert_eq!(score_colour(f32::NEG_INFINITY).1, 0);
         assert_eq!(score_colour(f32::INFINITY), score_colour(1.0));
     }
 

@@ -86,8 +86,7 @@ impl Stroke {
 fn blend_heat(canvas: &mut Canvas, heat: &Upsampled) {
     for y in 0..canvas.height {
         heat.for_each(y, 0..heat.width(), |x, score| {
-            let (colour, alpha) = score_colour(score);
-            let alpha_256 = (alpha * 256.0) as u32;
+            let (colour, alpha_256) = score_colour(score);
             if alpha_256 > 0 {
                 canvas.mix(x, y, colour, alpha_256);
             }

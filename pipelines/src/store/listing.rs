@@ -6,7 +6,7 @@ use intakt_operators::Truth;
 use rusqlite::{OptionalExtension, Statement, named_params};
 
 use super::error::{StoreError, Trouble};
-use super::outcome_reader::{OUTCOME_COLUMNS, OutcomeReader};
+use super::outcome_reader::OutcomeReader;
 use super::query::{DecisionKind, OutcomeFilter};
 use super::reader::truth;
 use super::records::TimedOutcome;
@@ -115,13 +115,7 @@ impl Store {
             let Some(selection) = self.selection(filter)? else {
                 return Ok(Vec::new());
             };
-            let mut labels = self.connection.prepare(TRUTH)?;
-            let found = selection.page(&OutcomeReader::new(self), behind)?.into_iter();
-            let found = found.map(|(id, timed)| {
-                let truth = truth_of(&mut labels, timed.outcome.camera(), bits(timed.outcome.seq()))?;
-                Ok((id, ListedOutcome { timed, truth }))
-            });
-            found.collect()
+            self.with_truths(selection.page(&OutcomeReader::new(self), behind)?)
         };
         list().map_err(self.error("read"))
     }
@@ -262,17 +256,17 @@ impl Store {
 
     /// These outcomes, in this order.
     pub(super) fn listed(&self, ids: &[i64]) -> Result<Vec<ListedOutcome>, Trouble> {
-        let reader = OutcomeReader::new(self);
-        let sql = format!("SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE id = ?");
+        let found = self.with_truths(OutcomeReader::new(self).numbered(ids)?)?;
+        Ok(found.into_iter().map(|(_, listed)| listed).collect())
+    }
+
+    fn with_truths(&self, found: Vec<(i64, TimedOutcome)>) -> Result<Vec<(i64, ListedOutcome)>, Trouble> {
         let mut labels = self.connection.prepare(TRUTH)?;
-        let mut outcomes = Vec::with_capacity(ids.len());
-        for id in ids {
-            for (_, timed) in reader.page(&sql, [id])? {
-                let truth = truth_of(&mut labels, timed.outcome.camera(), bits(timed.outcome.seq()))?;
-                outcomes.push(ListedOutcome { timed, truth });
-            }
-        }
-        Ok(outcomes)
+        let found = found.into_iter().map(|(id, timed)| {
+            let truth = truth_of(&mut labels, timed.outcome.camera(), bits(timed.outcome.seq()))?;
+            Ok((id, ListedOutcome { timed, truth }))
+        });
+        found.collect()
     }
 
     pub(super) fn newest_id(&self) -> Result<i64, Trouble> {

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::iter::once;
 use std::sync::Arc;
 
 use intakt_operators::{Decision, DroppedFrame, Outcome, RectPx, Region, SuppressedRegion, Verdict};
@@ -32,6 +33,20 @@ impl<'s> OutcomeReader<'s> {
 
     /// The outcomes that `sql` selects ([`OUTCOME_COLUMNS`]), with their ids.
     pub(super) fn page(&self, sql: &str, params: impl Params) -> Result<Vec<(i64, TimedOutcome)>, Trouble> {
+        self.read(sql, once(params))
+    }
+
+    /// The outcomes with these ids, in this order.
+    pub(super) fn numbered(&self, ids: &[i64]) -> Result<Vec<(i64, TimedOutcome)>, Trouble> {
+        let sql = format!("SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE id = ?");
+        self.read(&sql, ids.iter().map(|id| [id]))
+    }
+
+    fn read<P: Params>(
+        &self,
+        sql: &str,
+        params: impl IntoIterator<Item = P>,
+    ) -> Result<Vec<(i64, TimedOutcome)>, Trouble> {
         // One transaction, or the regions could be of a later state than the outcomes.
         let transaction = self.store.connection.unchecked_transaction()?;
         let mut outcomes = Vec::new();
@@ -40,9 +55,11 @@ impl<'s> OutcomeReader<'s> {
             let sql = "SELECT suppressed_because, x, y, width, height, area_px, peak, mean, centroid_x, centroid_y
                 FROM regions WHERE outcome = ? ORDER BY ordinal";
             let mut regions = transaction.prepare(sql)?;
-            let mut rows = statement.query(params)?;
-            while let Some(row) = rows.next()? {
-                outcomes.push((row.get(0)?, self.outcome(row, &mut regions)?));
+            for params in params {
+                let mut rows = statement.query(params)?;
+                while let Some(row) = rows.next()? {
+                    outcomes.push((row.get(0)?, self.outcome(row, &mut regions)?));
+                }
             }
         }
         transaction.commit()?;

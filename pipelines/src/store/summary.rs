@@ -8,7 +8,7 @@ use intakt_operators::{Outcome, SuppressionReason, Truth, Verdict};
 use rusqlite::{OptionalExtension, Row, Statement, params};
 
 use super::error::{StoreError, Trouble};
-use super::outcome_reader::{OUTCOME_COLUMNS, OutcomeReader};
+use super::outcome_reader::OutcomeReader;
 use super::reader::truth;
 use super::sql_value::{from_key, from_word, score_in};
 use super::store::Store;
@@ -287,22 +287,17 @@ impl Store {
     /// The verdicts with these ids.
     fn notable(&self, kinds: Vec<Notables<i64>>) -> Result<Vec<NotableVerdicts>, Trouble> {
         let reader = OutcomeReader::new(self);
-        let sql = format!("SELECT {OUTCOME_COLUMNS} FROM outcomes WHERE id = ?");
-        let verdict = |id: i64| -> Result<Option<Arc<Verdict>>, Trouble> {
-            let found = reader.page(&sql, [id])?.pop();
-            Ok(found.and_then(|(_, timed)| match timed.outcome {
-                Outcome::Judged(verdict) => Some(verdict),
-                Outcome::Dropped(_) => None,
-            }))
-        };
         let mut notable = Vec::new();
         for notables in kinds {
             let kind = notables.kind();
-            let verdicts = notables.into_frames().into_iter().map(verdict);
-            let verdicts: Vec<Option<_>> = verdicts.collect::<Result<_, Trouble>>()?;
+            let frames = reader.numbered(&notables.into_frames())?.into_iter();
+            let verdicts = frames.filter_map(|(_, timed)| match timed.outcome {
+                Outcome::Judged(verdict) => Some(verdict),
+                Outcome::Dropped(_) => None,
+            });
             notable.push(NotableVerdicts {
                 kind,
-                verdicts: verdicts.into_iter().flatten().collect(),
+                verdicts: verdicts.collect(),
             });
         }
         Ok(notable)
