@@ -43,6 +43,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use intakt_kernels::give_way;
 use intakt_pipelines::PipelineError;
 use tokio::sync::{oneshot, watch};
 
@@ -143,6 +144,7 @@ impl Server {
         let (end, ended) = oneshot::channel();
         let live = served.live().cloned();
         let serve = move || {
+            give_way();
             let counted = SharedCounted::default();
             let said = line::Said::at_the_beginning(&served, &counted);
             let (told, line) = watch::channel(Arc::new(said));

@@ -22,6 +22,7 @@ mod pool;
 mod random;
 mod resize;
 mod system_memory;
+mod system_threads;
 mod unfilter;
 
 pub use blur::{BLUR_SIGMA_PX_MAX, gaussian_blur, resize_blurred};
@@ -40,6 +41,7 @@ pub use nearest::{Bank, Neighbour};
 pub use pool::{average_pool_3x3, max_pool2};
 pub use resize::{resize_bilinear, upsample_nearest_into};
 pub use system_memory::keep_freed_memory;
+pub use system_threads::{give_way, stand_back};
 pub use unfilter::unfilter;
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use crossbeam::channel::{Sender, bounded};
+use intakt_kernels::give_way;
 use intakt_operators::dataflow::JudgedFrame;
 use intakt_operators::postprocess::{NearestRow, nearest_rows};
 use intakt_operators::{Decision, fixed_point};
@@ -59,6 +60,7 @@ impl PictureKeeper {
         let pictures = Pictures::open(path).map_err(PipelineError::Refused)?;
         let (waiting, frames) = bounded(WAITING_MAX);
         let thread = Builder::new().name("pictures".to_owned()).spawn(move || {
+            give_way();
             // A frame that cannot be drawn has no picture.
             let drawn = |taken: Taken| Some((taken.verdict.camera.clone(), drawn(&taken, clock.now_us()).ok()?));
             keep_all(frames.iter().filter_map(drawn), pictures, tell)

@@ -1,13 +1,14 @@
 //! Small pictures of a frame: as it is, and with its heatmap.
 
 use std::sync::Arc;
+use std::thread;
 
 use intakt_operators::dataflow::FoundFrame;
 use intakt_operators::detector::Detector;
 use intakt_operators::imaging::{FrameLayout, Image, resize};
 use intakt_operators::postprocess::FrameScores;
 use intakt_operators::{Mask, RectPx, Region, Verdict};
-use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use jpeg_encoder::{Encoder, ImageBuffer, JpegColorType, SamplingFactor, rgb_to_ycbcr};
 
 use super::canvas::{Canvas, Rgb};
 use super::heatmap;
@@ -78,32 +79,63 @@ pub(crate) fn small_image(image: &Image, side_px: u32) -> Image {
 
 /// The JPEG file of an image: the same bytes on every machine, in colours as sharp as its brightness.
 pub(crate) fn encode_jpeg(image: &Image, quality: u8) -> Result<Vec<u8>, String> {
+    encode_blocks(image, quality, || ())
+}
+
+/// The same, by a thread that [stands back](intakt_kernels::stand_back): a thousandth of a second is too long for whoever waits.
+pub(super) fn encode_jpeg_standing_back(image: &Image, quality: u8) -> Result<Vec<u8>, String> {
+    encode_blocks(image, quality, thread::yield_now)
+}
+
+/// Encodes an image, a row of blocks after the other, and does something before each.
+fn encode_blocks(image: &Image, quality: u8, before_each: impl Fn()) -> Result<Vec<u8>, String> {
     let side = |px: u32| u16::try_from(px).map_err(|_| format!("{px} pixels are too many for a JPEG file"));
+    let rows = Rows {
+        rgb: &image.rgb,
+        width_px: side(image.width_px)?,
+        height_px: side(image.height_px)?,
+        before_blocks: before_each,
+    };
     let mut jpeg = Vec::new();
     let mut encoder = Encoder::new(&mut jpeg, quality);
     // With half as many, lines around regions break up.
     encoder.set_sampling_factor(SamplingFactor::R_4_4_4);
-    encoder
-        .encode(
-            &image.rgb,
-            side(image.width_px)?,
-            side(image.height_px)?,
-            ColorType::Rgb,
-        )
-        .map_err(|error| error.to_string())?;
+    encoder.encode_image(rows).map_err(|error| error.to_string())?;
     Ok(jpeg)
 }
 
-/// Lets every other thread go before this one, which draws what nobody misses. A low priority would not do: what runs is left its turn
-/// by Linux, some milliseconds, whoever wakes up meanwhile, unless it is idle by its policy.
-pub(super) fn stand_back() {
-    #[cfg(target_os = "linux")]
-    {
-        use thread_priority::unix::{NormalThreadSchedulePolicy, ThreadSchedulePolicy, thread_native_id};
-        use thread_priority::{ThreadPriority, set_thread_priority_and_policy};
-        let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-        // Where the system does not allow that, it goes on as it was.
-        let _ = set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy);
+/// Rows of pixels that are encoded, eight to a row of blocks.
+struct Rows<'a, F> {
+    rgb: &'a [u8],
+    width_px: u16,
+    height_px: u16,
+    before_blocks: F,
+}
+
+impl<F: Fn()> ImageBuffer for Rows<'_, F> {
+    fn get_jpeg_color_type(&self) -> JpegColorType {
+        JpegColorType::Ycbcr
+    }
+
+    fn width(&self) -> u16 {
+        self.width_px
+    }
+
+    fn height(&self) -> u16 {
+        self.height_px
+    }
+
+    fn fill_buffers(&self, y: u16, [luma, blue, red, _]: &mut [Vec<u8>; 4]) {
+        if y.is_multiple_of(8) {
+            (self.before_blocks)();
+        }
+        let bytes = 3 * usize::from(self.width_px);
+        for pixel in self.rgb[usize::from(y) * bytes..][..bytes].chunks_exact(3) {
+            let (y, cb, cr) = rgb_to_ycbcr(pixel[0], pixel[1], pixel[2]);
+            luma.push(y);
+            blue.push(cb);
+            red.push(cr);
+        }
     }
 }
 
@@ -212,24 +244,6 @@ fn outlined(image: &Image, mask: &Mask, layout: &FrameLayout) -> Image {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn whoever_stands_back_is_idle_to_the_system() {
-        let policy = || {
-            let fields = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-            // Behind the name, which may hold anything, `policy` is the 39th.
-            let mut fields = fields.rsplit(')').next().unwrap().split_whitespace();
-            fields.nth(38).unwrap().to_owned()
-        };
-        let before_and_after = std::thread::spawn(move || {
-            let before = policy();
-            stand_back();
-            [before, policy()]
-        });
-        // SCHED_OTHER, SCHED_IDLE.
-        assert_eq!(before_and_after.join().unwrap(), ["0", "5"]);
-    }
 
     #[test]
     fn pictures_are_small_and_keep_their_shape() {

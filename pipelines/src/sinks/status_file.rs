@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
+use intakt_kernels::give_way;
+
 use super::LiveBoard;
 use crate::sources::StopFlag;
 use crate::{PipelineError, write_picture};
@@ -35,6 +37,7 @@ impl StatusFile {
         let stop = StopFlag::default();
         let (stopped, shown, written) = (stop.clone(), board.clone(), path.clone());
         let writer = Builder::new().name("status-file".to_owned()).spawn(move || {
+            give_way();
             while !stopped.wait(STATUS_WRITTEN_EVERY) {
                 // What cannot be written now may be in a second; the inspection does not end for it, and readers see its age.
                 let _ = write(&written, &shown);

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, Builder, Thread};
 
+use intakt_kernels::stand_back;
 use intakt_operators::Decision;
 use intakt_operators::dataflow::JudgedFrame;
 use intakt_operators::imaging::decode;
 
 use super::Sink;
-use super::small::{Taken, encode_jpeg, small_heatmap, small_image, stand_back};
+use super::small::{Taken, encode_jpeg, encode_jpeg_standing_back, small_heatmap, small_image};
 use crate::PipelineError;
 use crate::pictures::{AboutPicture, NewestPictures};
 use crate::sources::Clock;
@@ -387,7 +388,7 @@ fn thumbnail(frame: &Taken, clock: &dyn Clock) -> Option<Thumbnail> {
 
 /// The frame, made small, with its heatmap, as a JPEG file.
 fn drawn(frame: &Taken) -> Result<Vec<u8>, String> {
-    encode_jpeg(&small_heatmap(&frame.seen(), SIDE_PX), QUALITY)
+    encode_jpeg_standing_back(&small_heatmap(&frame.seen(), SIDE_PX), QUALITY)
 }
 
 /// A picture made as small as a [`Thumbnail`].

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use intakt_kernels::give_way;
 use intakt_operators::Outcome;
 use intakt_operators::dataflow::{Alert as AlertEvent, AlertState, ArrivedLabel, HOP_US, Rate, ScoreRate};
 
@@ -61,6 +62,7 @@ impl StoreSink {
         let thread = thread::Builder::new()
             .name("commit".to_owned())
             .spawn(move || {
+                give_way();
                 let committed = commit_all(store, &receiver, &recording);
                 committed.inspect_err(|reason| *lock(&failed) = Some(reason.clone()))
             })
