@@ -27,29 +27,29 @@ fn set_policy(policy: libc::c_int) {
     let _ = policy;
 }
 
-#[cfg(all(test, target_os = "linux", not(miri)))]
+#[cfg(test)]
 mod tests {
-    use std::thread;
-
-    use super::*;
-
-    /// The policy of the calling thread, as the system tells it.
-    fn policy() -> libc::c_int {
-        let fields = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        // Behind the name, which may hold anything, `policy` is the 39th.
-        let mut fields = fields.rsplit(')').next().unwrap().split_whitespace();
-        fields.nth(38).unwrap().parse().unwrap()
-    }
-
+    #[cfg(all(target_os = "linux", not(miri)))]
     #[test]
     fn a_thread_is_what_it_asked_to_be_and_so_are_those_that_it_begins() {
+        use std::thread::spawn;
+
+        use super::{give_way, stand_back};
+
+        let policy = || -> libc::c_int {
+            let fields = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+            // Behind the name, which may hold anything, `policy` is the 39th.
+            let mut fields = fields.rsplit(')').next().unwrap().split_whitespace();
+            fields.nth(38).unwrap().parse().unwrap()
+        };
         for (ask, expected) in [(stand_back as fn(), libc::SCHED_IDLE), (give_way, libc::SCHED_BATCH)] {
-            let found = thread::spawn(move || {
+            let found = spawn(move || {
                 let before = policy();
                 ask();
-                [before, policy(), thread::spawn(policy).join().unwrap()]
+                [before, policy(), spawn(policy).join().unwrap()]
             });
-            assert_eq!(found.join().unwrap(), [libc::SCHED_OTHER, expected, expected]);
+            // Whoever runs the tests may have asked for another one.
+            assert_eq!(found.join().unwrap(), [policy(), expected, expected]);
         }
     }
 }
