@@ -109,7 +109,8 @@ async def compare(asked, frames, place):
         print(f"| {row[0][0]} | " + " | ".join(said for _, said in row) + " |")
     without, looked_at = (statistics.median(side.latency_ms(0.99)) for side in sides)
     print(f"99 % with viewers: {looked_at / without:.2f} of that without (bar: {BAR})")
-    grown = [side.growth() for side in sides if side.growth()]
+    # In turns, a side's minutes do not follow each other: what the other side takes comes in between.
+    grown = [side.growth() for side in sides if asked.turns == 1 and side.growth()]
     if grown:
         said = ", ".join(f"{by:.2f}" for by in grown)
         print(f"memory in the last minute: {said} of that in the second (bar: {MEMORY_BAR})")
