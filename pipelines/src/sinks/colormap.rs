@@ -53,7 +53,7 @@ mod tests {
         let alphas: Vec<u32> = (0..=100).map(|s| score_colour(s as f32 / 100.0).1).collect();
         assert!(alphas.windows(2).all(|pair| pair[0] <= pair[1]));
         assert_eq!(alphas[35], 0);
-        assert!(alphas[36] > 0 && alphas[100] > 150 && alphas[100] < 256);
+        assert!(alphas[36] > 0 && alphas[100] > 153 && alphas[100] < 256);
         assert_eq!(score_colour(f32::NAN).1, 0);
         assert_eq!(score_colour(f32::NEG_INFINITY).1, 0);
         assert_eq!(score_colour(f32::INFINITY), score_colour(1.0));
