@@ -4,9 +4,11 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::sync::Arc;
 
+use intakt_operators::Truth;
+use intakt_operators::dataflow::TIME_MAX_US;
 use intakt_pipelines::PipelineError;
 use intakt_pipelines::sinks::outcome_json;
-use intakt_pipelines::store::{DecisionKind, ExportFormat, OutcomeFilter, Store, StoreError, export};
+use intakt_pipelines::store::{DecisionKind, ExportFormat, OutcomeFilter, Store, StoreError, TimedLabel, export};
 use serde::Serialize;
 
 use super::run_directory::RunDirectory;
@@ -35,7 +37,7 @@ fn print(args: &QueryArgs) -> Result<Outcome, PipelineError> {
             }
         }
         QueryKind::Metrics => lines.each(store.metrics(), &filter)?,
-        QueryKind::Labels => lines.each(store.labels(), &filter)?,
+        QueryKind::Labels => lines.each(store.labels().map(|label| label.map(ShownLabel::from)), &filter)?,
         QueryKind::Changes => lines.each(store.changes(), &filter)?,
         QueryKind::Alerts => lines.each(store.alerts(usize::MAX)?.into_iter().map(Ok), &filter)?,
     }
@@ -122,6 +124,36 @@ pub(super) fn named(cameras: &[Arc<str>]) -> String {
     names.join(", ")
 }
 
+/// A label as it is printed.
+#[derive(Serialize)]
+struct ShownLabel {
+    time_us: u64,
+    ordinal: u64,
+    camera: Arc<str>,
+    seq: u64,
+    truth: Option<Truth>,
+    /// None while its frame is still to come.
+    captured_at_us: Option<u64>,
+}
+
+impl From<TimedLabel> for ShownLabel {
+    fn from(timed: TimedLabel) -> Self {
+        let TimedLabel {
+            time_us,
+            ordinal,
+            label,
+        } = timed;
+        Self {
+            time_us,
+            ordinal,
+            camera: label.camera,
+            seq: label.seq,
+            truth: label.truth,
+            captured_at_us: Some(label.captured_at_us).filter(|&captured_at_us| captured_at_us < TIME_MAX_US),
+        }
+    }
+}
+
 /// Something that happened at a time, about a camera.
 trait Dated {
     fn time_us(&self) -> u64;
@@ -139,13 +171,13 @@ impl Dated for intakt_pipelines::store::MetricRevision {
     }
 }
 
-impl Dated for intakt_pipelines::store::TimedLabel {
+impl Dated for ShownLabel {
     fn time_us(&self) -> u64 {
         self.time_us
     }
 
     fn is_about(&self, camera: &str) -> bool {
-        *self.label.camera == *camera
+        *self.camera == *camera
     }
 }
 

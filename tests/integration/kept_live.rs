@@ -24,8 +24,12 @@ const SHOWN: [&str; 4] = ["outcomes", "metrics", "labels", "changes"];
 fn rows(run: &Path) -> BTreeMap<String, u64> {
     let mut rows = BTreeMap::new();
     for show in SHOWN {
-        for line in query_if_any(run, show).lines() {
-            *rows.entry(format!("{show} {line}")).or_default() += 1;
+        for mut row in json_lines(&query_if_any(run, show)) {
+            if show == "labels" {
+                // A label may be kept a hop before its frame, and then learns its frame's time from that.
+                row.as_object_mut().unwrap().remove("captured_at_us").unwrap();
+            }
+            *rows.entry(format!("{show} {row}")).or_default() += 1;
         }
     }
     rows

@@ -713,10 +713,16 @@ fn a_label_says_when_its_frame_was_captured() {
         r#"{"camera": "dock", "seq": 0, "truth": "normal"}"#,
     );
     let kept = |show: &str| intakt(&[&"query", &run, &"--show", &show]).expect(0).stdout;
-    // The label may be kept before its frame is.
-    until(|| kept("labels") + &kept("outcomes"), |kept| kept.lines().count() == 2);
+    tell(
+        &served,
+        "POST /api/v1/labels",
+        r#"{"camera": "dock", "seq": 1, "truth": "normal"}"#,
+    );
+    // Labels may be kept before their frames are.
+    until(|| kept("labels") + &kept("outcomes"), |kept| kept.lines().count() == 3);
     let labels = json_lines(&kept("labels"));
     assert_eq!(labels[0]["captured_at_us"], verdict["captured_at_us"]);
+    assert_eq!(labels[1]["captured_at_us"], Value::Null, "its frame is still to come");
     served.end();
 }
 

@@ -16,14 +16,13 @@ pub struct TimedOutcome {
 }
 
 /// A label, at the time at which the dataflow learned it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TimedLabel {
     /// Time in the dataflow, microseconds; usually much later than the label's own `captured_at_us`.
     pub time_us: u64,
     /// Its number among all that were said in this run: of two about one frame that came at one time the higher holds.
     pub ordinal: u64,
     /// What was said about which frame.
-    #[serde(flatten)]
     pub label: Label,
 }
 
