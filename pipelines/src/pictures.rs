@@ -7,12 +7,13 @@ mod nearest;
 use std::path::Path;
 use std::time::Duration;
 
+use intakt_operators::RectPx;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 
 use crate::review::ReviewPicture;
 use crate::sinks::small_size;
 
-/// Frames that are kept of all cameras: some 300 MB of pictures.
+/// Frames that are kept of all cameras: some 300 MB of pictures, half as much again of frames that are larger than these.
 pub const PICTURES_MAX: u32 = 2_000;
 
 /// The longer side of a picture, pixels.
@@ -25,7 +26,7 @@ const PICTURE_BYTES_MAX: u32 = 16 << 20;
 const APPLICATION_ID: i32 = 0x4970_6963;
 
 /// How its tables are laid out. Pictures that are laid out otherwise are forgotten.
-const VERSION: i32 = 2;
+const VERSION: i32 = 3;
 
 const BUSY: Duration = Duration::from_secs(5);
 
@@ -40,10 +41,21 @@ pub struct KeptPicture {
     pub frame_jpeg: Vec<u8>,
     /// A JPEG file of the same size.
     pub heatmap_jpeg: Vec<u8>,
+    /// A part of the frame, pixel by pixel; none of a frame whose picture is as large as it is.
+    pub closer: Option<Closer>,
     /// The normal patches nearest to what was found in it; none of a detector that knows none.
     pub nearest: Vec<NearestPatch>,
     /// What is told of it without looking at it.
     pub about: AboutPicture,
+}
+
+/// The part of a frame around what was found in it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Closer {
+    /// Where it lies in the frame.
+    pub rect_px: RectPx,
+    /// A JPEG file of that size.
+    pub jpeg: Vec<u8>,
 }
 
 /// What is told of a frame's pictures without looking at them.
@@ -105,7 +117,8 @@ impl Pictures {
                 "CREATE TABLE IF NOT EXISTS pictures (
                     id INTEGER PRIMARY KEY, camera TEXT NOT NULL, seq INTEGER NOT NULL, rejected INTEGER NOT NULL,
                     drawn_at_us INTEGER NOT NULL, width_px INTEGER NOT NULL, height_px INTEGER NOT NULL,
-                    frame BLOB NOT NULL, heatmap BLOB NOT NULL, UNIQUE (camera, seq));
+                    frame BLOB NOT NULL, heatmap BLOB NOT NULL, closer BLOB,
+                    closer_x INTEGER, closer_y INTEGER, closer_width INTEGER, closer_height INTEGER, UNIQUE (camera, seq));
                 CREATE INDEX IF NOT EXISTS pictures_newest ON pictures (camera, rejected)",
             )?;
             nearest::create(&connection)?;
@@ -153,8 +166,10 @@ impl Pictures {
             let transaction = connection.transaction()?;
             let [width_px, height_px] = picture.frame_px;
             let about = picture.about;
+            let closer = picture.closer.as_ref();
+            let closer_px = closer.map(|closer| closer.rect_px);
             transaction.execute(
-                "INSERT OR REPLACE INTO pictures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO pictures VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 params![
                     camera,
                     about.seq.cast_signed(),
@@ -163,7 +178,12 @@ impl Pictures {
                     width_px,
                     height_px,
                     picture.frame_jpeg,
-                    picture.heatmap_jpeg
+                    picture.heatmap_jpeg,
+                    closer.map(|closer| &closer.jpeg),
+                    closer_px.map(|rect| rect.x),
+                    closer_px.map(|rect| rect.y),
+                    closer_px.map(|rect| rect.width),
+                    closer_px.map(|rect| rect.height)
                 ],
             )?;
             let newest = transaction.last_insert_rowid();
@@ -187,14 +207,17 @@ impl Pictures {
     pub fn of(&self, camera: &str, seq: u64) -> Result<Option<KeptPicture>, String> {
         let read = |connection: &Connection| -> rusqlite::Result<KeptPicture> {
             let (id, picture) = connection.query_row(
-                "SELECT id, width_px, height_px, frame, heatmap, seq, rejected, drawn_at_us FROM pictures
-                WHERE camera = ? AND seq = ? AND length(frame) <= ? AND length(heatmap) <= ?",
-                params![camera, seq.cast_signed(), PICTURE_BYTES_MAX, PICTURE_BYTES_MAX],
+                "SELECT id, width_px, height_px, frame, heatmap, seq, rejected, drawn_at_us,
+                    closer, closer_x, closer_y, closer_width, closer_height FROM pictures
+                WHERE camera = ?1 AND seq = ?2 AND length(frame) <= ?3 AND length(heatmap) <= ?3
+                    AND coalesce(length(closer), 0) <= ?3",
+                params![camera, seq.cast_signed(), PICTURE_BYTES_MAX],
                 |row| {
                     let picture = KeptPicture {
                         frame_px: [row.get(1)?, row.get(2)?],
                         frame_jpeg: row.get(3)?,
                         heatmap_jpeg: row.get(4)?,
+                        closer: closer(row, 8)?,
                         nearest: Vec::new(),
                         about: about(row, 5)?,
                     };
@@ -262,6 +285,18 @@ fn about(row: &Row<'_>, first: usize) -> rusqlite::Result<AboutPicture> {
     })
 }
 
+/// Of the columns `closer`, `closer_x`, `closer_y`, `closer_width` and `closer_height`, from `first` on.
+fn closer(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Closer>> {
+    let Some(jpeg) = row.get(first)? else { return Ok(None) };
+    let rect_px = RectPx {
+        x: row.get(first + 1)?,
+        y: row.get(first + 2)?,
+        width: row.get(first + 3)?,
+        height: row.get(first + 4)?,
+    };
+    Ok(Some(Closer { rect_px, jpeg }))
+}
+
 fn cannot_read(error: rusqlite::Error) -> String {
     format!("cannot read a picture: {error}")
 }
@@ -276,6 +311,7 @@ pub(crate) mod tests {
             frame_px: [4, 3],
             frame_jpeg: vec![of; 5],
             heatmap_jpeg: vec![of; 6],
+            closer: None,
             nearest: Vec::new(),
             about: AboutPicture {
                 seq,
@@ -297,8 +333,18 @@ pub(crate) mod tests {
         for seq in 0..u64::from(PICTURES_MAX) + 3 {
             pictures.keep("dock", &picture(seq, true)).unwrap();
         }
+        let closer = Closer {
+            rect_px: RectPx {
+                x: 1,
+                y: 2,
+                width: 3,
+                height: 4,
+            },
+            jpeg: vec![8],
+        };
         let redrawn = KeptPicture {
             heatmap_jpeg: vec![7],
+            closer: Some(closer),
             ..picture(1, false)
         };
         pictures.keep("left", &redrawn).unwrap();

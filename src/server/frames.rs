@@ -1,4 +1,4 @@
-//! `GET /api/v1/cameras/{camera}/frames/{seq}`, and `/image`, `/heatmap` and `/nearest/{rank}` below it: how a frame looked that people
+//! `GET /api/v1/cameras/{camera}/frames/{seq}`, and `/image`, `/heatmap`, `/closer` and `/nearest/{rank}` below it: how a frame looked that people
 //! should look at, and the normal patches nearest to what was found in it.
 
 use std::path::PathBuf;
@@ -43,6 +43,7 @@ pub(super) async fn frame(
         seq,
         width_px,
         height_px,
+        closer_px: picture.closer.map(|closer| closer.rect_px.into()),
         nearest: picture.nearest.into_iter().map(Nearest::from).collect(),
     }))
 }
@@ -83,6 +84,25 @@ pub(super) async fn heatmap(
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     show(&shared, kept.pictures, camera, seq, Which::Heatmap, file, &headers).await
+}
+
+/// The part of the frame around what was found, pixel by pixel, of a frame that is larger than its picture.
+#[utoipa::path(get, path = "/cameras/{camera}/frames/{seq}/closer", tag = "frames",
+    params(("camera" = String, Path), ("seq" = u64, Path), WantedFile),
+    responses(
+        (status = 200, description = "The file, PNG where that is asked for", content((File = "image/jpeg"), (File = "image/png"))),
+        (status = 304, description = "It is the one that `If-None-Match` names"),
+        (status = 404, description = "No picture of it is kept, or that is as large as the frame"),
+        (status = 409, description = "The run is not kept"),
+))]
+pub(super) async fn closer(
+    State(shared): State<Shared>,
+    KeptRun(kept): KeptRun,
+    Named((camera, seq)): Named<(Arc<str>, u64)>,
+    Wanted(file): Wanted<WantedFile>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    show(&shared, kept.pictures, camera, seq, Which::Closer, file, &headers).await
 }
 
 /// The training image of a nearest normal patch, at most 320 px wide and high.
@@ -129,9 +149,10 @@ pub(super) struct WantedFile {
 pub(super) enum Which {
     Frame,
     Heatmap,
+    Closer,
 }
 
-/// One of the two pictures of a frame that are kept in the file `pictures`.
+/// One of the pictures of a frame that are kept in the file `pictures`.
 pub(super) async fn show(
     shared: &SharedState,
     pictures: PathBuf,
@@ -145,6 +166,15 @@ pub(super) async fn show(
     let (name, file) = match which {
         Which::Frame => ("image", picture.frame_jpeg),
         Which::Heatmap => ("heatmap", picture.heatmap_jpeg),
+        Which::Closer => {
+            let none = || {
+                Refusal::new(
+                    StatusCode::NOT_FOUND,
+                    format!("the picture of frame {seq} is as large as it is"),
+                )
+            };
+            ("closer", picture.closer.ok_or_else(none)?.jpeg)
+        }
     };
     match format.unwrap_or_default() {
         Format::Jpeg => Ok(kept_picture(headers, picture.about, name, file)),

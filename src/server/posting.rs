@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use intakt_operators::DropReason;
@@ -175,11 +175,6 @@ async fn take(
 ) -> Result<Taken, Refusal> {
     let wait_max = shared.limits.body_wait_max;
     let bytes_max = shared.limits.body_bytes_max;
-    let length = request.headers().get(CONTENT_LENGTH);
-    let length: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    if length.is_some_and(|bytes| bytes > bytes_max as u64) {
-        return Err(too_large(bytes_max));
-    }
     let place = timeout(wait_max, shared.bodies.acquire()).await;
     let _place = place.map_err(|_| too_many(shared.limits.bodies_max))?;
     let body = timeout(wait_max, body(request, bytes_max)).await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
@@ -112,6 +112,7 @@ fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
         .routes(routes!(frames::frame))
         .routes(routes!(frames::image))
         .routes(routes!(frames::heatmap))
+        .routes(routes!(frames::closer))
         .routes(routes!(frames::nearest))
         .routes(routes!(verdicts::verdicts))
         .routes(routes!(verdict_events::verdict_events))
@@ -126,30 +127,27 @@ fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
         .routes(routes!(detectors::detectors))
         .routes(routes!(session::session))
         .routes(routes!(openapi::openapi));
-    let frames = OpenApiRouter::new()
-        .routes(routes!(posting::post_frame))
-        .layer(DefaultBodyLimit::max(limits.body_bytes_max));
+    let frames = taking(
+        limits.body_bytes_max,
+        OpenApiRouter::new().routes(routes!(posting::post_frame)),
+    );
     let batches = OpenApiRouter::new()
         .routes(routes!(batch::post_frames))
         // It counts by itself, image by image.
         .layer(DefaultBodyLimit::disable());
-    let labels = OpenApiRouter::new()
-        .routes(routes!(labels::labels))
-        .layer(DefaultBodyLimit::max(SAID_BYTES_MAX));
+    let labels = taking(SAID_BYTES_MAX, OpenApiRouter::new().routes(routes!(labels::labels)));
     let changing = OpenApiRouter::new()
         .routes(routes!(telling::threshold))
         .routes(routes!(telling::lot))
         .routes(routes!(telling::ask, telling::ask_no_more))
-        .routes(routes!(audit::audit))
-        .layer(DefaultBodyLimit::max(SAID_BYTES_MAX));
+        .routes(routes!(audit::audit));
+    let changing = taking(SAID_BYTES_MAX, changing);
     let uploading = OpenApiRouter::new()
         .routes(routes!(detectors::upload))
-        .routes(routes!(detectors::activate))
-        .layer(DefaultBodyLimit::max(DETECTOR_BYTES_MAX));
-    let signing_in = OpenApiRouter::new()
-        .routes(routes!(session::sign_in, session::sign_out))
-        .layer(DefaultBodyLimit::max(SAID_BYTES_MAX));
-    let api = signing_in
+        .routes(routes!(detectors::activate));
+    let uploading = taking(DETECTOR_BYTES_MAX, uploading);
+    let signing_in = OpenApiRouter::new().routes(routes!(session::sign_in, session::sign_out));
+    let api = taking(SAID_BYTES_MAX, signing_in)
         .merge(needing(Role::Viewer, reading))
         .merge(needing(Role::Inspector, frames.merge(batches).merge(labels)))
         .merge(needing(Role::Admin, changing.merge(uploading)));
@@ -161,6 +159,23 @@ fn documented(limits: Limits) -> (Router<Shared>, OpenApi) {
         .split_for_parts();
     openapi::finish(&mut document);
     (routes, document)
+}
+
+/// Routes that take a body of so many bytes at most. Of one that is announced to have more, nothing is read.
+fn taking(bytes_max: usize, routes: OpenApiRouter<Shared>) -> OpenApiRouter<Shared> {
+    routes
+        .layer(from_fn(move |request: Request, next: Next| async move {
+            match request.body().size_hint().lower() > bytes_max as u64 {
+                true => Err(too_large(bytes_max)),
+                false => Ok(next.run(request).await),
+            }
+        }))
+        .layer(DefaultBodyLimit::max(bytes_max))
+}
+
+fn too_large(bytes_max: usize) -> Refusal {
+    let error = format!("the body has more than {bytes_max} bytes");
+    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
 }
 
 /// Routes for whoever has a role, or a higher one.

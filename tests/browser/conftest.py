@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
 
 DESKTOP = {"width": 1280, "height": 720}
@@ -26,6 +27,7 @@ new PerformanceObserver((list) => {
   }
 }).observe({ type: "layout-shift", buffered: true });
 """
+WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
 CAMERAS = ["fabric", "metal", "labels"]
 # The machine may be busy.
 PATIENCE_S = 120
@@ -177,6 +179,12 @@ def visit(browser, pytestconfig):
             )
 
         yield open_page
+
+
+def violations(page):
+    """What keeps some people from reading the page."""
+    found = Axe().run(page, options=WCAG).response["violations"]
+    return [f"{of['impact']} {of['id']}: {[node['html'] for node in of['nodes']]}" for of in found]
 
 
 def shifted(page):

@@ -5,10 +5,8 @@ import re
 import urllib.request
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from conftest import Server
+from conftest import Server, violations
 from playwright.sync_api import expect
-from test_views import WCAG
 
 RUN_FILE = """
 detector = "{fitted}/metal.intakt"
@@ -378,6 +376,4 @@ def test_what_the_page_asks_can_be_read_by_everybody(run, asked, scheme, request
     page = visit(request.getfixturevalue(run).url, "whatif", scheme, forgiven="status of 401")
     asked(page)
     page.screenshot(path=pytestconfig.getoption("shots") / f"{request.node.callspec.id}.png")
-    found = Axe().run(page, options=WCAG).response["violations"]
-    said = [f"{of['impact']} {of['id']}: {[node['html'] for node in of['nodes']]}" for of in found]
-    assert not said
+    assert not violations(page)

@@ -97,7 +97,7 @@ def test_each_chart_shows_its_figures_and_what_is_open_is_hollow(ended, visit):
         assert newest["closed"] != is_open
         for title, names in CHARTS.items():
             chart = page.locator(".chart", has=page.get_by_text(title, exact=True))
-            written = [write(newest["figures"][name]["value"]) for name, write in names.items() if name in newest["figures"]]
+            written = [write(newest["figures"][name]["value"]) + ", open" * is_open for name, write in names.items() if name in newest["figures"]]
             if not written:
                 assert window == "10s"
                 expect(chart.locator(".nothing-yet")).to_be_visible()
@@ -106,6 +106,28 @@ def test_each_chart_shows_its_figures_and_what_is_open_is_hollow(ended, visit):
             marks = chart.locator(".hollow" if is_open else ".dot:not(.key *), .corrected").and_(chart.locator("svg[role=img] *"))
             expect(marks).to_have_count(len(names))
             expect(chart.locator("svg[role=img]").locator(".dot, .corrected" if is_open else ".hollow")).to_have_count(0)
+
+
+def test_a_chart_says_the_newest_figure_that_is_closed(ended, visit):
+    page = visit(ended.url, "rates")
+
+    def reopen(route):
+        answer = route.fetch()
+        rates = answer.json()
+        if rates["windows"]:
+            rates["windows"][0]["closed"] = False
+        route.fulfill(response=answer, json=rates)
+
+    page.route("**/api/v1/rates?*window=2s*", reopen)
+    expect(page.locator("#rates-scope option")).not_to_have_count(0)
+    page.locator("#rates-scope").select_option("camera/fabric")
+    page.locator("#rates-window").select_option("2s")
+    windows = ended.ask("/api/v1/rates?scope=camera/fabric&window=2s")["windows"]
+    open_, closed = (percent(window["figures"]["reject_rate"]["value"]) for window in windows[:2])
+    assert open_ != closed
+    chart = page.locator(".chart", has=page.get_by_text("Rejected", exact=True))
+    expect(chart.locator(".hollow")).to_have_count(1)
+    expect(chart.locator("output")).to_have_text(closed)
 
 
 def test_a_tile_shows_what_is_told_of_its_camera(ended, visit):
@@ -220,3 +242,16 @@ def test_a_finger_is_enough(ended, browser):
     page.locator("#compare [role=option]").nth(1).tap()
     expect(page.locator("#compare .side .plain:visible")).to_have_count(2)
     context.close()
+
+
+def test_regions_have_the_numbers_of_the_list_in_the_picture(ended, visit):
+    frames = ended.ask("/api/v1/verdicts?decision=reject&limit=60")["verdicts"]
+    frame = next(frame for frame in frames if len(frame["regions"]) > 1)
+    page = visit(ended.url, "review")
+    page.locator("#review [name=which]").select_option("rejected")
+    page.locator(f"#frame-{frame['camera']}-{frame['seq']}").click()
+    numbers = page.locator("#review .outlines text")
+    expect(numbers).to_have_text([str(nth) for nth in range(1, len(frame["regions"]) + 1)])
+    for number, region in zip(numbers.all(), frame["regions"], strict=True):
+        box = region["bbox_px"]
+        assert box["x"] < float(number.get_attribute("x")) < box["x"] + box["width"]

@@ -3,17 +3,20 @@
 import asyncio
 import math
 import os
+import random
 import re
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import pytest
-from conftest import DESKTOP, Server
+from conftest import DESKTOP, Server, violations
 from playwright.sync_api import expect
 
 sys.path.append(str(Path(__file__).parents[2] / "benches"))
@@ -82,6 +85,63 @@ def test_sixteen_cameras_are_seen_as_they_are(sixteen, visit, pytestconfig):
         expect(tile.locator("[data-figure=judged]")).to_have_text("2")
     expect(page.locator("[data-total=judged]")).to_have_text(str(2 * N_CAMERAS))
     page.screenshot(path=pytestconfig.getoption("shots") / "sixteen.png", full_page=True)
+    assert not violations(page)
+
+
+def gray_png(width, height):
+    """A PNG file of noise."""
+    rows = b"".join(b"\0" + random.Random(row).randbytes(width) for row in range(height))
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows, 1)),
+        (b"IEND", b""),
+    ]
+    framed = (struct.pack(">I", len(of)) + name + of + struct.pack(">I", zlib.crc32(name + of)) for name, of in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+@pytest.fixture(scope="module")
+def large(program, fitted, tmp_path_factory):
+    """A run with frames that are much larger than their pictures, and one that is not."""
+    place = tmp_path_factory.mktemp("large")
+    (place / "line.toml").write_text(
+        f'[[camera]]\nname = "dock"\nsource = "http"\ndetector = "{fitted}/fabric.intakt"\n'
+    )
+    server = Server(program, "inspect", place / "line.toml", "--run", place / "run", said=place / "said")
+    for width, height in [(640, 480), (4096, 256), (3000, 2000)]:
+        assert server.ask("/api/v1/cameras/dock/frames", gray_png(width, height))["decision"] == "reject"
+    yield server
+    server.end()
+
+
+def test_a_large_frame_is_seen_pixel_by_pixel_where_something_was_found(large, visit, pytestconfig):
+    page = visit(large.url, "review", size=DESKTOP)
+    toggle, closer = page.locator("#review .closer-toggle"), page.locator("#review .picture .closer")
+    outlines = page.locator("#review .outlines")
+    view_box = lambda x, y, width, height: expect(outlines).to_have_attribute("viewBox", f"{x} {y} {width} {height}")
+    for seq, whole, part in [(2, [3000, 2000], [512, 512]), (1, [4096, 256], [512, 256])]:
+        page.locator(f"#frame-dock-{seq}").click()
+        expect(toggle).to_be_enabled()
+        told = large.ask(f"/api/v1/cameras/dock/frames/{seq}")
+        at = told["closer_px"]
+        assert [told["width_px"], told["height_px"]] == whole and [at["width"], at["height"]] == part
+        if seq == 2:
+            expect(closer).to_be_hidden()
+            view_box(0, 0, *whole)
+            page.keyboard.press("z")
+        # It stays so for the frames that follow.
+        expect(closer).to_be_visible()
+        expect(toggle).to_have_attribute("aria-pressed", "true")
+        view_box(at["x"], at["y"], *part)
+        assert closer.evaluate("image => [image.naturalWidth, image.naturalHeight]") == part
+        expect(page.locator("#review .picture .plain")).not_to_be_visible()
+    page.screenshot(path=pytestconfig.getoption("shots") / "closer.png")
+    assert not violations(page)
+    page.locator("#frame-dock-0").click()
+    expect(page.locator("#review .picture .plain")).to_be_visible()
+    view_box(0, 0, 640, 480)
+    expect(closer).to_be_hidden()
+    expect(toggle).to_be_disabled()
 
 
 def test_what_was_rejected_stays_in_the_corner_until_something_else_is(sixteen, fitted, visit):
@@ -242,6 +302,7 @@ def test_the_nearest_normal_patches_are_seen_beside_what_was_rejected(bank, visi
     expect(first.locator("svg text")).to_have_text("1")
     expect(page.locator("#review .outlines text").first).to_have_text("1")
     page.screenshot(path=pytestconfig.getoption("shots") / "nearest.png")
+    assert not violations(page)
 
 
 def test_a_region_that_does_not_count_says_why(bank, visit):

@@ -4,9 +4,8 @@ import subprocess
 
 import pypdfium2
 import pytest
-from conftest import DESKTOP
+from conftest import DESKTOP, violations
 from playwright.sync_api import expect
-from test_views import violations
 
 # What fits between the margins of A4 at 96 px an inch.
 PAPER = {"width": 700, "height": 1000}

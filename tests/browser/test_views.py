@@ -3,19 +3,11 @@
 import re
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from conftest import CAMERAS, DESKTOP, TABLET, shifted
+from conftest import CAMERAS, DESKTOP, TABLET, Server, shifted, violations
 from playwright.sync_api import expect
 
 # The share of the window that may move by itself. 0.1 counts as good.
 SHIFT_MAX = 0.02
-WCAG = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}}
-
-
-def violations(page):
-    """What keeps some people from reading the page."""
-    found = Axe().run(page, options=WCAG).response["violations"]
-    return [f"{of['impact']} {of['id']}: {[node['html'] for node in of['nodes']]}" for of in found]
 
 
 def line(page, is_live):
@@ -113,3 +105,30 @@ def test_a_view_shows_its_data_and_can_be_read_by_everybody(run, size, scheme, v
     assert width <= SIZES[size]["width"], f"it is {width} px wide"
     assert page.evaluate(BELOW) <= 1, "there is nothing below what is seen"
     assert not violations(page)
+
+
+@pytest.fixture(scope="module")
+def unkept(program, fitted, tmp_path_factory):
+    """A run of which nothing is kept."""
+    place = tmp_path_factory.mktemp("unkept")
+    (place / "line.toml").write_text(
+        f'[[camera]]\nname = "dock"\nsource = "http"\ndetector = "{fitted}/fabric.intakt"\n'
+    )
+    server = Server(program, "inspect", place / "line.toml", said=place / "said")
+    yield server
+    server.end()
+
+
+@pytest.mark.parametrize("view", ["rates", "review", "whatif"])
+def test_a_run_that_is_not_kept_says_how_it_would_be(view, unkept, visit):
+    page = visit(unkept.url, view)
+    how = page.locator("[data-view=unkept]")
+    expect(how).to_contain_text("--run runs/monday")
+    expect(page.locator(f"#{view}")).to_be_hidden()
+    # Nothing is asked for that would be refused: the console says what is.
+    page.wait_for_timeout(600)
+    assert not violations(page)
+    page.keyboard.press("1")
+    expect(how).to_be_hidden()
+    page.locator(".tile h2 a").click()
+    expect(how).to_be_visible()

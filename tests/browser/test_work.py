@@ -73,12 +73,29 @@ def test_the_skip_link_goes_past_the_header(demo, visit):
 
 def test_arrows_go_from_tile_to_tile(demo, visit):
     page = visit(demo.url)
-    first = page.locator(".tile").first
-    first.focus()
+    cameras = page.locator(".tile h2 a")
+    cameras.first.focus()
     page.keyboard.press("ArrowRight")
-    expect(page.locator(".tile").nth(1)).to_be_focused()
+    expect(cameras.nth(1)).to_be_focused()
     page.keyboard.press("ArrowLeft")
-    expect(first).to_be_focused()
+    expect(cameras.first).to_be_focused()
+
+
+@pytest.mark.parametrize("by", ["pointer", "key"])
+def test_a_tile_leads_to_the_frames_of_its_camera(by, ended, visit):
+    page = visit(ended.url)
+    tile = page.locator(".tile[data-camera=metal]")
+    if by == "pointer":
+        # Anywhere: the picture is what people point at.
+        at = tile.locator(".picture").bounding_box()
+        page.mouse.click(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+    else:
+        tile.locator("h2 a").focus()
+        page.keyboard.press("Enter")
+    expect(page.locator("#review [name=camera]")).to_have_value("metal")
+    expect(page.locator("#review .frame h3")).to_contain_text("metal, frame ")
+    listed = page.locator("#review [role=option]")
+    expect(listed).to_have_text([re.compile("metal ")] * listed.count())
 
 
 def test_frames_are_gone_through_and_labels_taken_back_by_keys(demo, visit):

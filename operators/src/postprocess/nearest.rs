@@ -71,6 +71,17 @@ pub fn nearest_rows(scores: &FrameScores, regions: &[Region], recipe: &Recipe, s
         .collect()
 }
 
+/// Where to look first, frame pixels: the middle of the strongest of `regions`, which are those of the frame's verdict; in a frame without
+/// regions, the place that its image score would come from had nothing been suppressed.
+pub fn strongest_point(scores: &FrameScores, regions: &[Region], recipe: &Recipe) -> Option<[f64; 2]> {
+    if let Some(strongest) = regions.first() {
+        return Some(strongest.centroid_px);
+    }
+    let (map_idx, width) = (highest(scores, recipe)?, scores.map.width);
+    let at = [(map_idx % width) as f64, (map_idx / width) as f64];
+    Some(scores.layout.map_point_to_frame(at))
+}
+
 /// The map pixel that the image score comes from.
 fn highest(scores: &FrameScores, recipe: &Recipe) -> Option<usize> {
     let inspected = InspectedArea::new(&scores.layout, scores.product_px, &recipe.suppression).mask;
@@ -186,6 +197,24 @@ mod tests {
             y,
             width: 8,
             height: 8,
+        }
+    }
+
+    #[test]
+    fn one_looks_first_where_the_score_comes_from() {
+        for (hot, expected) in [
+            // Of patches of 8 frame pixels, that in row 11 and column 7 of the second tile, and the one in row 2 and column 5 of the first.
+            (vec![(0, 21, 6.0), (1, 95, 9.0)], [64.0 + 60.0, 92.0]),
+            (vec![(0, 21, 1.5)], [44.0, 20.0]),
+        ] {
+            let (scores, recipe) = (scores(&hot), recipe(ImageScore::Max, SuppressionRules::default()));
+            let regions = suppress(&scores, &recipe, &calibration(), None).regions;
+            assert_eq!(regions.is_empty(), hot.len() == 1);
+            let [x, y] = strongest_point(&scores, &regions, &recipe).unwrap();
+            assert!(
+                (x - expected[0]).abs() < 4.0 && (y - expected[1]).abs() < 4.0,
+                "{x}, {y}"
+            );
         }
     }
 

@@ -170,6 +170,7 @@ mod tests {
             frame_px: [4, 3],
             frame_jpeg: vec![1],
             heatmap_jpeg: vec![2],
+            closer: None,
             nearest,
             about: AboutPicture {
                 seq,

@@ -44,6 +44,11 @@ impl Taken {
         }
     }
 
+    /// Bytes of its pixels.
+    pub(super) fn bytes(&self) -> usize {
+        self.image.rgb.len()
+    }
+
     pub(super) fn seen(&self) -> Seen<'_> {
         Seen {
             image: &self.image,

@@ -8,6 +8,8 @@ import * as whatif from "./whatif.js";
 import { clock } from "./words.js";
 
 const VIEWS = { line: null, rates, review, whatif, compare };
+// These tell of what is kept of a run.
+const OF_KEPT = ["rates", "review", "whatif"];
 const state = document.querySelector("#state");
 const signIn = document.querySelector("#sign-in");
 const token = document.querySelector("#token");
@@ -24,6 +26,7 @@ let events;
 let again;
 let shown = null;
 let isSignedIn = false;
+let isKept = true;
 
 const STATES = {
   connecting: "connecting", starting: "starting", running: "running", ending: "ending", ended: "run has ended", interrupted: "run was interrupted",
@@ -67,7 +70,6 @@ function route() {
   const name = Object.hasOwn(VIEWS, named) ? named : "line";
   if (name === shown) return;
   VIEWS[shown]?.hide();
-  for (const section of document.querySelectorAll("main > section")) section.hidden = section.dataset.view !== name;
   for (const link of document.querySelectorAll("nav a")) {
     if (link.hash === `#/${name}`) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -75,10 +77,15 @@ function route() {
   document.title = name === "line" ? "Intakt" : `${document.querySelector("nav [aria-current]").textContent} – Intakt`;
   const wasLine = shown === "line";
   shown = name;
-  if (!isSignedIn) return;
-  VIEWS[shown]?.show();
+  showView();
   // Pictures are drawn for those who look at them.
-  if (wasLine !== (shown === "line")) listen();
+  if (isSignedIn && wasLine !== (shown === "line")) listen();
+}
+
+function showView() {
+  const name = isKept || !OF_KEPT.includes(shown) ? shown : "unkept";
+  for (const section of document.querySelectorAll("main > section")) section.hidden = section.dataset.view !== name;
+  if (isSignedIn) VIEWS[name]?.show();
 }
 
 async function meet() {
@@ -86,6 +93,7 @@ async function meet() {
   try {
     const session = await ask("/session", { signal: AbortSignal.timeout(GONE_MS) });
     isSignedIn = true;
+    isKept = session.kept;
     signIn.hidden = true;
     document.querySelector("main").hidden = totals.hidden = false;
     who.hidden = !session.token;
@@ -94,7 +102,7 @@ async function meet() {
     compare.setSession(session);
     // When it is seen, it meets the server anew.
     if (document.hidden) return;
-    VIEWS[shown]?.show();
+    showView();
     listen();
   } catch (refused) {
     if (refused.status === 401) {

@@ -16,16 +16,17 @@ const MARKS = ["circle", "square", "triangle"];
 let histograms = 0;
 
 // `series`: [{ name, points: [{ at_us, value, revision, before, is_open }], between: [{ at_us, value }] }] in the order of time; a value of
-// null is a gap. `write` says a value. What is open (not all of its frames came yet) is dashed and hollow; what came between, as it was
-// seen then, is dashed.
+// null is a gap. `write` says a value. What is open (not all of its frames came yet) is dashed and hollow, and said only where nothing
+// else is known; what came between, as it was seen then, is dashed.
 export function lineChart({ title, series, write, full = null, note = "" }) {
   const drawnPoints = series.flatMap(({ points, between = [] }) => [...points, ...between]);
   const values = drawnPoints.map(({ value }) => value).filter((value) => value != null);
   const times = drawnPoints.map(({ at_us }) => at_us);
   const figure = element("figure", { class: "chart" });
   const latest = series.map(({ name, points }) => {
-    const last = points.findLast(({ value }) => value != null);
-    return { name, is: last ? write(last.value) : "–" };
+    const known = points.filter(({ value }) => value != null);
+    const last = known.findLast(({ is_open }) => !is_open) ?? known.at(-1);
+    return { name, is: last ? `${write(last.value)}${last.is_open ? ", open" : ""}` : "–" };
   });
   const isOne = series.length === 1;
   figure.append(element("figcaption", {}, element("b", { text: title }), element("output", { text: isOne ? latest[0].is : "" })));

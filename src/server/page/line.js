@@ -1,4 +1,5 @@
 // The line as it is now: a tile for every camera.
+import { lookAt } from "./review.js";
 import { Tile } from "./tile.js";
 import { element } from "./words.js";
 
@@ -15,6 +16,7 @@ export function showLine(line) {
     if (!tiles.has(camera.camera)) {
       const tile = new Tile(camera.camera);
       tiles.set(camera.camera, tile);
+      tile.find("h2 a").addEventListener("click", () => lookAt(camera.camera));
       cameras.append(tile.element);
     }
     tiles.get(camera.camera).show(camera, line.said_at_us);
@@ -41,7 +43,7 @@ export function showAlerts(opened) {
 
 // Arrows go from tile to tile.
 cameras.addEventListener("keydown", (event) => {
-  const all = [...cameras.children];
+  const all = [...cameras.querySelectorAll("h2 a")];
   const at = all.indexOf(document.activeElement);
   const columns = getComputedStyle(cameras).gridTemplateColumns.split(" ").length;
   const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns }[event.key];

@@ -8,9 +8,11 @@ export function hideNearest() {
   part.hidden = true;
 }
 
-// In the frame's outlines and beside it; the same number stands for the same region.
-export function showNearest(frame, { width_px, height_px, nearest }, outlines) {
-  outlines.append(...nearest.flatMap((patch) => marks(patch.rect_px, numberOf(patch), Math.max(width_px, height_px) / 28)));
+// In the frame; the same number stands for the same region.
+export const patchMarks = (nearest, size) => nearest.flatMap((patch) => marks(patch.rect_px, numberOf(patch), size));
+
+// And beside it.
+export function showNearest(frame, nearest) {
   part.querySelector("ol").replaceChildren(...nearest.map((patch, rank) => element("li", {}, figure(frame, patch, rank))));
   part.hidden = !nearest.length;
 }

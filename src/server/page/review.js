@@ -1,6 +1,6 @@
 // Frames that people should look at: one after the other, labelled by a key.
 import { ask, picturePath, query, tell } from "./api.js";
-import { hideNearest, showNearest } from "./nearest.js";
+import { hideNearest, patchMarks, showNearest } from "./nearest.js";
 import { poll } from "./poll.js";
 import { goOnIn, neighbour, optionId, perform, replace, select, steps } from "./queue.js";
 import { DECISIONS, NOT_LOADED, NOT_PICTURED, clock, drawn, element, fill, minutesOf, percent, score, zone } from "./words.js";
@@ -26,6 +26,7 @@ const list = find(".queue");
 const status = find(".status");
 const image = find(".picture .plain");
 const heatmap = find(".picture .heatmap");
+const closer = find(".picture .closer");
 
 let frames = [];
 // Where the page behind the listed frames begins.
@@ -40,6 +41,10 @@ const done = [];
 let restored = null;
 const said = new Map();
 let heatmapIsOn = true;
+// Whether a frame that is larger than its picture is shown pixel by pixel where something was found.
+let closerIsOn = false;
+// What is told of the frame whose picture is shown.
+let pictured = null;
 // The kinds of windows that may be shown, the widest first.
 let kinds = null;
 // The figures that are shown, and those that were when the last label was said.
@@ -67,17 +72,28 @@ const selects = document.querySelectorAll("#review .filters select");
 goOnIn(list, selects);
 for (const select of selects) {
   select.addEventListener("change", () => {
-    chosen = null;
-    // A picture that is loaded while nothing is chosen is not drawn on; should it be of the next choice, it is loaded again.
-    delete image.dataset.picture;
-    // Until these frames come, those of the choice before are seen; keys do nothing.
-    frames = [];
-    next = null;
-    list.setAttribute("aria-busy", "true");
-    listedAt = -Infinity;
-    status.textContent = "";
+    beginAnew();
     refreshing.now();
   });
+}
+
+// Shows the frames of this camera, when the view is shown.
+export function lookAt(camera) {
+  find("[name=camera]").value = camera;
+  beginAnew();
+}
+
+// For another choice of frames.
+function beginAnew() {
+  chosen = null;
+  // A picture that is loaded while nothing is chosen is not drawn on; should it be of the next choice, it is loaded again.
+  delete image.dataset.picture;
+  // Until these frames come, those of the choice before are seen; keys do nothing.
+  frames = [];
+  next = null;
+  list.setAttribute("aria-busy", "true");
+  listedAt = -Infinity;
+  status.textContent = "";
 }
 
 function wanted() {
@@ -219,7 +235,11 @@ function drawFrame() {
   const picture = frame.has_picture ? path : `none of ${path}`;
   if (image.dataset.picture !== picture) {
     image.dataset.picture = picture;
-    image.hidden = heatmap.hidden = true;
+    image.hidden = heatmap.hidden = closer.hidden = true;
+    closer.removeAttribute("src");
+    find(".closer-toggle").disabled = true;
+    pictured = null;
+    find(".picture").classList.remove("is-closer");
     find(".picture .outlines").replaceChildren();
     hideNearest();
     image.alt = `frame ${frame.seq} of ${frame.camera}`;
@@ -247,9 +267,16 @@ image.addEventListener("load", async () => {
   const frame = chosen;
   // While it was loaded, another choice of frames turned out to be of none.
   if (!frame) return;
-  const size = await ask(`/cameras/${encodeURIComponent(frame.camera)}/frames/${frame.seq}`).catch(() => null);
-  if (size && chosen && key(chosen) === key(frame)) drawOutlines(frame, size);
+  const answer = await ask(`/cameras/${encodeURIComponent(frame.camera)}/frames/${frame.seq}`).catch(() => null);
+  if (!answer || !chosen || key(chosen) !== key(frame)) return;
+  pictured = answer;
+  if (answer.closer_px) closer.src = picturePath(frame.camera, frame.seq, "closer");
+  find(".closer-toggle").disabled = !answer.closer_px;
+  find(".closer-toggle").title = answer.closer_px ? "" : "The picture shows all of the frame's pixels.";
+  drawOutlines();
+  showNearest(frame, answer.nearest);
 });
+closer.addEventListener("load", drawOutlines);
 // Until it is there, the one of the frame before would be seen.
 heatmap.addEventListener("load", () => {
   heatmap.dataset.loaded = heatmap.getAttribute("src");
@@ -260,13 +287,41 @@ image.addEventListener("error", () => {
   delete image.dataset.picture;
 });
 
-function drawOutlines(frame, size) {
-  const { width_px, height_px } = size;
+// Over what is shown of the frame: all of it, or its part pixel by pixel.
+function drawOutlines() {
+  if (!pictured || !chosen) return;
+  const { width_px, height_px, closer_px, nearest } = pictured;
+  closer.hidden = !(closerIsOn && closer_px && closer.complete && closer.naturalWidth);
+  find(".picture").classList.toggle("is-closer", !closer.hidden);
+  const { x, y, width, height } = closer.hidden ? { x: 0, y: 0, width: width_px, height: height_px } : closer_px;
+  closer.alt = `frame ${chosen.seq} of ${chosen.camera}, ${width} by ${height} pixels from ${x}, ${y}`;
+  const { regions = [], suppressed = [] } = chosen;
+  const outline = (name) => ({ bbox_px: rect }) => drawn("rect", { class: name, ...rect, "vector-effect": "non-scaling-stroke" });
+  const size = Math.max(width, height) / 28;
   const outlines = find(".picture .outlines");
-  outlines.setAttribute("viewBox", `0 0 ${width_px} ${height_px}`);
-  const outline = (name) => ({ bbox_px: { x, y, width, height } }) => drawn("rect", { class: name, x, y, width, height, "vector-effect": "non-scaling-stroke" });
-  outlines.replaceChildren(...(frame.regions ?? []).map(outline("region")), ...(frame.suppressed ?? []).map(outline("suppressed")));
-  showNearest(frame, size, outlines);
+  outlines.setAttribute("viewBox", `${x} ${y} ${width} ${height}`);
+  // What lies beyond is cut off.
+  const within = drawn("svg", { x, y, width, height, viewBox: `${x} ${y} ${width} ${height}` });
+  within.append(
+    ...regions.map(outline("region")), ...suppressed.map(outline("suppressed")),
+    ...numbers(regions, nearest, size), ...patchMarks(nearest, size),
+  );
+  outlines.replaceChildren(within);
+}
+
+// Those of the list beside it, within the upper right corners; where nearest patches are shown, these have them.
+function numbers(regions, nearest, size) {
+  if (regions.length < 2) return [];
+  const numbered = regions.map(({ bbox_px: { x, y, width } }, at) => ({ at, x: x + width - size / 6, y: y + size }));
+  return numbered.filter(({ at }) => !nearest.some(({ region }) => region === at))
+    .map(({ at, x, y }) => drawn("text", { x, y, "font-size": size, "text-anchor": "end", text: at + 1 }));
+}
+
+function toggleCloser() {
+  if (find(".closer-toggle").disabled) return;
+  closerIsOn = !closerIsOn;
+  find(".closer-toggle").setAttribute("aria-pressed", String(closerIsOn));
+  drawOutlines();
 }
 
 async function label(truth) {
@@ -364,6 +419,7 @@ find(".normal").addEventListener("click", () => label("normal"));
 find(".anomalous").addEventListener("click", () => label(defect()));
 find(".undo").addEventListener("click", undo);
 find(".toggle").addEventListener("click", toggleHeatmap);
+find(".closer-toggle").addEventListener("click", toggleCloser);
 const defect = () => {
   const name = find("[name=class]").value.trim();
   return name ? `anomalous:${name}` : "anomalous";
@@ -372,7 +428,7 @@ const defect = () => {
 export function pressed(event) {
   // A key that is held down goes through the list, but labels one frame.
   const once = (act) => () => event.repeat || act();
-  perform(event, { n: once(() => label("normal")), a: once(() => label(defect())), u: once(undo), h: once(toggleHeatmap), ...steps(move) });
+  perform(event, { n: once(() => label("normal")), a: once(() => label(defect())), u: once(undo), h: once(toggleHeatmap), z: once(toggleCloser), ...steps(move) });
 }
 
 // The widest window with labels that the frame is in, of this camera or of all; without a frame the newest.

@@ -18,8 +18,8 @@ export class Tile {
     this.element = document.querySelector("#tile").content.firstElementChild.cloneNode(true);
     this.name = name;
     this.element.dataset.camera = name;
-    this.find("h2").textContent = name;
-    this.find("h2").title = name;
+    this.find("h2 a").textContent = name;
+    this.find("h2 a").title = `${name}: its frames in Review`;
   }
 
   find(selector) {
@@ -102,7 +102,6 @@ export class Tile {
     shown.dataset.decision = decision;
     shown.querySelector(".which").textContent = `${DECISIONS[decision][0]} frame ${seq.toLocaleString("en")}`;
     shown.querySelector(".age").textContent = "";
-    shown.hidden = false;
   }
 
   showAges(nowUs, state) {

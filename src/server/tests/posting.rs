@@ -226,8 +226,22 @@ fn requests_are_refused_before_they_cost_anything() {
     assert_eq!(run.get(FRAMES).status, 405);
     assert_eq!(post(run.address, FRAMES, b"").status, 400);
     // Announced, and not.
-    let announced = format!("POST {FRAMES} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 999999999999\r\n\r\n");
-    assert_eq!(exchange(run.address, &announced, &[]).status, 413);
+    for taking in [
+        &format!("POST {FRAMES}"),
+        "POST /api/v1/labels",
+        "POST /api/v1/detectors",
+        "PUT /api/v1/cameras/dock/detector",
+        "PUT /api/v1/cameras/dock/threshold",
+        "POST /api/v1/session",
+    ] {
+        let announced = format!("{taking} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 999999999999\r\n\r\n");
+        let refused = exchange(run.address, &announced, &[]);
+        assert_eq!(refused.status, 413, "{taking}");
+        assert!(
+            refused.head.contains("application/problem+json") && refused.body.contains("the body has more than"),
+            "{refused:?}"
+        );
+    }
     let chunked = format!("POST {FRAMES} HTTP/1.1\r\nhost: 127.0.0.1\r\ntransfer-encoding: chunked\r\n\r\n4e20\r\n");
     assert_eq!(exchange(run.address, &chunked, &vec![7; 20_000]).status, 413);
     // A body that does not come, and a header that does not end.

@@ -17,6 +17,9 @@ pub(crate) struct PicturedFrame {
     pub(crate) width_px: u32,
     /// Rows of the frame.
     pub(crate) height_px: u32,
+    /// The part of the frame around the strongest region, or around the highest patch of a frame without regions, of which there is a
+    /// picture pixel by pixel; none of a frame whose picture is as large as it is.
+    pub(crate) closer_px: Option<Rect>,
     /// At most three, for the strongest regions, or for the highest patch of a frame without regions. Empty where the detector does not
     /// score by nearest normal patches, or was fitted before it kept where they come from.
     pub(crate) nearest: Vec<Nearest>,

@@ -3,7 +3,7 @@
 use intakt_operators::detector::TrainingImage;
 use intakt_operators::imaging::{Image, decode};
 use intakt_operators::{Decision, RectPx};
-use intakt_pipelines::pictures::{AboutPicture, KeptPicture, NearestPatch, Pictures, TrainingPicture};
+use intakt_pipelines::pictures::{AboutPicture, Closer, KeptPicture, NearestPatch, Pictures, TrainingPicture};
 use intakt_pipelines::png::encode_png;
 use serde_json::json;
 
@@ -17,6 +17,7 @@ fn picture(seq: u64, is_rejected: bool) -> KeptPicture {
         frame_px: [900, 600],
         frame_jpeg: b"a frame".to_vec(),
         heatmap_jpeg: encode_png(&image).unwrap(),
+        closer: None,
         nearest: Vec::new(),
         about: AboutPicture {
             seq,
@@ -87,8 +88,11 @@ fn the_line_of_a_run_that_has_ended_shows_its_last_minutes_and_pictures() {
     run.server.finish();
 }
 
+fn rect([x, y, width, height]: [u32; 4]) -> RectPx {
+    RectPx { x, y, width, height }
+}
+
 fn nearest(region: Option<u32>, jpeg: &[u8]) -> NearestPatch {
-    let rect = |[x, y, width, height]: [u32; 4]| RectPx { x, y, width, height };
     NearestPatch {
         region,
         rect_px: rect([1, 2, 3, 4]),
@@ -110,16 +114,21 @@ fn nearest(region: Option<u32>, jpeg: &[u8]) -> NearestPatch {
 fn kept_pictures_of_frames_are_shown() {
     let ended = Ended::start();
     let path = |what: &str| format!("/api/v1/cameras/dock/frames/7{what}");
-    for what in ["", "/image", "/heatmap"] {
+    for what in ["", "/image", "/heatmap", "/closer"] {
         assert_eq!(ended.get(&path(what)).status, 404, "nothing was kept");
     }
     let mut pictures = Pictures::open(&ended.directory.path().join("pictures.sqlite")).unwrap();
     let picture = KeptPicture {
         heatmap_jpeg: b"a heatmap".to_vec(),
+        closer: Some(Closer {
+            rect_px: rect([11, 12, 13, 14]),
+            jpeg: b"a closer look".to_vec(),
+        }),
         nearest: vec![nearest(Some(0), b"a training image"), nearest(None, b"")],
         ..picture(7, true)
     };
     pictures.keep("dock", &picture).unwrap();
+    pictures.keep("dock", &self::picture(6, true)).unwrap();
     let nearest = |region: Option<u32>, name: &str, has_picture: bool| {
         json!({"region": region, "rect_px": {"x": 1, "y": 2, "width": 3, "height": 4}, "distance": 1.5,
             "image": name, "image_width_px": 640, "image_height_px": 480,
@@ -128,11 +137,13 @@ fn kept_pictures_of_frames_are_shown() {
     assert_eq!(
         ended.json(&path("")),
         json!({"camera": "dock", "seq": 7, "width_px": 900, "height_px": 600,
+            "closer_px": {"x": 11, "y": 12, "width": 13, "height": 14},
             "nearest": [nearest(Some(0), "good/16.png", true), nearest(None, "good/0.png", false)]})
     );
     for (what, body) in [
         ("/image", "a frame"),
         ("/heatmap", "a heatmap"),
+        ("/closer", "a closer look"),
         ("/nearest/0", "a training image"),
     ] {
         let reply = ended.get(&path(what));
@@ -153,6 +164,7 @@ fn kept_pictures_of_frames_are_shown() {
     }
     for path in [
         "/api/v1/cameras/dock/frames/8/image",
+        "/api/v1/cameras/dock/frames/6/closer",
         "/api/v1/cameras/left/frames/7/image",
         "/api/v1/cameras/..%2f..%2fetc/frames/7/image",
         "/api/v1/cameras/dock/frames/7/nearest/1",
