@@ -5,7 +5,7 @@ import re
 import urllib.request
 
 import pytest
-from conftest import Server, violations
+from conftest import Server, barely_moved, violations
 from playwright.sync_api import expect
 
 RUN_FILE = """
@@ -331,6 +331,7 @@ def test_an_alert_is_on_the_page_while_it_is_open(line, visit):
     expect(alert).to_be_visible()
     line.post()
     expect(alert).to_have_count(0)
+    barely_moved(page)
 
 
 def test_alerts_leave_what_has_the_focus_to_be_seen(line, visit):
@@ -358,6 +359,7 @@ def test_a_camera_that_drops_frames_says_so(line, visit):
         line.post(camera="flood", query="?wait=false")
     expect(state).to_have_text("dropping")
     expect(page.locator("[data-total=dropped]")).not_to_have_text("0")
+    barely_moved(page)
 
 
 def question(page):

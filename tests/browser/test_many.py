@@ -16,7 +16,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from conftest import DESKTOP, Server, violations
+from conftest import DESKTOP, Server, barely_moved, violations
 from playwright.sync_api import expect
 
 sys.path.append(str(Path(__file__).parents[2] / "benches"))
@@ -85,6 +85,7 @@ def test_sixteen_cameras_are_seen_as_they_are(sixteen, visit, pytestconfig):
         expect(tile.locator("[data-figure=judged]")).to_have_text("2")
     expect(page.locator("[data-total=judged]")).to_have_text(str(2 * N_CAMERAS))
     page.screenshot(path=pytestconfig.getoption("shots") / "sixteen.png", full_page=True)
+    barely_moved(page)
     assert not violations(page)
 
 
@@ -181,6 +182,7 @@ def test_a_reject_is_said_for_as_long_as_it_takes_to_see_it(demo, visit):
     page = visit(demo.url, size=DESKTOP)
     expect(page.locator(".tile")).not_to_have_count(0)
     assert page.evaluate(HELD)
+    barely_moved(page)
 
 
 # How often the page said something new within some seconds, how long the longest task of its thread took, how many pictures it showed,

@@ -4,7 +4,7 @@ import re
 import subprocess
 
 import pytest
-from conftest import CAMERAS, Server
+from conftest import CAMERAS, Server, barely_moved
 from playwright.sync_api import expect
 
 MINUTES = "/api/v1/rates?scope=camera/metal&window=1m"
@@ -324,6 +324,7 @@ def test_a_label_corrects_the_rates_in_front_of_the_user(demo, visit):
     page.keyboard.press("n")
     expect(precision).to_have_text("100.0 % → 50.0 %")
     expect(labelled).to_have_text("2")
+    barely_moved(page)
 
     page.keyboard.press("2")
     page.locator("#rates-scope").select_option("camera/metal")
