@@ -63,3 +63,13 @@ def test_a_printed_report_breaks_no_picture_and_wastes_no_page(report, browser, 
         body = picture.crop((0, int(0.07 * height), width, int(0.93 * height)))
         reaches = body.point(lambda shade: 255 * (shade < 200)).getbbox()[3] / body.height
         assert reaches > 0.5 or at + 1 == len(printed), f"page {at + 1} ends at {reaches:.0%}"
+
+
+def test_the_program_prints_what_the_page_says(program, ended, tmp_path):
+    html, pdf = tmp_path / "report.html", tmp_path / "report.pdf"
+    subprocess.run([program, "report", ended.place / "monday", "-o", html, "--pdf", pdf], check=True, capture_output=True)
+    printed = pypdfium2.PdfDocument(pdf)
+    said = [sheet.get_textpage().get_text_range() for sheet in printed]
+    assert "monday" in said[0] and "How long each stage took" in "".join(said)
+    width, height = printed[0].get_size()
+    assert (round(width), round(height)) == (595, 842), "A4"
