@@ -136,6 +136,12 @@ impl Controls {
         Ok(self.detectors()?.newest(camera, planned))
     }
 
+    /// The frame for which a change of how the camera is looked at waits: another one gives that up.
+    pub fn waits_for(&self, camera: &str) -> Option<u64> {
+        let (_, seq) = self.cameras.get(camera)?.planned()?;
+        Some(seq)
+    }
+
     /// The detectors that look at a camera, did, or were to; `is_given`: without those that are another one under a threshold that
     /// somebody set.
     ///

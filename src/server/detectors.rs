@@ -21,7 +21,7 @@ use super::audit_log::Change;
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
 use super::served::{Kept, Live, LiveRun, blocking, lock};
-use super::telling::{accepted, has_come, known, seq_of_a_frame};
+use super::telling::{accepted, known, notes_on_change, seq_of_a_frame};
 use super::wire::File;
 use super::wire::cameras::SaidToCamera;
 use super::wire::detectors::{Card, Detectors, WantedDetector};
@@ -192,7 +192,7 @@ pub(super) async fn activate(
         after: json!(id),
         at_seq,
     };
-    let note = has_come(&live, &camera, at_seq);
+    let notes = notes_on_change(&live, &camera, at_seq).collect();
     let (name, of_file) = (camera.clone(), id.clone());
     let switch = move || {
         if let Some(bytes) = bytes {
@@ -202,7 +202,7 @@ pub(super) async fn activate(
         Ok(((), Some((name, setup))))
     };
     shared.change(asking, vec![change], switch).await.map_err(full)?;
-    accepted(SaidToCamera::detector(camera, id, at_seq, note))
+    accepted(SaidToCamera::detector(camera, id, at_seq, notes))
 }
 
 fn is_json(content_type: &axum::http::HeaderValue) -> bool {

@@ -48,7 +48,7 @@ pub(super) async fn frame(
     }))
 }
 
-/// The frame, at most 800 px wide and high.
+/// The frame, at most 800 px wide and high, for people: it is kept as JPEG, which is not the pixels that were judged, whatever it is served as.
 #[utoipa::path(get, path = "/cameras/{camera}/frames/{seq}/image", tag = "frames",
     params(("camera" = String, Path), ("seq" = u64, Path), WantedFile),
     responses(

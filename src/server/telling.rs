@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::{FromRequestParts, State};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use intakt_operators::detector::ScoreScale;
 use intakt_operators::fixed_point;
 use serde_json::json;
 
@@ -78,9 +79,9 @@ pub(super) async fn threshold(
              {normal_level} and more, and the threshold is {now} now"
         )));
     }
-    let is_far = asked - normal_level > FAR * (now - normal_level);
+    let is_far = asked > far_from(scale);
     let far = is_far.then(|| format!("it is far above {now}, which it was: hardly anything will be rejected"));
-    let notes = far.into_iter().chain(has_come(&live, &camera, at_seq)).collect();
+    let notes = far.into_iter().chain(notes_on_change(&live, &camera, at_seq)).collect();
     let change = Change {
         what: "threshold",
         camera: Some(camera.clone()),
@@ -214,12 +215,12 @@ async fn question(
 }
 
 impl SaidToCamera {
-    pub(super) fn detector(camera: Arc<str>, detector: Arc<str>, at_seq: Option<u64>, note: Option<String>) -> Self {
+    pub(super) fn detector(camera: Arc<str>, detector: Arc<str>, at_seq: Option<u64>, notes: Vec<String>) -> Self {
         Self {
             camera,
             detector: Some(detector),
             at_seq,
-            notes: note.into_iter().collect(),
+            notes,
             ..Self::default()
         }
     }
@@ -237,8 +238,21 @@ pub(super) fn seq_of_a_frame(field: &str, seq: Option<u64>) -> Result<(), Refusa
     }
 }
 
+/// The threshold from which on hardly anything is rejected.
+pub(super) fn far_from(scale: ScoreScale) -> f64 {
+    let [normal_level, threshold] = [scale.normal_level, scale.threshold].map(fixed_point);
+    normal_level + FAR * (threshold - normal_level)
+}
+
+/// What whoever changes how a camera is looked at is to know.
+pub(super) fn notes_on_change(live: &Live, camera: &str, at_seq: Option<u64>) -> impl Iterator<Item = String> {
+    let given_up = live.controls.waits_for(camera);
+    let given_up = given_up.map(|seq| format!("the change that waited for frame {seq} is given up for it"));
+    given_up.into_iter().chain(has_come(live, camera, at_seq))
+}
+
 /// Says so where the frame from which something is to hold has come already.
-pub(super) fn has_come(live: &Live, camera: &str, at_seq: Option<u64>) -> Option<String> {
+fn has_come(live: &Live, camera: &str, at_seq: Option<u64>) -> Option<String> {
     let at_seq = at_seq?;
     let cameras = live.board.status().cameras;
     let camera = cameras.into_iter().find(|of| *of.camera == *camera)?;

@@ -64,6 +64,13 @@ class Line(Server):
     def threshold(self):
         return next(of["threshold"] for of in self.ask("/api/v1/cameras")["cameras"] if of["camera"] == "dock")
 
+    def tell_threshold(self, threshold):
+        body = json.dumps({"threshold": threshold}).encode()
+        headers = {"Content-Type": "application/json", **self.headers}
+        path = "/api/v1/cameras/dock/threshold"
+        asked = urllib.request.Request(self.url + path, body, headers, method="PUT")
+        urllib.request.urlopen(asked, timeout=30).close()
+
     def noted(self, what):
         return [entry for entry in self.ask("/api/v1/audit")["entries"] if entry["what"] == what]
 
@@ -308,6 +315,27 @@ def test_the_page_asks_for_its_token_once_and_says_who_it_is(guarded, visit):
     assert urls and not shown
 
 
+def test_what_others_set_moves_the_scale_under_what_was_typed(line, visit):
+    page, _ = asking_what_if(line, visit)
+    own, slider = page.locator("#whatif [name=own]"), page.locator("#whatif input[type=range]")
+    expect(own).to_be_enabled()
+    before = line.threshold()
+    own.fill(f"{before + 1:.6g}")
+    expect(slider).not_to_have_value("128")
+    thumb = int(slider.input_value())
+    line.tell_threshold(before + 3)
+    line.post()
+    page.wait_for_function("(thumb) => document.querySelector('#whatif input[type=range]').value < thumb", arg=thumb)
+    assert int(slider.input_value()) < 128, "it would reject more than what holds"
+    # And one that hardly anything would be above is not set unawares.
+    own.fill("1e6")
+    page.locator("#whatif .set").click()
+    expect(page.locator("#apply p")).to_contain_text("hardly anything will be rejected")
+    page.keyboard.press("Escape")
+    line.tell_threshold(before)
+    line.post()
+
+
 def test_a_viewer_is_told_what_only_others_may_do(guarded, visit):
     page = visit(guarded.url, "whatif", forgiven="status of 40[13]")
     sign_in(page, TOKENS["viewer"])
@@ -318,11 +346,13 @@ def test_a_viewer_is_told_what_only_others_may_do(guarded, visit):
     page.locator("#whatif input[type=range]").blur()
     page.keyboard.press("3")
     expect(page.locator("#review h3")).to_have_text("dock, frame 1")
-    page.keyboard.press("n")
-    refused = "dock 1 was not labelled: this needs the role inspector, and the token that was shown has the role viewer"
-    expect(page.locator("#review .status")).to_have_text(refused)
+    expect(page.locator("#review .keys .why")).to_have_text("Labelling takes an inspector's token.")
+    for key in "nau":
+        page.keyboard.press(key)
+    expect(page.locator("#review h3")).to_have_text("dock, frame 1")
     expect(page.locator("#review .frame .truth")).to_have_text("nobody said")
-    expect(page.locator("#review .undo")).to_be_disabled()
+    for button in (".normal", ".anomalous", ".undo"):
+        expect(page.locator(f"#review {button}")).to_be_disabled()
 
 
 def test_an_alert_is_on_the_page_while_it_is_open(line, visit):

@@ -130,6 +130,33 @@ def test_a_chart_says_the_newest_figure_that_is_closed(ended, visit):
     expect(chart.locator("output")).to_have_text(closed)
 
 
+def test_a_chart_has_a_gap_where_no_frames_came(ended, visit):
+    page = visit(ended.url, "rates")
+    drawn = page.locator(".chart", has=page.get_by_text("Rejected", exact=True)).locator("polyline:not(.open)")
+    windows = len([of for of in ended.ask("/api/v1/rates?scope=all&window=2s")["windows"] if of["closed"]])
+    assert windows >= 3
+
+    def choose():
+        expect(page.locator("#rates-scope option")).not_to_have_count(0)
+        page.locator("#rates-window").select_option("2s")
+        expect(drawn).to_have_count(1)
+        return drawn.get_attribute("points").split()
+
+    whole = choose()
+    assert len(whole) == windows
+
+    def leave_out(route):
+        answer = route.fetch()
+        rates = answer.json()
+        # The newest is the first: the second is that before it.
+        del rates["windows"][1:2]
+        route.fulfill(response=answer, json=rates)
+
+    page.route("**/api/v1/rates?*window=2s*", leave_out)
+    page.reload()
+    assert choose() == whole[:-2]
+
+
 def test_a_tile_shows_what_is_told_of_its_camera(ended, visit):
     page = visit(ended.url)
     for camera in told(ended)["cameras"]:
@@ -254,4 +281,7 @@ def test_regions_have_the_numbers_of_the_list_in_the_picture(ended, visit):
     expect(numbers).to_have_text([str(nth) for nth in range(1, len(frame["regions"]) + 1)])
     for number, region in zip(numbers.all(), frame["regions"], strict=True):
         box = region["bbox_px"]
-        assert box["x"] < float(number.get_attribute("x")) < box["x"] + box["width"]
+        right, size = (float(number.get_attribute(name)) for name in ("x", "font-size"))
+        assert box["x"] - size < right < box["x"] + box["width"]
+        covers = box["width"] < 2 * size and right > box["x"]
+        assert not covers or box["x"] <= size

@@ -115,6 +115,12 @@ def large(program, fitted, tmp_path_factory):
     server.end()
 
 
+def test_who_comes_later_sees_the_newest_frame(large, visit):
+    # They came within a second, when nobody looked.
+    page = visit(large.url)
+    expect(page.locator(".shown")).to_contain_text("✕ frame 2")
+
+
 def test_a_large_frame_is_seen_pixel_by_pixel_where_something_was_found(large, visit, pytestconfig):
     page = visit(large.url, "review", size=DESKTOP)
     toggle, closer = page.locator("#review .closer-toggle"), page.locator("#review .picture .closer")

@@ -142,6 +142,29 @@ def test_frames_are_gone_through_and_labels_taken_back_by_keys(demo, visit):
     expect(title).not_to_have_text(first)
 
 
+def test_a_class_is_said_by_keys_alone(demo, visit):
+    page = visit(demo.url, "review")
+    page.locator("#review [name=which]").select_option("rejected")
+    title, field = page.locator("#review h3"), page.locator("#review [name=class]")
+    expect(title).not_to_be_empty()
+    told = []
+    page.on("request", lambda request: request.method == "POST" and told.append(request.post_data_json))
+    field.focus()
+    page.keyboard.type("hole")
+    page.keyboard.press("Escape")
+    expect(field).not_to_be_focused()
+    expect(field).to_have_value("hole")
+    field.focus()
+    first = title.text_content()
+    page.keyboard.press("Enter")
+    expect(title).not_to_have_text(first)
+    expect(field).to_have_value("")
+    expect(field).not_to_be_focused()
+    page.keyboard.press("u")
+    expect(title).to_have_text(first)
+    assert [label["truth"] for label in told] == ["anomalous:hole", "unlabelled"]
+
+
 def test_the_slider_says_what_another_threshold_would_do(demo, visit):
     page = visit(demo.url, "whatif")
     slider = page.locator("#whatif input[type=range]")

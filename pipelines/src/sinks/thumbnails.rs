@@ -299,8 +299,8 @@ impl<T> State<T> {
         (Self { cameras, newest }, queue)
     }
 
-    /// Takes a frame if it may be drawn, now or when it is time; whether one was queued, and the frames whose place it took. While somebody
-    /// looks, the last frame before a pause is drawn, too.
+    /// Takes a frame if it may be drawn, now or when it is time; whether one was queued, and the frames whose place it took. The last frame
+    /// before a pause is drawn, too, when it is time and somebody looks.
     fn take(
         &mut self,
         name: &Arc<str>,
@@ -311,10 +311,12 @@ impl<T> State<T> {
         let queued = self.cameras.values().filter(|camera| camera.queued.is_some()).count();
         let waiting: usize = self.cameras.values().map(Camera::waiting).sum();
         let camera = self.cameras.entry(name.clone()).or_default();
-        let is_wanted = match camera.is_due(is_rejected, now) {
-            true => is_rejected || camera.newest.is_some() || queued < WAITING_MAX,
-            false => now.is_watched && (is_rejected || camera.newest.is_some() || waiting < WAITING_MAX),
+        let others = if camera.is_due(is_rejected, now) {
+            queued
+        } else {
+            waiting
         };
+        let is_wanted = is_rejected || camera.newest.is_some() || others < WAITING_MAX;
         let dropped = match is_wanted {
             true => camera.take(frame(), is_rejected),
             false => [None, None],
@@ -601,6 +603,12 @@ mod tests {
         assert!(is_drawn(true, 22, now_us + SECOND_US));
         now_us += WATCHED_FOR_US;
         assert!(!is_drawn(false, 23, now_us), "they went");
-        assert_eq!(state.cameras["dock"].waiting(), 0, "nothing waits for somebody to come");
+        now_us += SECOND_US;
+        let somebody = Now {
+            us: now_us,
+            is_watched: true,
+        };
+        assert!(state.collect("dock", &somebody), "and come again");
+        assert_eq!(draw(&mut queue), Some(23), "the newest frame");
     }
 }

@@ -68,8 +68,8 @@ pub const BARS: usize = 60;
 /// Frames of a few seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bar {
-    /// Frames that passed or were rejected.
-    pub judged: u64,
+    /// Frames that were captured, unreadable and dropped ones included.
+    pub captured: u64,
     /// Frames that were rejected.
     pub rejected: u64,
 }
@@ -77,7 +77,7 @@ pub struct Bar {
 /// The last minutes in which frames of a camera were captured, in bars of a few seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recent {
-    /// By their beginning, in bars since 1970; those in which nothing was judged are left out.
+    /// By their beginning, in bars since 1970; those in which nothing was captured are left out.
     bars: BTreeMap<u64, Bar>,
 }
 
@@ -100,7 +100,7 @@ impl Recent {
 
     fn count(&mut self, captured_at_us: u64, is_rejected: bool) {
         let bar = self.bars.entry(captured_at_us / BAR_US).or_default();
-        bar.judged += 1;
+        bar.captured += 1;
         bar.rejected += u64::from(is_rejected);
         // Frames are not in order of their time, but nearly.
         while self.bars.len() > BARS {
@@ -408,6 +408,8 @@ impl CountedCamera {
 
     fn count(&mut self, row: &Row<'_>) -> Result<(), Trouble> {
         let decision: String = row.get(2)?;
+        let captured_at_us = bits_in(row, 7)?;
+        self.recent.count(captured_at_us, decision == "reject");
         match decision.as_str() {
             "pass" => self.passed += 1,
             "reject" => self.rejected += 1,
@@ -419,9 +421,7 @@ impl CountedCamera {
         }
         let (score, threshold) = (score_in(row, 3)?, score_in(row, 5)?);
         let detector: Arc<str> = row.get::<_, String>(4)?.into();
-        let captured_at_us = bits_in(row, 7)?;
         if decision != "unreadable" {
-            self.recent.count(captured_at_us, decision == "reject");
             let setting = (detector.clone(), threshold.to_bits());
             let under = self.settings.entry(setting).or_default();
             under.count(from_key(row.get(10)?)?, score, score_in(row, 9)?, threshold);
@@ -526,7 +526,7 @@ mod tests {
         ] {
             recent.count(bar * BAR_US + 3, is_rejected);
         }
-        let bar = |judged, rejected| Bar { judged, rejected };
+        let bar = |captured, rejected| Bar { captured, rejected };
         let bars = recent.bars();
         assert_eq!(
             bars[BARS - 5..],

@@ -119,7 +119,7 @@ impl Lately {
     fn bars(&self, camera: &CameraStatus) -> Vec<Bar> {
         let ends = self.begins.iter().copied().skip(1).chain([so_far(camera)]);
         let bars = self.begins.iter().zip(ends).map(|(begin, end)| Bar {
-            judged: end.judged.saturating_sub(begin.judged),
+            captured: end.captured.saturating_sub(begin.captured),
             rejected: end.rejected.saturating_sub(begin.rejected),
         });
         let mut all = vec![Bar::default(); BARS - self.begins.len()];
@@ -129,20 +129,21 @@ impl Lately {
 }
 
 fn so_far(camera: &CameraStatus) -> Bar {
+    // Those that wait are counted when it is known what became of them.
     Bar {
-        judged: camera.judged,
+        captured: camera.judged + camera.unreadable + camera.dropped_total(),
         rejected: camera.rejected,
     }
 }
 
 fn share(bar: Bar) -> Option<f64> {
-    (bar.judged > 0).then(|| bar.rejected as f64 / bar.judged as f64)
+    (bar.captured > 0).then(|| bar.rejected as f64 / bar.captured as f64)
 }
 
 fn share_of_all(bars: &[Bar]) -> Option<f64> {
     let sum = |of: fn(&Bar) -> u64| bars.iter().map(of).sum();
     share(Bar {
-        judged: sum(|bar| bar.judged),
+        captured: sum(|bar| bar.captured),
         rejected: sum(|bar| bar.rejected),
     })
 }
@@ -327,7 +328,14 @@ mod tests {
             bars(12, of(114, 53)),
             (vec![Some(0.1), Some(0.5), None], Some(3.0 / 14.0))
         );
-        assert_eq!(bars(1_000, of(114, 53)), (vec![None; 3], None));
+        // What could not be read is a part of what was captured.
+        let with_unreadable = CameraStatus {
+            captured: 118,
+            unreadable: 3,
+            ..of(115, 54)
+        };
+        assert_eq!(bars(13, with_unreadable.clone()).0, [Some(0.1), Some(0.5), Some(0.25)]);
+        assert_eq!(bars(1_000, with_unreadable), (vec![None; 3], None));
     }
 
     #[test]

@@ -98,6 +98,7 @@ async function meet() {
     document.querySelector("main").hidden = totals.hidden = false;
     who.hidden = !session.token;
     who.querySelector("span").textContent = `${session.name} (${session.role})`;
+    review.setSession(session);
     whatif.setSession(session);
     compare.setSession(session);
     // When it is seen, it meets the server anew.

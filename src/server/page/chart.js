@@ -15,13 +15,12 @@ const MARKS = ["circle", "square", "triangle"];
 // How many were drawn.
 let histograms = 0;
 
-// `series`: [{ name, points: [{ at_us, value, revision, before, is_open }], between: [{ at_us, value }] }] in the order of time; a value of
+// Of the times from `span[0]` to `span[1]`. `series`: [{ name, points: [{ at_us, value, revision, before, is_open }], between: [{ at_us, value }] }] in the order of time; a value of
 // null is a gap. `write` says a value. What is open (not all of its frames came yet) is dashed and hollow, and said only where nothing
 // else is known; what came between, as it was seen then, is dashed.
-export function lineChart({ title, series, write, full = null, note = "" }) {
+export function lineChart({ title, series, span: [first, last], write, full = null, note = "" }) {
   const drawnPoints = series.flatMap(({ points, between = [] }) => [...points, ...between]);
   const values = drawnPoints.map(({ value }) => value).filter((value) => value != null);
-  const times = drawnPoints.map(({ at_us }) => at_us);
   const figure = element("figure", { class: "chart" });
   const latest = series.map(({ name, points }) => {
     const known = points.filter(({ value }) => value != null);
@@ -41,7 +40,6 @@ export function lineChart({ title, series, write, full = null, note = "" }) {
   }
   const highest = full ?? niceCeiling(Math.max(...values));
   const lowest = Math.min(0, ...values);
-  const [first, last] = [Math.min(...times), Math.max(...times)];
   const x = (at_us) => LEFT + 4 + ((at_us - first) / Math.max(1, last - first)) * (WIDTH - LEFT - RIGHT - 8);
   const y = (value) => TOP + (1 - (value - lowest) / Math.max(1e-9, highest - lowest)) * (HEIGHT - TOP - BOTTOM);
   const svg = drawn("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${title}: ${latest.map(({ name, is }) => (isOne ? is : `${name} ${is}`)).join(", ")}` });

@@ -61,7 +61,7 @@ export function hide() {
 }
 
 // Nothing moves when the figures come.
-drawCharts([], "…");
+drawCharts([], [], "…");
 
 for (const select of [scope, window_]) select.addEventListener("change", refreshing.now);
 
@@ -134,7 +134,7 @@ function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
   shown = key;
   const open = tail.filter((window) => !windows.some(({ end_us }) => end_us === window.end_us));
   const inOrder = [...windows].reverse().concat(open);
-  drawCharts(inOrder, "", between.filter(({ end_us }) => end_us >= (inOrder[0]?.end_us ?? 0)));
+  drawCharts(inOrder, between.filter(({ end_us }) => end_us >= (inOrder[0]?.end_us ?? 0)));
   const newest = inOrder.findLast(({ closed }) => closed) ?? inOrder.at(-1);
   const caption = document.querySelector("#rates-table caption");
   table.closest(".scrolled").hidden = !newest;
@@ -145,7 +145,7 @@ function draw({ windows, tail, closed_up_to_us, corrected_from_us }) {
   drawCorrections(inOrder);
   status.textContent = closed_up_to_us == null
     ? "No window is closed yet."
-    : `Closed up to ${clock(closed_up_to_us)}. Labels still correct what ended after ${clock(corrected_from_us, true)}. Hollow: still open; dashed: as it rolled on since the page looks.`;
+    : `Closed up to ${clock(closed_up_to_us)}; labels correct windows that ended after ${clock(corrected_from_us, true)}. Hollow marks: not closed yet.`;
 }
 
 // What labels made of the figures that are charted, the newest windows first: a chart says so only where it is pointed at.
@@ -166,19 +166,31 @@ function drawCorrections(inOrder) {
 }
 
 // `note` is said in place of a chart that has no points; otherwise what it needs.
-function drawCharts(inOrder, note, between = []) {
+function drawCharts(inOrder, between = [], note = "") {
+  const isYoung = inOrder.length && !inOrder.some(({ closed }) => closed);
+  const times = [...inOrder, ...between].map(({ end_us }) => end_us);
+  const span = [Math.min(...times), Math.max(...times)];
   charts.replaceChildren(
     ...CHARTS.map(({ title, names, write, full, needs }) => {
       const series = names.map((name) => ({
         name: NAMES[name] ?? name,
-        points: inOrder.filter(({ figures }) => figures[name]).map((window) => ({
-          at_us: window.end_us, is_open: !window.closed, ...window.figures[name],
+        points: withGaps(inOrder).filter(({ figures }) => !figures || figures[name]).map((window) => ({
+          at_us: window.end_us, is_open: !window.closed, value: null, ...window.figures?.[name],
         })),
         between: between.filter(({ figures }) => figures[name]).map(({ end_us, figures }) => ({ at_us: end_us, value: figures[name].value })),
       }));
-      return lineChart({ title, series, write, full, note: note || needs });
+      const missing = [needs, isYoung && "The first window is still open."].filter(Boolean).join(" ");
+      return lineChart({ title, series, span, write, full, note: note || missing });
     }),
   );
+}
+
+// Where no frame came for a while, there are no windows.
+function withGaps(inOrder) {
+  return inOrder.flatMap((window, at) => {
+    const before = inOrder[at - 1];
+    return before && window.closed && window.start_us > before.end_us ? [{ end_us: before.end_us, closed: true }, window] : [window];
+  });
 }
 
 // How the scores of a camera are spread, beside how those of normal frames were when the threshold was chosen.

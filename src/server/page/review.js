@@ -64,6 +64,14 @@ export function hide() {
   refreshing.stop();
 }
 
+let mayLabel = true;
+export function setSession({ role }) {
+  mayLabel = role !== "viewer";
+  for (const button of document.querySelectorAll("#review .normal, #review .anomalous, #review [name=class]")) button.disabled = !mayLabel;
+  find(".keys .why").textContent = mayLabel ? "" : "Labelling takes an inspector's token.";
+  allowUndo();
+}
+
 export function setCameras(names) {
   fill(find("[name=camera]"), [{ value: "", text: "all cameras" }, ...names.map((name) => ({ value: name, text: name }))]);
 }
@@ -240,6 +248,7 @@ function drawFrame() {
     find(".closer-toggle").disabled = true;
     pictured = null;
     find(".picture").classList.remove("is-closer");
+    find(".picture .part").textContent = "";
     find(".picture .outlines").replaceChildren();
     hideNearest();
     image.alt = `frame ${frame.seq} of ${frame.camera}`;
@@ -294,7 +303,8 @@ function drawOutlines() {
   closer.hidden = !(closerIsOn && closer_px && closer.complete && closer.naturalWidth);
   find(".picture").classList.toggle("is-closer", !closer.hidden);
   const { x, y, width, height } = closer.hidden ? { x: 0, y: 0, width: width_px, height: height_px } : closer_px;
-  closer.alt = `frame ${chosen.seq} of ${chosen.camera}, ${width} by ${height} pixels from ${x}, ${y}`;
+  closer.alt = `frame ${chosen.seq} of ${chosen.camera}, pixel by pixel`;
+  find(".picture .part").textContent = closer.hidden ? "" : `${width} × ${height} px from ${x}, ${y}, of ${width_px} × ${height_px}`;
   const { regions = [], suppressed = [] } = chosen;
   const outline = (name) => ({ bbox_px: rect }) => drawn("rect", { class: name, ...rect, "vector-effect": "non-scaling-stroke" });
   const size = Math.max(width, height) / 28;
@@ -309,10 +319,14 @@ function drawOutlines() {
   outlines.replaceChildren(within);
 }
 
-// Those of the list beside it, within the upper right corners; where nearest patches are shown, these have them.
+// Those of the list beside it, within the upper right corners, or before a region that they would cover; where nearest patches are shown,
+// these have them.
 function numbers(regions, nearest, size) {
   if (regions.length < 2) return [];
-  const numbered = regions.map(({ bbox_px: { x, y, width } }, at) => ({ at, x: x + width - size / 6, y: y + size }));
+  const numbered = regions.map(({ bbox_px: { x, y, width } }, at) => {
+    const right = width < 2 * size && x > size ? x : x + width;
+    return { at, x: right - size / 6, y: y + size };
+  });
   return numbered.filter(({ at }) => !nearest.some(({ region }) => region === at))
     .map(({ at, x, y }) => drawn("text", { x, y, "font-size": size, "text-anchor": "end", text: at + 1 }));
 }
@@ -326,7 +340,7 @@ function toggleCloser() {
 
 async function label(truth) {
   const frame = chosen;
-  if (!frame || frame.decision === "dropped") return;
+  if (!mayLabel || !frame || frame.decision === "dropped") return;
   const told = { frame, before: frame.truth, isTaken: send(frame, truth) };
   done.push(told);
   // The next frame has a defect of its own.
@@ -349,7 +363,7 @@ async function label(truth) {
 const hasLabelOfOthers = () => chosen?.truth != null && restored !== key(chosen);
 
 function allowUndo() {
-  find(".undo").disabled = !done.length && !hasLabelOfOthers();
+  find(".undo").disabled = !mayLabel || (!done.length && !hasLabelOfOthers());
 }
 
 // What the server said to it; null where it refused it.
@@ -377,6 +391,7 @@ function mark(frame, truth) {
 
 // What was said last is said as it was before; where nothing was said here, the chosen frame is unlabelled.
 async function undo() {
+  if (!mayLabel) return;
   const last = done.pop();
   allowUndo();
   if (!last) {
@@ -424,6 +439,13 @@ const defect = () => {
   const name = find("[name=class]").value.trim();
   return name ? `anomalous:${name}` : "anomalous";
 };
+
+find("[name=class]").addEventListener("keydown", (event) => {
+  if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
+  event.preventDefault();
+  if (event.key === "Enter" && !event.repeat) label(defect());
+  event.target.blur();
+});
 
 export function pressed(event) {
   // A key that is held down goes through the list, but labels one frame.

@@ -85,7 +85,7 @@ function numberOf(text) {
 function typeOwn(threshold) {
   if (!known?.scale || !Number.isFinite(threshold)) return;
   typed = threshold;
-  slider.value = Math.round(calibrated(threshold) * BUCKETS);
+  slider.value = atSlider(calibrated(threshold));
   draw();
   refreshing.now();
 }
@@ -102,7 +102,10 @@ async function refresh(signal) {
   const isOver = waits && known.image_threshold != null && !isNear(waits.before, known.image_threshold);
   if (isFirst || (isOver && typed === waits.threshold)) {
     typed = misread = null;
-    slider.value = known.threshold * BUCKETS;
+    slider.value = atSlider(known.threshold);
+  } else if (typed != null) {
+    // What others set moves the scale.
+    slider.value = atSlider(calibrated(typed));
   }
   if (isOver) {
     said.textContent = [`${camera} rejects from ${rounded(known.image_threshold)} on now.`, ...waits.notes].join(" Note: ");
@@ -135,6 +138,7 @@ function forget() {
   given.hidden = find(".set").disabled = slider.disabled = own.disabled = true;
 }
 
+const atSlider = (threshold) => Math.round(threshold * BUCKETS);
 const rounded = (threshold) => Number(threshold.toPrecision(6));
 // The run keeps its thresholds in fewer digits.
 const isNear = (one, other) => Math.abs(one - other) <= Math.max(2e-6, 1e-6 * Math.abs(one));
@@ -190,7 +194,7 @@ function draw() {
   given.textContent = `${known.given_threshold}, as the detector came`;
   slider.setAttribute("aria-valuetext", `threshold ${score(at)}: ${share(then.rejected, then.judged)} rejected`);
   const why = misread ?? (!session.live ? "A threshold is set where the run is going on." : session.role !== "admin" ? "Setting it takes an administrator's token." : threshold == null ? "The camera has no detector yet." : threshold <= known.scale.normal_level ? `Normal frames score ${rounded(known.scale.normal_level)} and more: everything would be rejected.` : "");
-  find(".set").disabled = Boolean(why) || (typed == null ? k === Math.round(known.threshold * BUCKETS) : typed === known.image_threshold);
+  find(".set").disabled = Boolean(why) || (typed == null ? k === atSlider(known.threshold) : typed === known.image_threshold);
   find(".why").textContent = why;
 }
 
@@ -217,8 +221,9 @@ let asked = null;
 
 find(".set").addEventListener("click", () => {
   const then = outcome(known.all, calibratedWanted());
+  const far = known.scale && wanted() > known.scale.far_from ? " It is far above the one that holds: hardly anything will be rejected." : "";
   dialog.querySelector("p").textContent =
-    `${known.camera} rejects from ${rounded(wanted())} on, in its detector's own unit: of the frames of this run ${share(then.rejected, then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.`;
+    `${known.camera} rejects from ${rounded(wanted())} on, in its detector's own unit: of the frames of this run ${share(then.rejected, then.judged)}. It takes effect at one frame, is recorded, and a replay repeats it there.${far}`;
   said.textContent = "";
   asked = { camera: known.camera, threshold: wanted(), before: known.image_threshold };
   // What was answered the last time is no answer: Escape leaves it as it is.

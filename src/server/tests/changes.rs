@@ -45,7 +45,11 @@ fn a_threshold_takes_effect_at_the_frame_that_was_asked_for() {
     // One that waits is given up for a later one, which rests on what holds.
     for (body, expected, note) in [
         (r#"{"threshold": 7, "at_seq": 1000}"#, 11.5, Value::Null),
-        (r#"{"threshold": 12}"#, 12.0, Value::Null),
+        (
+            r#"{"threshold": 12}"#,
+            12.0,
+            "the change that waited for frame 1000 is given up for it".into(),
+        ),
         (
             r#"{"threshold": 13, "at_seq": 2}"#,
             13.0,

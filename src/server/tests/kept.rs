@@ -474,7 +474,7 @@ fn a_histogram_adds_up_to_the_frames_that_were_judged() {
     // The detector was calibrated at another threshold than that of the newest frame.
     assert_eq!(
         histogram["scale"],
-        json!({"normal_level": 2.0, "threshold": 10.0, "span": 8.0})
+        json!({"normal_level": 2.0, "threshold": 10.0, "span": 8.0, "far_from": 82.0})
     );
     assert_eq!(histogram["calibration"], json!([0.0, 1.0 / 3.0, 0.5]));
     assert_eq!(run.get("/api/v1/histogram?camera=quay").status, 404);

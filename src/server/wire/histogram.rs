@@ -6,6 +6,8 @@ use intakt_operators::detector::ScoreScale;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::super::telling::far_from;
+
 /// The calibrated scores of a camera's frames that passed or were rejected, as the detector and the threshold of the newest frame put
 /// them; of frames that were judged under another threshold, to 1/4096. A threshold of `k / buckets` rejects the buckets
 /// from `k` on.
@@ -55,6 +57,8 @@ pub(crate) struct Scale {
     normal_level: f64,
     threshold: f64,
     span: f64,
+    /// Under a threshold above this one hardly anything would be rejected.
+    far_from: f64,
 }
 
 impl From<ScoreScale> for Scale {
@@ -63,6 +67,7 @@ impl From<ScoreScale> for Scale {
             normal_level: scale.normal_level.into(),
             threshold: scale.threshold.into(),
             span: scale.span(),
+            far_from: far_from(scale),
         }
     }
 }

@@ -46,9 +46,9 @@ pub(crate) struct LineCamera {
     pub(crate) unreadable: u64,
     pub(crate) dropped: u64,
     pub(crate) last: Option<LineVerdict>,
-    /// Of the frames that were judged in the last five minutes, or of a run that has ended, that were captured in its last five.
+    /// Of the frames of the last five minutes, unreadable and dropped ones included, or of a run that has ended, of its last five.
     pub(crate) reject_rate: Option<f64>,
-    /// The same by five seconds, the newest last; none where nothing was judged.
+    /// The same by five seconds, the newest last; none where there were no frames.
     pub(crate) rejects: Vec<Option<f64>>,
     pub(crate) picture: Option<LinePicture>,
     pub(crate) rejected_picture: Option<LinePicture>,
