@@ -15,9 +15,9 @@ const MARKS = ["circle", "square", "triangle"];
 // How many were drawn.
 let histograms = 0;
 
-// Of the times from `span[0]` to `span[1]`. `series`: [{ name, points: [{ at_us, value, revision, before, is_open }], between: [{ at_us, value }] }] in the order of time; a value of
-// null is a gap. `write` says a value. What is open (not all of its frames came yet) is dashed and hollow, and said only where nothing
-// else is known; what came between, as it was seen then, is dashed.
+// `series`: [{ name, points: [{ at_us, value, revision, before, is_open }], between: [{ at_us, value }] }] in the order of time, all within
+// `span`; a value of null is a gap. `write` says a value. What is open (not all of its frames came yet) is dashed and hollow, and said only
+// where nothing else is known; what came between, as it was seen then, is dashed.
 export function lineChart({ title, series, span: [first, last], write, full = null, note = "" }) {
   const drawnPoints = series.flatMap(({ points, between = [] }) => [...points, ...between]);
   const values = drawnPoints.map(({ value }) => value).filter((value) => value != null);

@@ -40,6 +40,7 @@ const done = [];
 // The frame whose earlier label was given back to it: who takes back once too often does not lose that.
 let restored = null;
 const said = new Map();
+let mayLabel = true;
 let heatmapIsOn = true;
 // Whether a frame that is larger than its picture is shown pixel by pixel where something was found.
 let closerIsOn = false;
@@ -64,7 +65,6 @@ export function hide() {
   refreshing.stop();
 }
 
-let mayLabel = true;
 export function setSession({ role }) {
   mayLabel = role !== "viewer";
   for (const button of document.querySelectorAll("#review .normal, #review .anomalous, #review [name=class]")) button.disabled = !mayLabel;
