@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::asked::Named;
 use super::multipart::{Part, Parts, Step, Unfit};
 use super::posting::{
-    Wishes, captured_at_us, ending, hand_over, not_ahead, poster, too_large, too_many, too_slow_a_body, verdict,
+    Wishes, captured_at_us, ending, hand_over, not_ahead, poster, too_many, too_slow_a_body, verdict,
 };
 use super::problem::Refusal;
 use super::routes::{Shared, SharedState};
@@ -126,7 +126,7 @@ impl Arriving {
         loop {
             let step = self.parts.next().map_err(|unfit| match unfit {
                 Unfit::Broken(what) => Refusal::bad(format!("the body cannot be taken apart: {what}")),
-                Unfit::TooLarge => too_large(part_bytes_max),
+                Unfit::TooLarge => Refusal::too_large("image", part_bytes_max),
             })?;
             match step {
                 Step::Part(part) => return Ok(Some(part)),

@@ -185,7 +185,7 @@ async fn take(
 async fn body(request: Request, bytes_max: usize) -> Result<Bytes, Refusal> {
     let body = Bytes::from_request(request, &()).await;
     let body = body.map_err(|error| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(bytes_max),
+        StatusCode::PAYLOAD_TOO_LARGE => Refusal::too_large("image", bytes_max),
         status => Refusal::new(status, error.body_text()),
     })?;
     if body.is_empty() {
@@ -225,11 +225,6 @@ async fn hand(live: &Live, poster: &Poster, wishes: &Wishes, body: &[u8]) -> Res
 pub(super) fn ending() -> Refusal {
     let error = "the run is ending: this frame was not judged";
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_owned())
-}
-
-pub(super) fn too_large(bytes_max: usize) -> Refusal {
-    let error = format!("the image has more than {bytes_max} bytes");
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
 }
 
 fn too_slow(waited: Duration) -> Refusal {

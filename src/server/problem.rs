@@ -40,6 +40,12 @@ impl Refusal {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
+    /// What was sent, a body or a part of it, is too large.
+    pub(super) fn too_large(what: &str, bytes_max: usize) -> Self {
+        let error = format!("the {what} has more than {bytes_max} bytes");
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, error)
+    }
+
     /// It goes another time.
     pub(super) fn busy(error: String) -> Self {
         Self {

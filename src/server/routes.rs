@@ -166,16 +166,11 @@ fn taking(bytes_max: usize, routes: OpenApiRouter<Shared>) -> OpenApiRouter<Shar
     routes
         .layer(from_fn(move |request: Request, next: Next| async move {
             match request.body().size_hint().lower() > bytes_max as u64 {
-                true => Err(too_large(bytes_max)),
+                true => Err(Refusal::too_large("body", bytes_max)),
                 false => Ok(next.run(request).await),
             }
         }))
         .layer(DefaultBodyLimit::max(bytes_max))
-}
-
-fn too_large(bytes_max: usize) -> Refusal {
-    let error = format!("the body has more than {bytes_max} bytes");
-    Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, error)
 }
 
 /// Routes for whoever has a role, or a higher one.

@@ -355,6 +355,21 @@ def test_a_viewer_is_told_what_only_others_may_do(guarded, visit):
         expect(page.locator(f"#review {button}")).to_be_disabled()
 
 
+def test_a_label_that_is_refused_is_taken_back_and_says_why(line, visit):
+    page = visit(line.url, "review", forgiven="status of 403")
+    why = "this needs the role inspector, and the token that was shown has the role viewer"
+    refusal = {"status": 403, "content_type": "application/problem+json", "body": json.dumps({"detail": why})}
+    page.route("**/api/v1/labels", lambda route: route.fulfill(**refusal))
+    title = page.locator("#review h3")
+    expect(title).to_have_text(re.compile(r"^dock, frame \d+$"))
+    seq = title.text_content().split()[-1]
+    page.keyboard.press("n")
+    expect(page.locator("#review .status")).to_have_text(f"dock {seq} was not labelled: {why}")
+    page.locator(f"#frame-dock-{seq}").click()
+    expect(page.locator("#review .frame .truth")).to_have_text("nobody said")
+    expect(page.locator("#review .undo")).to_be_disabled()
+
+
 def test_an_alert_is_on_the_page_while_it_is_open(line, visit):
     page = visit(line.url, "rates")
     alert = page.locator("#alerts").get_by_text("Alert: camera silent 2 s, of dock", exact=True)

@@ -218,8 +218,10 @@ fn drawn(taken: &Taken, now_us: u64) -> Result<KeptPicture, String> {
 /// What is smaller in the picture of the frame than it is: what was found.
 fn closer(seen: &Seen<'_>) -> Result<Option<Closer>, String> {
     let frame_px = [seen.image.width_px, seen.image.height_px];
-    let point = strongest_point(seen.scores, &seen.verdict.regions, seen.detector.recipe());
-    let Some(point) = point.filter(|_| small_size(frame_px, SIDE_PX) != frame_px) else {
+    if small_size(frame_px, SIDE_PX) == frame_px {
+        return Ok(None);
+    }
+    let Some(point) = strongest_point(seen.scores, &seen.verdict.regions, seen.detector.recipe()) else {
         return Ok(None);
     };
     let rect_px = around(point, frame_px);

@@ -170,11 +170,12 @@ function drawCharts(inOrder, between = [], note = "") {
   const isYoung = inOrder.length && !inOrder.some(({ closed }) => closed);
   const times = [...inOrder, ...between].map(({ end_us }) => end_us);
   const span = [Math.min(...times), Math.max(...times)];
+  const withGaps = gapped(inOrder);
   charts.replaceChildren(
     ...CHARTS.map(({ title, names, write, full, needs }) => {
       const series = names.map((name) => ({
         name: NAMES[name] ?? name,
-        points: withGaps(inOrder).filter(({ figures }) => !figures || figures[name]).map((window) => ({
+        points: withGaps.filter(({ figures }) => !figures || figures[name]).map((window) => ({
           at_us: window.end_us, is_open: !window.closed, value: null, ...window.figures?.[name],
         })),
         between: between.filter(({ figures }) => figures[name]).map(({ end_us, figures }) => ({ at_us: end_us, value: figures[name].value })),
@@ -186,7 +187,7 @@ function drawCharts(inOrder, between = [], note = "") {
 }
 
 // Where no frame came for a while, there are no windows.
-function withGaps(inOrder) {
+function gapped(inOrder) {
   return inOrder.flatMap((window, at) => {
     const before = inOrder[at - 1];
     return before && window.closed && window.start_us > before.end_us ? [{ end_us: before.end_us, closed: true }, window] : [window];
