@@ -5,6 +5,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::{TempDir, tempdir};
@@ -81,11 +84,22 @@ impl Line {
 
 /// A hosts file for two processes on this machine, and their ports.
 pub(crate) fn write_hosts(path: &Path) -> [u16; 2] {
-    let listeners = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let ports = listeners.map(|listener| listener.local_addr().unwrap().port());
+    let ports = [(); 2].map(|()| own_port());
     let [first, second] = ports;
     fs::write(path, format!("127.0.0.1:{first}\n127.0.0.1:{second}\n")).unwrap();
     ports
+}
+
+/// A port that nobody else listens on, also while a process that did is started again. Those that the system gives to whoever asks for
+/// any lie above, so that no other test is given it meanwhile.
+fn own_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(20_000);
+    loop {
+        let port = NEXT.fetch_add(1, Ordering::Relaxed);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 /// Replays a recording in two processes.
@@ -103,8 +117,18 @@ pub(crate) fn replay_in_two(recording: &Path, hosts: &Path, more: &[&str]) -> [R
     processes.map(end)
 }
 
+/// Waits for its end. One that does not come to an end is killed, so that the test fails and shows what it said.
 fn end(child: Child) -> Ran {
-    child.wait_with_output().unwrap().into()
+    let pid = child.id();
+    let (ended, end) = channel::<()>();
+    thread::spawn(move || {
+        if end.recv_timeout(Duration::from_secs(120)) == Err(RecvTimeoutError::Timeout) {
+            signal(pid, "KILL");
+        }
+    });
+    let output = child.wait_with_output().unwrap();
+    drop(ended);
+    output.into()
 }
 
 /// The process that a supervisor has started.
@@ -218,7 +242,7 @@ fn paced_cameras_of_a_run_that_is_kept_go_on_where_they_were_when_a_process_was_
     let [first, second] = line.start_both(&run, &more);
     let outcomes = || intakt(&[&"query", &kept]).stdout;
     while outcomes().is_empty() {
-        std::thread::yield_now();
+        thread::yield_now();
     }
     signal(child_of(&second), "KILL");
     let (first, second) = (end(first), end(second).expect(1));
@@ -384,13 +408,13 @@ fn supervised_processes_meet_again_when_one_hung_and_keep_what_one_process_keeps
     let more = ["--run", kept.to_str().unwrap(), "--supervise", "--watchdog", "2"];
     let [mut first, second] = line.start_both(&two, &more);
     while intakt(&[&"query", &kept]).stdout.is_empty() {
-        std::thread::yield_now();
+        thread::yield_now();
     }
     let hung = child_of(&second);
     signal(hung, "STOP");
     // Nothing that it writes may stop the first.
     let mut log = first.stdout.take().unwrap();
-    std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+    thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
     let mut said = BufReader::new(first.stderr.take().unwrap());
     let mut until_said = |wanted: &str| {
         let mut found = String::new();
@@ -451,15 +475,18 @@ fn what_cannot_be_run_is_refused_once_and_clearly() {
     assert!(intakt(&[&"check", &run]).expect(0).stdout.contains("in process 1"));
 
     let other = line.run_file("other.toml", [0, 1, 0], "depth = 3");
-    let [first, second] = [line.start(&run, 0, &[]), line.start(&other, 1, &[])].map(end);
-    first.expect_error(&["cannot join process 1", "its run file"]);
-    second.expect_error(&["cannot join process 0", "its run file"]);
+    let first = line.start(&run, 0, &[]);
+    end(line.start(&other, 1, &[])).expect_error(&["cannot join process 0", "its run file"]);
+    // The one that was there waits for the right one.
+    end(line.start(&run, 1, &[])).expect(1);
+    let first = end(first).expect(1);
+    assert!(first.stderr.contains("was refused: its run file"), "{}", first.stderr);
 }
 
 #[test]
 fn only_process_0_serves_what_the_run_file_says() {
     let line = Line::new();
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = format!("127.0.0.1:{}", own_port());
     let served = |name: &str, camera: &str| {
         let path = line.run_file(name, [0, 1, 0], "");
         let text = fs::read_to_string(&path).unwrap();

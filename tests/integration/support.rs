@@ -36,11 +36,10 @@ pub(crate) fn intakt(args: &Args<'_>) -> Ran {
 
 impl From<Output> for Ran {
     fn from(output: Output) -> Self {
-        Self {
-            code: output.status.code().expect("no signal ends the program"),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        let code = output.status.code();
+        let code = code.unwrap_or_else(|| panic!("a signal ended it\nstdout:\n{stdout}\nstderr:\n{stderr}"));
+        Self { code, stdout, stderr }
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn join(
     };
     let (mut tried_at, mut said_at) = (None, Instant::now());
     while !joining.is_complete() {
-        joining.accept(&listener)?;
+        joining.accept(&listener);
         if tried_at.is_none_or(|at: Instant| at.elapsed() >= TRY_EVERY) {
             joining.dial()?;
             tried_at = Some(Instant::now());
@@ -115,23 +115,22 @@ impl Joining<'_> {
         format!("process {process} ({})", self.cluster.hosts.of(process))
     }
 
-    /// Takes in whoever has connected.
-    fn accept(&mut self, listener: &TcpListener) -> Result<(), PipelineError> {
+    /// Takes in whoever has connected. A stranger is sent away and waited on no longer: this process is where it should be.
+    fn accept(&mut self, listener: &TcpListener) {
         while let Ok((mut stream, from)) = listener.accept() {
+            let on_note = &self.cluster.on_note;
+            let refused = |why: &str| on_note(&format!("a connection from {from} was refused: {why}"));
             let received = prepare(&stream).and_then(|()| Hello::receive(&mut stream));
             match received {
-                Ok(other) => {
-                    // Whoever is older, or a stranger, learns of it from our answer.
-                    let met = self.met(&other);
-                    let answered = self.hello.send(&mut stream);
-                    if met? && answered.is_ok() {
-                        self.seat(other.process as usize, stream);
-                    }
-                }
-                Err(error) => (self.cluster.on_note)(&format!("a connection from {from} was refused: {error}")),
+                // Whoever is older, or a stranger, learns of it from our answer.
+                Ok(other) => match (self.met(&other), self.hello.send(&mut stream)) {
+                    (Met::Companion | Met::Newer, Ok(())) => self.seat(other.process as usize, stream),
+                    (Met::Stranger(why), _) => refused(&why),
+                    _ => {}
+                },
+                Err(error) => refused(&error.to_string()),
             }
         }
-        Ok(())
     }
 
     /// Connects to the processes before this one that are not there yet; those after it connect to us.
@@ -147,26 +146,24 @@ impl Joining<'_> {
             if other.process as usize != process {
                 return Err(self.stranger(process, &format!("it was started with `--process {}`", other.process)));
             }
-            if self.met(&other)? {
-                self.seat(process, stream);
+            match self.met(&other) {
+                Met::Companion | Met::Newer => self.seat(process, stream),
+                Met::Older => {}
+                Met::Stranger(why) => return Err(self.stranger(process, &why)),
             }
         }
         Ok(())
     }
 
-    /// Whether `other` may be seated.
-    fn met(&mut self, other: &Hello) -> Result<bool, PipelineError> {
-        match self.hello.meets(other) {
-            Met::Companion => Ok(true),
-            Met::Older => Ok(false),
-            Met::Newer => {
-                self.hello.generation = other.generation;
-                // What was agreed with an older generation is void: the others see the end of the connection.
-                self.peers.iter_mut().for_each(|peer| *peer = None);
-                Ok(true)
-            }
-            Met::Stranger(why) => Err(self.stranger(other.process as usize, &why)),
+    /// What to make of `other`, whose generation is taken over if it is a newer one.
+    fn met(&mut self, other: &Hello) -> Met {
+        let met = self.hello.meets(other);
+        if met == Met::Newer {
+            self.hello.generation = other.generation;
+            // What was agreed with an older generation is void: the others see the end of the connection.
+            self.peers.iter_mut().for_each(|peer| *peer = None);
         }
+        met
     }
 
     fn stranger(&self, process: usize, why: &str) -> PipelineError {
@@ -268,6 +265,7 @@ fn greet(host: &str, hello: &Hello) -> io::Result<(TcpStream, Hello)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU16, Ordering};
     use std::sync::{Arc, Mutex};
     use std::thread;
 
@@ -275,11 +273,20 @@ mod tests {
     use crate::cluster::Hosts;
 
     fn hosts(processes: usize) -> Hosts {
-        let listeners: Vec<TcpListener> = (0..processes)
-            .map(|_| TcpListener::bind("127.0.0.1:0").unwrap())
-            .collect();
-        let lines = listeners.iter().map(|it| it.local_addr().unwrap().to_string());
+        let lines = (0..processes).map(|_| format!("127.0.0.1:{}", own_port()));
         Hosts::parse(&lines.collect::<Vec<_>>().join("\n")).unwrap()
+    }
+
+    /// A port that no other test listens on, before a process listens there and after. Those that the system gives to whoever asks for
+    /// any lie above.
+    fn own_port() -> u16 {
+        static NEXT: AtomicU16 = AtomicU16::new(21_000);
+        loop {
+            let port = NEXT.fetch_add(1, Ordering::Relaxed);
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+        }
     }
 
     fn cluster(hosts: &Hosts, process: usize, generation: u64, notes: &Arc<Mutex<Vec<String>>>) -> Cluster {
@@ -326,27 +333,24 @@ mod tests {
     }
 
     #[test]
-    fn a_process_of_another_run_is_refused_on_both_sides() {
+    fn a_process_of_another_run_is_refused_and_the_right_one_is_waited_for() {
         let hosts = hosts(2);
         let notes = Arc::default();
-        let meet = |process: usize| {
+        let meet = |process: usize, run: u8| {
             let mut cluster = cluster(&hosts, process, 1, &notes);
-            cluster.run = [process as u8; 32];
-            thread::spawn(move || {
-                join(&cluster, 1, &StopFlag::default())
-                    .map(drop)
-                    .unwrap_err()
-                    .to_string()
-            })
+            cluster.run = [run; 32];
+            thread::spawn(move || join(&cluster, 1, &StopFlag::default()).map(drop))
         };
-        let refusals = [0, 1].map(meet).map(|process| process.join().unwrap());
-        for (refusal, other) in refusals.iter().zip([1, 0]) {
-            assert!(
-                refusal.contains(&format!("cannot join process {other} (127.0.0.1:")),
-                "{refusal}"
-            );
-            assert!(refusal.contains("run file"), "{refusal}");
+        let first = meet(0, 0);
+        let refusal = meet(1, 1).join().unwrap().unwrap_err().to_string();
+        assert!(refusal.contains("cannot join process 0 (127.0.0.1:"), "{refusal}");
+        assert!(refusal.contains("run file"), "{refusal}");
+        let second = meet(1, 0);
+        for process in [first, second] {
+            process.join().unwrap().unwrap();
         }
+        let said = notes.lock().unwrap().join("\n");
+        assert!(said.contains("was refused: its run file"), "{said}");
     }
 
     #[test]
