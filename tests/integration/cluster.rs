@@ -2,16 +2,15 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::{TempDir, tempdir};
 
+use crate::own_port::own_port;
 use crate::support::{INTAKT, Ran, SHARED, intakt, json_lines, label};
 
 /// Three cameras in folders, a detector, and a hosts file for two processes.
@@ -90,18 +89,6 @@ pub(crate) fn write_hosts(path: &Path) -> [u16; 2] {
     ports
 }
 
-/// A port that nobody else listens on, also while a process that did is started again. Those that the system gives to whoever asks for
-/// any lie above, so that no other test is given it meanwhile.
-fn own_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(20_000);
-    loop {
-        let port = NEXT.fetch_add(1, Ordering::Relaxed);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 /// Replays a recording in two processes.
 pub(crate) fn replay_in_two(recording: &Path, hosts: &Path, more: &[&str]) -> [Ran; 2] {
     let processes = ["0", "1"].map(|process| {
@@ -118,7 +105,7 @@ pub(crate) fn replay_in_two(recording: &Path, hosts: &Path, more: &[&str]) -> [R
 }
 
 /// Waits for its end. One that does not come to an end is killed, so that the test fails and shows what it said.
-fn end(child: Child) -> Ran {
+pub(crate) fn end(child: Child) -> Ran {
     let pid = child.id();
     let (ended, end) = channel::<()>();
     thread::spawn(move || {
@@ -296,13 +283,15 @@ fn each_process_records_its_own_cameras() {
 }
 
 /// What a process still had to write after its first line, and how it ended.
-fn rest(mut child: Child, mut lines: BufReader<std::process::ChildStdout>, first: String) -> Ran {
-    let mut stdout = first;
-    lines.read_to_string(&mut stdout).unwrap();
-    let mut stderr = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
-    let code = child.wait().unwrap().code().unwrap();
-    Ran { code, stdout, stderr }
+fn rest(child: Child, mut lines: BufReader<std::process::ChildStdout>, first: String) -> Ran {
+    let written = thread::spawn(move || {
+        let mut stdout = first;
+        lines.read_to_string(&mut stdout).unwrap();
+        stdout
+    });
+    let ran = end(child);
+    let stdout = written.join().unwrap();
+    Ran { stdout, ..ran }
 }
 
 /// Waits for the first verdict of process 0.

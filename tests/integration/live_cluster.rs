@@ -10,10 +10,10 @@ use intakt_pipelines::sources::StopFlag;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::cluster::write_hosts;
+use crate::cluster::{end, write_hosts};
 use crate::network_camera::NetworkCamera;
 use crate::server::{HANG, Served, run_file};
-use crate::support::{INTAKT, Ran, SHARED};
+use crate::support::{INTAKT, SHARED};
 
 const HOUR_US: i64 = 3_600_000_000;
 
@@ -124,7 +124,7 @@ impl Plant {
         let pid = self.second.id().to_string();
         assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
         let (code, first) = self.served.ended();
-        let second = Ran::from(self.second.wait_with_output().unwrap());
+        let second = end(self.second);
         assert!(code < 2 && second.code < 2, "{first}\n{}", second.stderr);
         assert_eq!(self.log.iter().count(), 0, "all was logged before");
         for (said, camera) in [(&first, "dock"), (&first, "gate"), (&second.stderr, "gate")] {

@@ -9,6 +9,9 @@
 #[allow(dead_code, reason = "no test and no bench uses all of it")]
 mod idle;
 
+#[path = "../../pipelines/src/cluster/own_port.rs"]
+mod own_port;
+
 mod bad_inputs;
 mod bad_settings;
 mod bench;

@@ -115,7 +115,7 @@ impl Joining<'_> {
         format!("process {process} ({})", self.cluster.hosts.of(process))
     }
 
-    /// Takes in whoever has connected. A stranger is sent away and waited on no longer: this process is where it should be.
+    /// Takes in whoever has connected. A stranger is sent away, and the right one is waited for: this process is where it should be.
     fn accept(&mut self, listener: &TcpListener) {
         while let Ok((mut stream, from)) = listener.accept() {
             let on_note = &self.cluster.on_note;
@@ -126,7 +126,7 @@ impl Joining<'_> {
                 Ok(other) => match (self.met(&other), self.hello.send(&mut stream)) {
                     (Met::Companion | Met::Newer, Ok(())) => self.seat(other.process as usize, stream),
                     (Met::Stranger(why), _) => refused(&why),
-                    _ => {}
+                    (Met::Older, _) | (Met::Companion | Met::Newer, Err(_)) => {}
                 },
                 Err(error) => refused(&error.to_string()),
             }
@@ -265,28 +265,16 @@ fn greet(host: &str, hello: &Hello) -> io::Result<(TcpStream, Hello)> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU16, Ordering};
     use std::sync::{Arc, Mutex};
     use std::thread;
 
     use super::*;
     use crate::cluster::Hosts;
+    use crate::cluster::own_port::own_port;
 
     fn hosts(processes: usize) -> Hosts {
         let lines = (0..processes).map(|_| format!("127.0.0.1:{}", own_port()));
         Hosts::parse(&lines.collect::<Vec<_>>().join("\n")).unwrap()
-    }
-
-    /// A port that no other test listens on, before a process listens there and after. Those that the system gives to whoever asks for
-    /// any lie above.
-    fn own_port() -> u16 {
-        static NEXT: AtomicU16 = AtomicU16::new(21_000);
-        loop {
-            let port = NEXT.fetch_add(1, Ordering::Relaxed);
-            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-                return port;
-            }
-        }
     }
 
     fn cluster(hosts: &Hosts, process: usize, generation: u64, notes: &Arc<Mutex<Vec<String>>>) -> Cluster {

@@ -7,6 +7,8 @@ mod beginning;
 mod hello;
 mod hosts;
 mod join;
+#[cfg(test)]
+mod own_port;
 mod pulse;
 mod watchdog;
 
